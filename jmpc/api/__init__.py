@@ -1,0 +1,1 @@
+"""What users write: values, functions on them, and `run`."""

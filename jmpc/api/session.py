@@ -1,0 +1,91 @@
+"""A session: one configuration, its players, the variables that live in it, and what is compiled already."""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Mapping
+from types import TracebackType
+from typing import Any, Protocol, Self
+
+from jmpc.api.graph import Built
+from jmpc.computation import Computation
+from jmpc.config import LocalConfig, Mode, RemoteConfig
+from jmpc.protocols.rep3 import Rep3
+from jmpc.runtime.inputs import deliver
+from jmpc.runtime.prepare import Prepared
+from jmpc.runtime.simulate import FusedSimulation, ThreadedSimulation, source_feed
+
+_log = logging.getLogger("jmpc")
+
+
+class Session(Protocol):
+    """What `run` needs of a configuration."""
+
+    servers: tuple[str, ...]
+    driver: str
+    fraction: int
+    built: dict[tuple[Any, ...], Built]
+
+    def knows(self, variable: str) -> bool: ...
+
+    def prepare(self, computation: Computation) -> Prepared: ...
+
+    def run(self, built: Built) -> Mapping[str, Any]:
+        """Runs a computation; the outputs that opened to the driver."""
+        ...
+
+    def close(self) -> None: ...
+
+    def __enter__(self) -> Self: ...
+
+    def __exit__(self, *error: Any) -> None: ...
+
+
+def open_session(config: LocalConfig | RemoteConfig) -> Session:
+    """The session of a configuration."""
+    if isinstance(config, RemoteConfig):
+        from jmpc.runtime.remote import RemoteSession
+
+        return RemoteSession(config)
+    return LocalSession(config)
+
+
+class LocalSession:
+    """All players on this machine."""
+
+    def __init__(self, config: LocalConfig) -> None:
+        self.servers = tuple(config.servers[:3])
+        self.driver = config.driver
+        self.fraction = config.precision
+        self.built: dict[tuple[Any, ...], Built] = {}
+        simulation = {Mode.FUSED: FusedSimulation, Mode.THREADS: ThreadedSimulation}[config.mode]
+        self.simulation = simulation(Rep3)
+        self._players: tuple[str, ...] = ()
+
+    def knows(self, variable: str) -> bool:
+        return self.simulation.knows(variable)
+
+    def prepare(self, computation: Computation) -> Prepared:
+        return self.simulation.prepare(computation)
+
+    def run(self, built: Built) -> Mapping[str, Any]:
+        prepared = self.prepare(built.computation)
+        if not set(prepared.players) <= set(self._players):
+            self._players = prepared.players
+            _log.info("Players: %s", list(prepared.players))
+        outputs = self.simulation.run(prepared, source_feed(built.feeds))
+        for player, results in outputs.items():
+            mine = {group: sink for group, (owner, sink) in built.sinks.items() if owner == player}
+            deliver(results, mine)
+        return outputs.get(self.driver, {})
+
+    def close(self) -> None:
+        """Nothing outlives a simulation."""
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self.close()

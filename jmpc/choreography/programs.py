@@ -1,0 +1,181 @@
+"""What the scheduler emits: one plain, printable program for each player.
+
+A program is a list of steps over an environment of arrays, named by the variables of the trace. Segments
+and local units are compiled; exchanges are what the network does; loops and branches hold programs.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+
+from jax.extend.core import Jaxpr, JaxprEqn, Literal, Var
+
+Atom = Var | Literal
+
+
+@dataclass(frozen=True)
+class Draw:
+    """One keystream array: `var` is drawn under `key` at the address `op_id` (and loop iteration)."""
+
+    var: Var
+    key: tuple[str, ...]
+    op_id: int
+    bits: int
+
+
+@dataclass(frozen=True)
+class Guard:
+    """After its segment has run, `ok` must be true; otherwise `player` refuses its input."""
+
+    ok: Atom
+    player: str
+    message: str
+
+
+@dataclass(frozen=True)
+class Segment:
+    """A stretch between two exchanges that is compiled as one function of `draws` and `inputs`."""
+
+    equations: tuple[JaxprEqn, ...]
+    draws: tuple[Draw, ...]
+    inputs: tuple[Var, ...]
+    outputs: tuple[Var, ...]
+    guards: tuple[Guard, ...] = ()
+
+
+@dataclass(frozen=True)
+class Local:
+    """A player's own JAX code: one unit, compiled once, the same executable in every mode."""
+
+    equation: JaxprEqn
+
+
+@dataclass(frozen=True)
+class Message:
+    """One array of a frame; `payload` is the packed form of `value` if its elements are partly empty."""
+
+    value: Var
+    payload: Var
+    bits: int
+    line: str
+    why: str | None  # of a release; None if masked
+
+    @property
+    def size(self) -> int:
+        """Payload bytes."""
+        count = 1
+        for n in self.value.aval.shape:
+            count *= n
+        return -(-count * self.bits // 8)
+
+
+@dataclass(frozen=True)
+class Frame:
+    """All messages of one depth from `src` to `dst`: they travel together."""
+
+    src: str
+    dst: str
+    messages: tuple[Message, ...]
+
+    @property
+    def size(self) -> int:
+        """Payload bytes."""
+        return sum(message.size for message in self.messages)
+
+
+@dataclass(frozen=True)
+class Send:
+    """Hands the frames of round `depth` to the network."""
+
+    depth: int
+    frames: tuple[Frame, ...]
+
+
+@dataclass(frozen=True)
+class Receive:
+    """Waits for the frames of round `depth`."""
+
+    depth: int
+    frames: tuple[Frame, ...]
+
+
+@dataclass(frozen=True)
+class Scan:
+    """A loop of known length. Operands are outer atoms, the other tuples are pairs (outer, inner)."""
+
+    number: int
+    line: str
+    length: int
+    reverse: bool
+    consts: tuple[tuple[Atom, Var], ...]
+    carry: tuple[tuple[Atom, Var, Atom, Var | None], ...]  # outer initial, inner before, inner after, outer final
+    xs: tuple[tuple[Atom, Var], ...]
+    ys: tuple[tuple[Atom, Var], ...]  # inner element, outer stack
+    body: Program
+
+
+@dataclass(frozen=True)
+class While:
+    """A loop on a public predicate."""
+
+    number: int
+    line: str
+    cond_consts: tuple[tuple[Atom, Var], ...]
+    body_consts: tuple[tuple[Atom, Var], ...]
+    carry: tuple[tuple[Atom, Var | None, Var | None, Atom, Var | None], ...]
+    # outer initial, inner of cond, inner of body, inner after, outer final
+    predicate: Atom
+    cond: Program
+    body: Program
+
+
+@dataclass(frozen=True)
+class Branch:
+    """A choice by a public index among programs; `operands` per branch, results pairs (inner, outer)."""
+
+    number: int
+    line: str
+    index: Atom
+    operands: tuple[tuple[tuple[Atom, Var], ...], ...]
+    results: tuple[tuple[tuple[Atom, Var], ...], ...]
+    programs: tuple[Program, ...]
+
+
+Step = Segment | Local | Send | Receive | Scan | While | Branch
+
+
+@dataclass(frozen=True)
+class Program:
+    """One player's steps. `drops[i]` are the variables whose last use is step i."""
+
+    player: str
+    steps: tuple[Step, ...]
+    drops: tuple[tuple[Var, ...], ...]
+    outputs: tuple[Atom, ...]
+
+    def inner(self) -> Iterator[tuple[Step, Program]]:
+        """The programs inside the loops and branches of this one, not recursively."""
+        for step in self.steps:
+            match step:
+                case Scan(body=body):
+                    yield step, body
+                case While(cond=cond, body=body):
+                    yield step, cond
+                    yield step, body
+                case Branch(programs=programs):
+                    for program in programs:
+                        yield step, program
+
+    def segments(self) -> Iterator[Segment]:
+        """All segments, those of loops and branches included."""
+        for step in self.steps:
+            if isinstance(step, Segment):
+                yield step
+        for _, program in self.inner():
+            yield from program.segments()
+
+
+def jaxpr_vars(jaxpr: Jaxpr) -> list[Var]:
+    """Constant and input variables of a jaxpr."""
+    return [*jaxpr.constvars, *jaxpr.invars]

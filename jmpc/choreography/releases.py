@@ -1,0 +1,99 @@
+"""Everything a computation opens, and whose inputs it derives from: what a player's policy judges."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+
+from jax.extend.core import Jaxpr, JaxprEqn, Literal, Var
+
+from jmpc._compat import scan_counts, source_line
+from jmpc.choreography import primitives as prim
+from jmpc.choreography.trace import Choreography
+
+Origins = frozenset[str]
+
+
+@dataclass(frozen=True)
+class ReleaseAccount:
+    """`src` shows `dst` a value for the reason `why`; it derives from inputs of the players `inputs`."""
+
+    src: str
+    dst: str
+    why: str
+    line: str
+    shape: tuple[int, ...]
+    inputs: Origins
+
+    def __str__(self) -> str:
+        derived = f", from {', '.join(sorted(self.inputs))}" if self.inputs else ""
+        return f"{self.src} -> {self.dst}: {self.why} {list(self.shape)}{derived}  {self.line}"
+
+
+def list_releases(traced: Choreography, origins: Sequence[Origins]) -> tuple[ReleaseAccount, ...]:
+    """All releases of a choreography, in program order, loop bodies included.
+
+    Args:
+      traced: the choreography.
+      origins: for each of its arguments, the players whose inputs it derives from.
+    """
+    found: dict[tuple, ReleaseAccount] = {}
+    _walk(traced.closed.jaxpr, origins, found)
+    return tuple(found.values())
+
+
+def result_origins(traced: Choreography, origins: Sequence[Origins]) -> list[Origins]:
+    """For each result of a choreography, the players whose inputs it derives from."""
+    return _walk(traced.closed.jaxpr, origins, {})
+
+
+def _walk(jaxpr: Jaxpr, inputs: Sequence[Origins], found: dict[tuple, ReleaseAccount]) -> list[Origins]:
+    env: dict[Var, Origins] = dict(zip(jaxpr.invars, inputs, strict=True))
+
+    def read(atoms: Sequence[Var | Literal]) -> list[Origins]:
+        return [frozenset() if isinstance(a, Literal) else env.get(a, frozenset()) for a in atoms]
+
+    for eqn in jaxpr.eqns:
+        operands = read(eqn.invars)
+        everything = frozenset().union(*operands)
+        outs = [everything] * len(eqn.outvars)
+        if eqn.primitive is prim.release_p:
+            _note(eqn, everything, found)
+        elif eqn.primitive.name in ("scan", "while", "cond"):
+            outs = _walk_control(eqn, operands, found)
+        env.update(zip(eqn.outvars, outs, strict=True))
+    return read(jaxpr.outvars)
+
+
+def _note(eqn: JaxprEqn, origins: Origins, found: dict[tuple, ReleaseAccount]) -> None:
+    for dst in eqn.params["dsts"]:
+        shape = tuple(eqn.outvars[0].aval.shape)
+        item = ReleaseAccount(eqn.params["src"], dst, eqn.params["why"], source_line(eqn), shape, origins)
+        before = found.get((id(eqn), dst))
+        if before is not None:
+            item = ReleaseAccount(item.src, dst, item.why, item.line, shape, origins | before.inputs)
+        found[id(eqn), dst] = item
+
+
+def _walk_control(eqn: JaxprEqn, operands: list[Origins], found: Mapping) -> list[Origins]:
+    """Bodies see their operands until nothing new appears; whatever steers them taints what they give."""
+    if eqn.primitive.name == "cond":
+        index, *rest = operands
+        outs = [_walk(branch.jaxpr, rest, found) for branch in eqn.params["branches"]]
+        return [index.union(*column) for column in zip(*outs, strict=True)]
+    if eqn.primitive.name == "scan":
+        num_consts, num_carry = scan_counts(eqn.params)
+        body, fixed, steer = eqn.params["jaxpr"].jaxpr, operands[:num_consts], None
+        carry, xs = operands[num_consts:][:num_carry], operands[num_consts + num_carry :]
+    else:
+        cut, more = eqn.params["cond_nconsts"], eqn.params["body_nconsts"]
+        body, fixed, steer = eqn.params["body_jaxpr"].jaxpr, operands[cut : cut + more], eqn.params["cond_jaxpr"].jaxpr
+        carry, xs = operands[cut + more :], []
+        cond_fixed = operands[:cut]
+    while True:
+        outs = _walk(body, [*fixed, *carry, *xs], found)
+        pushed = _walk(steer, [*cond_fixed, *carry], found)[0] if steer is not None else frozenset()
+        after = [old | new | pushed for old, new in zip(carry, outs[: len(carry)], strict=True)]
+        if after == carry:
+            return carry + outs[len(carry) :]
+        carry = after

@@ -1,0 +1,378 @@
+"""Projection: from one trace for all players to one program for each.
+
+A player's program is the equations whose results it holds and needs, cut at the messages; all messages of
+one depth to one peer travel in one frame, whatever operations they come from. Values are computed as late
+as their first use allows, so that what a message waits for comes first; the next segment's keystream is
+there to be made while the network waits.
+"""
+
+from __future__ import annotations
+
+import functools
+from collections import defaultdict
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+
+from jax.core import ShapedArray
+from jax.extend.core import ClosedJaxpr, Jaxpr, JaxprEqn, Literal, Primitive, Var, new_jaxpr_eqn
+
+import numpy as np
+
+from jmpc._compat import fresh_var, scan_counts, source_line
+from jmpc.choreography import primitives as prim
+from jmpc.choreography.holders import HolderMap, all_equations
+from jmpc.choreography.needs import TOGETHER, Needs, View, copy_of, mark_needs, takes_part
+from jmpc.choreography.positions import END, LAST_LEVEL, Position, Positions
+from jmpc.choreography.programs import (
+    Atom,
+    Branch,
+    Draw,
+    Frame,
+    Guard,
+    Local,
+    Message,
+    Program,
+    Receive,
+    Scan,
+    Segment,
+    Send,
+    Step,
+    While,
+)
+
+pack_p = Primitive("pack")  # words to the bytes of their low bits; only ever inside a segment
+unpack_p = Primitive("unpack")
+
+
+@dataclass(frozen=True)
+class Schedule:
+    """Everything the scheduler knows of a choreography under one view; `program` projects it."""
+
+    closed: ClosedJaxpr
+    view: View
+    needs: Needs
+    op_ids: dict[Var, int]
+    numbers: dict[int, int]  # id of a control-flow equation to its number
+    payloads: dict[Var, Var]
+    outputs: dict[str, tuple[Atom, ...]]
+
+    def program(self, player: str) -> Program:
+        """The program of one player of the view."""
+        return _Projection(self, self.closed.jaxpr, player).program(self.outputs.get(player, ()))
+
+
+def schedule(
+    closed: ClosedJaxpr,
+    holders: HolderMap | None,
+    players: Sequence[str],
+    outputs: dict[str, Sequence[int]],
+    *,
+    cut_messages: bool = True,
+    record: Mapping[Var, tuple[str, ...]] | None = None,
+) -> Schedule:
+    """Prepares a choreography without calls for projection.
+
+    Args:
+      closed: the choreography; see `inline_calls`.
+      holders: of every variable, or None for the fused reading in which one player does everything.
+      players: the players whose programs are wanted (ignored in the fused reading).
+      outputs: for each player the positions of the outputs that it returns.
+      cut_messages: whether messages end segments in the fused reading, too.
+      record: the messages (to their receivers, see `Needs.receivers`) that a fused reading sends although
+        nobody waits for them, so that tests can compare them with those of real players.
+    """
+    jaxpr = closed.jaxpr
+    cut = cut_messages or holders is not None or record is not None
+    view = View((TOGETHER,) if holders is None else tuple(players), holders, cut)
+    needs = Needs()
+    wanted = {player: tuple(jaxpr.outvars[i] for i in positions) for player, positions in outputs.items()}
+    if holders is None:
+        wanted = {TOGETHER: tuple(jaxpr.outvars[i] for i in sorted({i for p in outputs.values() for i in p}))}
+        needs.add(TOGETHER, record or ())
+        needs.receivers.update(record or {})
+    for player, atoms in wanted.items():
+        needs.add(player, atoms)
+    mark_needs(jaxpr, view, needs)
+    everything = list(all_equations(jaxpr))
+    draws = [eqn.outvars[0] for eqn in everything if eqn.primitive is prim.draw_p]
+    control = [eqn for eqn in everything if eqn.primitive.name in ("scan", "while", "cond")]
+    return Schedule(
+        closed,
+        view,
+        needs,
+        op_ids={var: number for number, var in enumerate(draws)},
+        numbers={id(eqn): number for number, eqn in enumerate(control)},
+        payloads={eqn.outvars[0]: _payload(eqn) for eqn in everything if eqn.primitive in _TALK},
+        outputs=wanted,
+    )
+
+
+_TALK = (prim.send_masked_p, prim.release_p)
+
+
+def _payload(eqn: JaxprEqn) -> Var:
+    """What travels: the value itself, or its packed low bits where its elements are partly empty."""
+    (value,) = eqn.outvars
+    bits = eqn.params["bits"]
+    if bits == 8 * value.aval.dtype.itemsize:
+        return value
+    return fresh_var(ShapedArray((-(-value.aval.size * bits // 8),), np.uint8))
+
+
+class _Projection:
+    """One player's program for one body."""
+
+    def __init__(self, plan: Schedule, jaxpr: Jaxpr, player: str) -> None:
+        self.plan, self.jaxpr, self.player = plan, jaxpr, player
+        self.need = plan.needs.of_player[player]
+        self.positions = Positions(jaxpr, plan.view)
+        self.first_use: dict[Var, Position] = {}
+        self.segments: dict[Position, list[JaxprEqn]] = defaultdict(list)
+        self.units: dict[Position, list[Step]] = defaultdict(list)
+        self.control: dict[int, list[Step]] = defaultdict(list)
+        self.sends: dict[tuple[int, str, str], list[Message]] = defaultdict(list)  # by depth, src, dst
+        self.receives: dict[tuple[int, str, str], list[Message]] = defaultdict(list)
+
+    def program(self, outputs: Sequence[Atom]) -> Program:
+        self._use(outputs, END)
+        for eqn in reversed(self.jaxpr.eqns):
+            if eqn.primitive in _TALK:
+                self._place_message(eqn)
+            elif self.need.isdisjoint(eqn.outvars) and not self._has_part(eqn):
+                continue
+            elif self.plan.view.is_step(eqn):
+                self._place_control(eqn)
+            elif eqn.primitive is prim.local_p:
+                self.units[self.positions[eqn]].append(Local(eqn))
+                self._use(eqn.invars, self.positions[eqn])
+            else:
+                self._place(eqn)
+        return self._assemble(tuple(outputs))
+
+    # -- placing equations, last to first --------------------------------------------------------------------
+
+    def _use(self, atoms: Sequence[Atom], at: Position) -> None:
+        for atom in atoms:
+            if not isinstance(atom, Literal):
+                self.first_use[atom] = min(self.first_use.get(atom, END), at)
+
+    def _place(self, eqn: JaxprEqn) -> None:
+        """Puts an equation into the segment of its first use."""
+        at = min(self.first_use.get(var, END) for var in eqn.outvars)
+        if eqn.primitive is prim.agree_p:  # only the copy that this player has
+            eqn = eqn.replace(invars=[copy_of(eqn, self.player, self.plan.view)])
+        self.segments[at].append(eqn)
+        self._use(eqn.invars, at)
+
+    def _place_message(self, eqn: JaxprEqn) -> None:
+        (value,) = eqn.outvars
+        if value not in self.need:
+            return
+        depth, _ = self.positions[eqn]
+        view, payload, src = self.plan.view, self.plan.payloads[value], eqn.params["src"]
+        receivers = self.plan.needs.receivers.get(value, ())
+        message = Message(value, payload, eqn.params["bits"], source_line(eqn), eqn.params.get("why"))
+        if self.player in receivers:
+            self.receives[depth, src, self.player].append(message)
+            if payload is not value:
+                self._place(_packing(eqn, unpack_p, payload, value))
+            return
+        if receivers and self.player in (src, TOGETHER):
+            for dst in receivers:
+                self.sends[depth, src, dst].append(message)
+            self._use([payload], (depth, LAST_LEVEL))
+            if payload is not value:
+                self._place(_packing(eqn, pack_p, value, payload))
+        if all(view.holds(self.player, atom) for atom in eqn.invars):
+            self._place(eqn)
+
+    def _has_part(self, eqn: JaxprEqn) -> bool:
+        if not self.plan.view.is_step(eqn):
+            return False
+        bodies = {
+            "scan": ["jaxpr"],
+            "while": ["body_jaxpr"],
+        }.get(eqn.primitive.name)
+        inner = [eqn.params[name].jaxpr for name in bodies] if bodies else [b.jaxpr for b in eqn.params["branches"]]
+        return takes_part(self.need, inner, eqn)
+
+    # -- loops and branches -------------------------------------------------------------------------------------
+
+    def _inner(self, jaxpr: Jaxpr, outputs: Sequence[Atom]) -> Program:
+        return _Projection(self.plan, jaxpr, self.player).program(outputs)
+
+    def _place_control(self, eqn: JaxprEqn) -> None:
+        depth, _ = self.positions[eqn]
+        build = {"scan": self._scan, "while": self._while, "cond": self._branch}[eqn.primitive.name]
+        step, operands = build(eqn, self.plan.numbers[id(eqn)])
+        self.control[depth].append(step)
+        self._use(operands, (depth, LAST_LEVEL))
+
+    def _needed(self, atoms: Sequence, invars: Sequence[Var]) -> tuple[tuple[Atom, Var], ...]:
+        return tuple((atom, var) for atom, var in zip(atoms, invars, strict=True) if var in self.need)
+
+    def _scan(self, eqn: JaxprEqn, number: int) -> tuple[Scan, list[Atom]]:
+        num_consts, num_carry = scan_counts(eqn.params)
+        body, stop = eqn.params["jaxpr"].jaxpr, num_consts + num_carry
+        consts = self._needed(eqn.invars[:num_consts], body.invars[:num_consts])
+        xs = self._needed(eqn.invars[stop:], body.invars[stop:])
+        carry = tuple(
+            (init, before, after, final if final in self.need else None)
+            for init, before, after, final in zip(
+                eqn.invars[num_consts:stop],
+                body.invars[num_consts:stop],
+                body.outvars[:num_carry],
+                eqn.outvars[:num_carry],
+                strict=True,
+            )
+            if before in self.need
+        )
+        ys = tuple(
+            (inner, outer)
+            for inner, outer in zip(body.outvars[num_carry:], eqn.outvars[num_carry:], strict=True)
+            if outer in self.need
+        )
+        program = self._inner(body, [*(after for _, _, after, _ in carry), *(inner for inner, _ in ys)])
+        step = Scan(number, source_line(eqn), eqn.params["length"], eqn.params["reverse"], consts, carry, xs, ys, program)
+        return step, [atom for atom, *_ in (*consts, *carry, *xs)]
+
+    def _while(self, eqn: JaxprEqn, number: int) -> tuple[While, list[Atom]]:
+        cond, body = eqn.params["cond_jaxpr"].jaxpr, eqn.params["body_jaxpr"].jaxpr
+        cut, more = eqn.params["cond_nconsts"], eqn.params["body_nconsts"]
+        cond_consts = self._needed(eqn.invars[:cut], cond.invars[:cut])
+        body_consts = self._needed(eqn.invars[cut : cut + more], body.invars[:more])
+        carry = tuple(
+            (
+                init,
+                in_cond if in_cond in self.need else None,
+                in_body,
+                after,
+                final if final in self.need else None,
+            )
+            for init, in_cond, in_body, after, final in zip(
+                eqn.invars[cut + more :], cond.invars[cut:], body.invars[more:], body.outvars, eqn.outvars, strict=True
+            )
+            if in_body in self.need
+        )
+        step = While(
+            number,
+            source_line(eqn),
+            cond_consts,
+            body_consts,
+            carry,
+            cond.outvars[0],
+            self._inner(cond, cond.outvars),
+            self._inner(body, [after for _, _, _, after, _ in carry]),
+        )
+        return step, [atom for atom, *_ in (*cond_consts, *body_consts, *carry)]
+
+    def _branch(self, eqn: JaxprEqn, number: int) -> tuple[Branch, list[Atom]]:
+        index, *atoms = eqn.invars
+        branches = [branch.jaxpr for branch in eqn.params["branches"]]
+        operands = tuple(self._needed(atoms, branch.invars) for branch in branches)
+        results = tuple(
+            tuple((inner, outer) for inner, outer in zip(b.outvars, eqn.outvars, strict=True) if outer in self.need)
+            for b in branches
+        )
+        programs = tuple(
+            self._inner(branch, [inner for inner, _ in result])
+            for branch, result in zip(branches, results, strict=True)
+        )
+        step = Branch(number, source_line(eqn), index, operands, results, programs)
+        return step, [index, *(atom for operand in operands for atom, _ in operand)]
+
+    # -- putting the steps together --------------------------------------------------------------------------------
+
+    def _assemble(self, outputs: tuple[Atom, ...]) -> Program:
+        ordered: list[tuple[tuple[int, int, int], Step | list[JaxprEqn]]] = []
+        ordered += [((*at, 0), list(reversed(eqns))) for at, eqns in self.segments.items()]
+        ordered += [((*at, 1), unit) for at, units in self.units.items() for unit in reversed(units)]
+        ordered += [((depth, LAST_LEVEL, 1), Send(depth, frames)) for depth, frames in _frames(self.sends)]
+        ordered += [
+            ((depth, LAST_LEVEL, 2), step) for depth, steps in self.control.items() for step in reversed(steps)
+        ]
+        ordered += [
+            ((depth, LAST_LEVEL, 3), Receive(depth, frames)) for depth, frames in _frames(self.receives)
+        ]
+        ordered.sort(key=lambda item: item[0])
+        return _finish(self.player, [step for _, step in ordered], outputs, self.plan.op_ids)
+
+
+def _frames(messages: dict[tuple[int, str, str], list[Message]]) -> list[tuple[int, tuple[Frame, ...]]]:
+    by_depth: dict[int, list[Frame]] = defaultdict(list)
+    for (depth, src, dst), group in sorted(messages.items(), key=lambda item: item[0]):
+        by_depth[depth].append(Frame(src, dst, tuple(reversed(group))))
+    return [(depth, tuple(frames)) for depth, frames in by_depth.items()]
+
+
+def _packing(eqn: JaxprEqn, primitive: Primitive, source: Var, target: Var) -> JaxprEqn:
+    return new_jaxpr_eqn(
+        [source], [target], primitive, {"bits": eqn.params["bits"]}, frozenset(), source_info=eqn.source_info
+    )
+
+
+def _finish(player: str, rough: list, outputs: tuple[Atom, ...], op_ids: dict[Var, int]) -> Program:
+    """Turns equation lists into segments that return just what is used later, and finds last uses."""
+    alive = {atom for atom in outputs if not isinstance(atom, Literal)}
+    steps, drops = [], []
+    for item in reversed(rough):
+        step = _segment(item, player, alive, op_ids) if isinstance(item, list) else item
+        read = reads(step)
+        drops.append(tuple(var for var in read if var not in alive))
+        alive -= set(writes(step))
+        alive |= set(read)
+        steps.append(step)
+    return Program(player, tuple(reversed(steps)), tuple(reversed(drops)), outputs)
+
+
+def _segment(eqns: list[JaxprEqn], player: str, alive: set[Var], op_ids: dict[Var, int]) -> Segment:
+    draws = tuple(
+        Draw(eqn.outvars[0], eqn.params["key"], op_ids[eqn.outvars[0]], eqn.params["bits"])
+        for eqn in eqns
+        if eqn.primitive is prim.draw_p
+    )
+    rest = tuple(eqn for eqn in eqns if eqn.primitive is not prim.draw_p)
+    guards = tuple(
+        Guard(eqn.invars[1], eqn.params["player"], eqn.params["message"])
+        for eqn in rest
+        if eqn.primitive is prim.guard_p and player in (eqn.params["player"], TOGETHER)
+    )
+    made = {var for eqn in eqns for var in eqn.outvars}
+    inputs = dict.fromkeys(
+        atom for eqn in rest for atom in eqn.invars if not isinstance(atom, Literal) and atom not in made
+    )
+    kept = alive | {guard.ok for guard in guards}
+    outputs = [var for eqn in eqns for var in eqn.outvars if var in kept]
+    return Segment(rest, draws, tuple(inputs), tuple(outputs), guards)
+
+
+def _variables(atoms) -> list[Var]:
+    return list(dict.fromkeys(a for a in atoms if isinstance(a, Var)))
+
+
+@functools.singledispatch
+def reads(step: Step) -> list[Var]:
+    """The outer variables a step reads."""
+    raise TypeError(f"not a step: {step!r}")
+
+
+@functools.singledispatch
+def writes(step: Step) -> list[Var]:
+    """The outer variables a step writes."""
+    raise TypeError(f"not a step: {step!r}")
+
+
+reads.register(Segment, lambda step: _variables([*step.inputs, *(g.ok for g in step.guards if g.ok not in step.outputs)]))
+writes.register(Segment, lambda step: list(step.outputs))
+reads.register(Local, lambda step: _variables(step.equation.invars))
+writes.register(Local, lambda step: list(step.equation.outvars))
+reads.register(Send, lambda step: _variables(m.payload for f in step.frames for m in f.messages))
+writes.register(Send, lambda step: [])
+reads.register(Receive, lambda step: [])
+writes.register(Receive, lambda step: _variables(m.payload for f in step.frames for m in f.messages))
+reads.register(Scan, lambda step: _variables(atom for atom, *_ in (*step.consts, *step.carry, *step.xs)))
+writes.register(Scan, lambda step: _variables([*(c[-1] for c in step.carry), *(outer for _, outer in step.ys)]))
+reads.register(While, lambda step: _variables(a for a, *_ in (*step.cond_consts, *step.body_consts, *step.carry)))
+writes.register(While, lambda step: _variables(c[-1] for c in step.carry))
+reads.register(Branch, lambda step: _variables([step.index, *(a for op in step.operands for a, _ in op)]))
+writes.register(Branch, lambda step: _variables(outer for _, outer in step.results[0]))

@@ -1,0 +1,161 @@
+"""A computation as plain data: what the API builds, what travels to nodes, what is lowered.
+
+A computation is a list of calls over numbered values. A value is in the clear at one player, public, or
+secret; which of these is decided by the call that makes it. Nothing here is code except jaxprs, which
+travel through `jmpc.net.codec`.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+from jax.extend.core import ClosedJaxpr
+
+DRIVER_INPUT = ""  # `Source.provider` of what the player's own process hands in at run time
+
+
+@dataclass(frozen=True)
+class ArrayType:
+    """Shape and dtype name of an array."""
+
+    shape: tuple[int, ...]
+    dtype: str
+
+    @classmethod
+    def of(cls, x: Any) -> ArrayType:
+        return cls(tuple(int(n) for n in x.shape), np.dtype(x.dtype).name)
+
+    def __str__(self) -> str:
+        return f"{self.dtype}{list(self.shape)}"
+
+
+@dataclass(frozen=True)
+class Source:
+    """Data that `player` brings, by a registered provider or, if `provider` is empty, by its own process.
+
+    Makes one value in the clear at `player` for each type.
+    """
+
+    player: str
+    provider: str
+    types: tuple[ArrayType, ...]
+    key: str  # names the input within the computation
+
+
+@dataclass(frozen=True)
+class Constant:
+    """A public array that is part of the computation."""
+
+    value: np.ndarray
+
+
+@dataclass(frozen=True)
+class Read:
+    """The current generation of a variable: secret, or in the clear at `player` if that is set."""
+
+    variable: str
+    type: ArrayType
+    player: str | None = None
+
+
+@dataclass(frozen=True)
+class Compute:
+    """Ordinary JAX code that `player` runs on what it holds in the clear; makes values at `player`."""
+
+    player: str
+    jaxpr: ClosedJaxpr
+    args: tuple[int, ...]
+    name: str
+
+
+@dataclass(frozen=True)
+class Share:
+    """Secret-shares a value that one player has in the clear, within `range` (None: the default)."""
+
+    arg: int
+    range: tuple[float, float] | None = None
+
+
+@dataclass(frozen=True)
+class Secure:
+    """Ordinary JAX code on secrets; values in the clear are shared first. Makes secrets (or public values)."""
+
+    jaxpr: ClosedJaxpr
+    args: tuple[int, ...]
+    name: str
+
+
+@dataclass(frozen=True)
+class Reveal:
+    """Opens a secret, or hands over a value in the clear, to `player` alone; makes a value at `player`."""
+
+    arg: int
+    player: str
+
+
+@dataclass(frozen=True)
+class Publish:
+    """A value that its player lets everyone know."""
+
+    arg: int
+
+
+@dataclass(frozen=True)
+class Assign:
+    """The next generation of a variable. Makes no value."""
+
+    variable: str
+    arg: int
+    player: str | None = None
+
+
+@dataclass(frozen=True)
+class Output:
+    """Hands a value at `player` to the user there: to the caller of `run`, or to a registered `sink`."""
+
+    arg: int
+    player: str
+    sink: str
+    key: str
+
+
+Call = Source | Constant | Read | Compute | Share | Secure | Reveal | Publish | Assign | Output
+
+
+def result_count(call: Call) -> int:
+    """How many values a call makes."""
+    match call:
+        case Source(types=types):
+            return len(types)
+        case Compute(jaxpr=jaxpr) | Secure(jaxpr=jaxpr):
+            return len(jaxpr.out_avals)
+        case Assign() | Output():
+            return 0
+    return 1
+
+
+@dataclass(frozen=True)
+class Computation:
+    """What all players run together."""
+
+    servers: tuple[str, ...]
+    calls: tuple[Call, ...]
+    fraction: int = 18
+
+    def numbered(self) -> Iterator[tuple[range, Call]]:
+        """Each call with the numbers of the values it makes."""
+        start = 0
+        for call in self.calls:
+            stop = start + result_count(call)
+            yield range(start, stop), call
+            start = stop
+
+    @property
+    def players(self) -> tuple[str, ...]:
+        """Everyone who takes part: the servers, and every player named in a call."""
+        named = {call.player for call in self.calls if isinstance(call, Source | Compute | Reveal | Output)}
+        named |= {call.player for call in self.calls if isinstance(call, Read | Assign) and call.player}
+        return self.servers + tuple(sorted(named - set(self.servers)))

@@ -1,0 +1,271 @@
+"""Sums and products of values: scales are aligned, truncation is put off.
+
+A product of reals stays at the sum of the factors' fractions until something needs it otherwise, and sums of
+such products, with summands of any fraction lifted to theirs, are still one truncation.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+from collections.abc import Callable, Sequence
+from typing import Any
+
+import jax.numpy as jnp
+import numpy as np
+
+from jmpc.lowering import encoding, interval
+from jmpc.lowering.context import Context
+from jmpc.lowering.interval import RANGE_BITS, Interval
+from jmpc.lowering.values import Boolean, FixedPoint, Integer, Public, Secret, Value
+from jmpc.protocols.base import Product, Ring
+
+Bilinear = Callable[[Any, Any], Any]
+
+
+# -- sums ------------------------------------------------------------------------------------------------------
+
+
+def add(context: Context, x: Value, y: Value) -> Secret:
+    """x + y, broadcasting; at least one is secret, both are reals or integers of one type."""
+    if isinstance(x, Public):
+        x, y = y, x
+    if isinstance(y, Public):
+        return _add_public(context, x, y, negative=False)
+    return _sum(context, x, y, context.protocol.add, Interval.__add__)
+
+
+def subtract(context: Context, x: Value, y: Value) -> Secret:
+    """x - y."""
+    if isinstance(y, Public):
+        return _add_public(context, x, y, negative=True)
+    if isinstance(x, Public):
+        return add(context, negate(context, y), x)
+    return _sum(context, x, y, context.protocol.subtract, Interval.__sub__)
+
+
+def negate(context: Context, x: Secret) -> Secret:
+    """-x."""
+    if isinstance(x, Integer):
+        x = context.settled(x) if not isinstance(x.sharing, (Ring, Product)) else x
+        return wrapped(x, context.protocol.negate(x.sharing), None if x.interval is None else -x.interval)
+    return dataclasses.replace(x, sharing=context.protocol.negate(x.sharing), interval=-x.interval, trait=None)
+
+
+def _sum(context: Context, x: Secret, y: Secret, combine: Callable, combine_intervals: Callable) -> Secret:
+    if isinstance(x, Integer):
+        x, y = same_sharing(context, [_in_ring(context, x), _in_ring(context, y)])
+        known = combine_intervals(x.interval, y.interval) if x.interval and y.interval else None
+        return wrapped(x, combine(x.sharing, y.sharing), known)
+    x, y = align(context, [x, y])
+    known = combine_intervals(x.interval, y.interval)
+    limit = interval.representable(x.fraction).high
+    return FixedPoint(combine(x.sharing, y.sharing), x.fraction, known.clip(-limit, limit), x.dtype)
+
+
+def _add_public(context: Context, x: Secret, y: Public, *, negative: bool) -> Secret:
+    x = broadcast(context, x, np.broadcast_shapes(x.shape, y.shape))
+    known = context.interval(y)
+    known = -known if negative else known
+    fraction = 0
+    if isinstance(x, Integer):
+        x = _in_ring(context, x)
+    else:
+        x = _ready_for_summand(context, x, y)
+        fraction = x.fraction
+    words = context.encoded(y, fraction)
+    sharing = context.protocol.add_public(x.sharing, -words if negative else words)
+    if isinstance(x, Integer):
+        return wrapped(x, sharing, x.interval + known if x.interval else None)
+    limit = interval.representable(fraction).high
+    return FixedPoint(sharing, fraction, (x.interval + known).clip(-limit, limit), x.dtype)
+
+
+def _ready_for_summand(context: Context, x: FixedPoint, y: Public) -> FixedPoint:
+    """`x` at a fraction at which the public `y` can be added to it."""
+    needed = context.fraction
+    if y.known:
+        context.check_finite(y)
+        needed = min(needed, encoding.encode_factor(y.array, interval.symmetric(1), context.precision).fraction)
+    if x.fraction < needed:
+        return context.lift(x, needed)
+    fits = context.interval(y).magnitude * 2.0**x.fraction <= 2.0**RANGE_BITS
+    return x if fits or x.fraction <= context.fraction else context.at_most(x)
+
+
+def wrapped(like: Integer, sharing: Any, known: Interval | None) -> Integer:
+    """An integer of the same type, whose interval is forgotten if the ring may have wrapped."""
+    if known is not None and not known.inside(-(2**63), 2**63 - 1):
+        known = None
+    return Integer(sharing, like.dtype, known)
+
+
+def _in_ring(context: Context, x: Integer) -> Integer:
+    return x if isinstance(x.sharing, (Ring, Product)) else context.settled(x)
+
+
+# -- common forms ----------------------------------------------------------------------------------------------
+
+
+def align(context: Context, values: Sequence[FixedPoint]) -> list[FixedPoint]:
+    """The reals at one fraction, all `Ring` or all `Product`.
+
+    The lower ones are lifted if they fit below 2^62 there; otherwise the products are truncated first.
+    """
+    highest = max(x.fraction for x in values)
+    if not all(context.fits(x, highest) for x in values if x.fraction < highest):
+        values = [x if x.fraction <= context.fraction else context.at_most(x) for x in values]
+        highest = max(x.fraction for x in values)
+    lifted = [x if x.fraction == highest else context.lift(x, highest) for x in values]
+    return same_sharing(context, lifted)
+
+
+def same_sharing(context: Context, values: Sequence[Any]) -> list[Any]:
+    """The values all as `Product` if one of them is."""
+    if not any(isinstance(x.sharing, Product) for x in values):
+        return list(values)
+    as_product = context.protocol.as_product
+    return [
+        x if isinstance(x.sharing, Product) else dataclasses.replace(x, sharing=as_product(x.sharing))
+        for x in values
+    ]
+
+
+def broadcast(context: Context, x: Secret, shape: tuple[int, ...]) -> Secret:
+    """`x` with this shape; keeps what is known of it."""
+    if x.shape == shape:
+        return x
+    return dataclasses.replace(x, sharing=context.protocol.map(lambda s: jnp.broadcast_to(s, shape), x.sharing))
+
+
+# -- products --------------------------------------------------------------------------------------------------
+
+
+def multiply(context: Context, x: Value, y: Value) -> Secret:
+    """x * y elementwise, broadcasting."""
+    return bilinear(context, x, y, jnp.multiply, elementwise=True)
+
+
+def square(context: Context, x: Secret) -> Secret:
+    """x * x."""
+    return bilinear(context, x, x, jnp.multiply, elementwise=True)
+
+
+def bilinear(
+    context: Context, x: Value, y: Value, f: Bilinear, *, terms: int = 1, elementwise: bool = False
+) -> Secret:
+    """Any bilinear map of two values of one type, where each result is a sum of `terms` products."""
+    if isinstance(x, Public):
+        return bilinear(context, y, x, lambda b, a: f(a, b), terms=terms, elementwise=elementwise)
+    if elementwise and isinstance(y, Public):
+        x = broadcast(context, x, np.broadcast_shapes(x.shape, y.shape))
+    if isinstance(x, Integer):
+        return _integer_product(context, x, y, f, terms, elementwise)
+    if isinstance(y, Public):
+        return _times_public(context, x, y, f, terms, elementwise)
+    return _product(context, x, y, f, terms, elementwise)
+
+
+def _integer_product(
+    context: Context, x: Integer, y: Value, f: Bilinear, terms: int, elementwise: bool
+) -> Integer:
+    x_known = x.interval
+    y_known = context.interval(y) if isinstance(y, Public) else y.interval
+    known = _summed(x_known * y_known, terms) if x_known and y_known else None
+    x = _in_ring(context, x)
+    if isinstance(y, Public):
+        words = context.encoded(y, 0)
+        words = words if elementwise else context.full(words, y.shape)
+        return wrapped(x, context.protocol.map(lambda s: f(s, words), x.sharing), known)
+    left, right = context.settled(x), context.settled(y)
+    same = elementwise and left is right
+    product = context.protocol.square(left.sharing) if same else context.protocol.multiply(left.sharing, right.sharing, f)
+    return wrapped(x, product, known)
+
+
+def _times_public(
+    context: Context, x: FixedPoint, y: Public, f: Bilinear, terms: int, elementwise: bool
+) -> FixedPoint:
+    if y.known:
+        context.check_finite(y)
+        constant = encoding.encode_factor(y.array, _summed(x.interval, terms), context.precision)
+        x = _below(context, x, float(np.abs(constant.words).max(initial=0)) * terms)
+        words, fraction, known = context.constant(constant.ring), constant.fraction, constant.interval
+    else:
+        x = context.at_most(x)
+        fraction, known = context.fraction, context.interval(y)
+        words = context.encoded(y, fraction)
+    words = words if elementwise else context.full(words, y.shape)
+    sharing = context.protocol.map(lambda s: f(s, words), x.sharing)
+    return _real(context, x, sharing, x.fraction + fraction, _summed(x.interval * known, terms))
+
+
+def _below(context: Context, x: FixedPoint, factor: float) -> FixedPoint:
+    """`x`, truncated first if its product with integers up to `factor` might leave 2^62."""
+    if x.fraction <= context.fraction:
+        return x
+    return x if x.interval.magnitude * 2.0**x.fraction * factor <= 2.0**RANGE_BITS else context.at_most(x)
+
+
+def _product(
+    context: Context, x: FixedPoint, y: FixedPoint, f: Bilinear, terms: int, elementwise: bool
+) -> FixedPoint:
+    same = elementwise and x is y
+    x, y = _factors(context, x, y, terms)
+    protocol = context.protocol
+    known = _summed(x.interval * y.interval, terms)
+    if same:
+        product = protocol.square(x.sharing)
+        known = Interval(x.interval.mignitude**2, x.interval.magnitude**2, x.interval.certain)
+    else:
+        product = protocol.multiply(x.sharing, y.sharing, f)
+    return _real(context, x, product, x.fraction + y.fraction, known)
+
+
+def _factors(context: Context, x: FixedPoint, y: FixedPoint, terms: int) -> tuple[FixedPoint, FixedPoint]:
+    """The factors as `Ring`, truncated as far as their product needs it to fit below 2^62.
+
+    What nothing certain is known of may have 2 f + 2 bits after the point together.
+    """
+
+    def fit(x: FixedPoint, y: FixedPoint) -> bool:
+        total = x.fraction + y.fraction
+        size = x.interval.magnitude * y.interval.magnitude * terms
+        return total <= 2 * context.fraction + 2 or size * 2.0**total <= 2.0**RANGE_BITS
+
+    same = x is y
+    while not fit(x, y) and max(x.fraction, y.fraction) > context.fraction:
+        if same:
+            x = y = context.at_most(x)
+        elif x.fraction >= y.fraction:
+            x = context.at_most(x)
+        else:
+            y = context.at_most(y)
+    x = context.settled(x)
+    return x, (x if same else context.settled(y))
+
+
+def _summed(product: Interval, terms: int) -> Interval:
+    return Interval(product.low * terms, product.high * terms, product.certain)
+
+
+def _real(context: Context, like: FixedPoint, sharing: Any, fraction: int, known: Interval) -> FixedPoint:
+    limit = interval.representable(fraction).high
+    if known.certain and known.mignitude > limit:
+        context.warn(
+            f"a product of at least {known.mignitude:g} in magnitude is certain to leave the range of {limit:g} at "
+            f"{fraction} fraction bits; scale the computation down, or lower the precision"
+        )
+    return FixedPoint(sharing, fraction, known.clip(-limit, limit), like.dtype)
+
+
+# -- booleans as numbers ---------------------------------------------------------------------------------------
+
+
+def as_real(context: Context, x: Boolean, dtype: Any) -> FixedPoint:
+    """0.0 and 1.0, at fraction 0: products with it need no truncation."""
+    return FixedPoint(context.ring(x), 0, Interval(0, 1), np.dtype(dtype), x.trait)
+
+
+def as_integer(context: Context, x: Boolean, dtype: Any) -> Integer:
+    """0 and 1."""
+    return Integer(context.ring(x), np.dtype(dtype), Interval(0, 1))

@@ -1,0 +1,217 @@
+"""Selection by secret conditions, maxima, and values of several kinds brought to one type."""
+
+from __future__ import annotations
+
+import dataclasses
+from collections.abc import Sequence
+
+import numpy as np
+
+from jmpc.lowering import encoding, interval
+from jmpc.lowering.arithmetic import add, align, multiply, same_sharing, subtract
+from jmpc.lowering.comparing import invert, less, negative
+from jmpc.lowering.context import Context
+from jmpc.lowering.interval import Interval
+from jmpc.lowering.values import (
+    Boolean,
+    FixedPoint,
+    Integer,
+    Public,
+    Secret,
+    Value,
+    is_boolean,
+    is_float,
+)
+from jmpc.protocols.base import Bits, Ring
+
+
+def unify(context: Context, values: Sequence[Value]) -> list[Secret]:
+    """Values of one dtype as secrets of one static form, for operations that are the same map of every slot."""
+    values = [context.secret(finite(context, x)) for x in values]
+    if isinstance(values[0], Boolean):
+        return [Boolean(context.bits(x)) for x in values]
+    if isinstance(values[0], Integer):
+        return same_sharing(context, [context.settled(x) if isinstance(x.sharing, Bits) else x for x in values])
+    return align(context, values)
+
+
+def joint_interval(values: Sequence[Secret]) -> Interval | None:
+    """What holds of every one of these reals or integers."""
+    known = [x.interval for x in values]
+    return None if None in known else known[0].hull(*known[1:])
+
+
+def with_interval(value: Secret, known: Interval | None) -> Secret:
+    """A value of which something else is known, and nothing relative to other values."""
+    if isinstance(value, Boolean):
+        return Boolean(value.sharing)
+    if isinstance(value, FixedPoint):
+        return dataclasses.replace(value, interval=known or interval.representable(value.fraction), trait=None)
+    return dataclasses.replace(value, interval=known)
+
+
+def finite(context: Context, x: Value) -> Value:
+    """A public value with its infinities replaced by the largest numbers that an input may be.
+
+    For selections and padding, where an infinity stands for "never the maximum" or "weight zero".
+    """
+    if not (isinstance(x, Public) and x.known and is_float(x.dtype)):
+        return x
+    infinite = np.isinf(np.asarray(x.array, np.float64))
+    if not infinite.any():
+        return x
+    limit = encoding.input_limits(x.dtype, context.precision)[1] / 2
+
+    def replaced() -> Public:
+        # numpy's own types only: extension floats have no copysign
+        array = np.asarray(x.array, np.float64)
+        return Public(np.where(infinite, np.copysign(limit, array), array).astype(x.dtype))
+
+    return context.once(x, "finite", replaced)
+
+
+def is_zero(x: Value) -> bool:
+    """Whether a value is publicly known to be zero."""
+    return isinstance(x, Public) and x.known and not np.asarray(x.array).any()
+
+
+# -- selection -------------------------------------------------------------------------------------------------
+
+
+def gate(context: Context, condition: Boolean, x: Secret) -> Secret:
+    """x where the condition holds, otherwise 0. 1 round."""
+    if isinstance(x, Boolean):
+        return Boolean(context.protocol.and_(context.bits(condition), context.bits(x)))
+    x = context.settled(context.at_most(x) if isinstance(x, FixedPoint) else x)
+    known = x.interval.hull(Interval(0, 0)) if x.interval is not None else None
+    if isinstance(condition.sharing, Ring):
+        product = context.protocol.multiply(condition.sharing, x.sharing)
+        return with_interval(dataclasses.replace(x, sharing=product), known)
+    sharing = context.protocol.inject(condition.sharing, x.sharing)
+    return with_interval(dataclasses.replace(x, sharing=sharing), known)
+
+
+def number(context: Context, condition: Boolean, dtype: np.dtype) -> FixedPoint | Integer:
+    """0 or 1 of a real or integer type."""
+    if is_float(dtype):
+        return FixedPoint(context.ring(condition), 0, Interval(0, 1), np.dtype(dtype))
+    return Integer(context.ring(condition), np.dtype(dtype), Interval(0, 1))
+
+
+def select(context: Context, condition: Boolean, x: Value, y: Value) -> Secret:
+    """x where the secret condition holds, otherwise y; both of one dtype and shape."""
+    x, y = finite(context, x), finite(context, y)
+    if is_boolean(x.dtype):
+        return _select_boolean(context, condition, context.secret(x), context.secret(y))
+    if is_zero(y) and not isinstance(x, Public):
+        return gate(context, condition, x)
+    if is_zero(x) and not isinstance(y, Public):
+        return gate(context, invert(context, condition), y)
+    if isinstance(x, Public) and isinstance(y, Public) and x.known and y.known:
+        return _select_public(context, condition, x, y)
+    x, y = (_compact(context, context.secret(v)) for v in (x, y))
+    known = joint_interval([x, y])
+    chosen = add(context, gate(context, condition, subtract(context, x, y)), y)
+    return with_interval(chosen, known)
+
+
+def _compact(context: Context, x: Secret) -> Secret:
+    return context.at_most(x) if isinstance(x, FixedPoint) else context.settled(x)
+
+
+def _select_public(context: Context, condition: Boolean, x: Public, y: Public) -> Secret:
+    wide = np.float64 if is_float(x.dtype) else x.dtype
+    with np.errstate(over="ignore"):  # integers wrap
+        difference = Public((np.asarray(x.array, wide) - np.asarray(y.array, wide)).astype(x.dtype))
+    scaled = multiply(context, number(context, condition, x.dtype), difference)
+    known = context.interval(x).hull(context.interval(y))
+    return with_interval(scaled if is_zero(y) else add(context, scaled, y), known)
+
+
+def _select_boolean(context: Context, condition: Boolean, x: Boolean, y: Boolean) -> Boolean:
+    protocol = context.protocol
+    a, b = context.bits(x), context.bits(y)
+    return Boolean(protocol.xor(b, protocol.and_(context.bits(condition), protocol.xor(a, b))))
+
+
+# -- maxima ----------------------------------------------------------------------------------------------------
+
+
+def maximum(context: Context, x: Value, y: Value) -> Value:
+    """max(x, y), or `or` of booleans."""
+    return _extreme(context, x, y, largest=True)
+
+
+def minimum(context: Context, x: Value, y: Value) -> Value:
+    """min(x, y), or `and` of booleans."""
+    return _extreme(context, x, y, largest=False)
+
+
+def _extreme(context: Context, x: Value, y: Value, *, largest: bool) -> Value:
+    if isinstance(x, Public):
+        x, y = y, x
+    if isinstance(x, Boolean):
+        a, b = context.bits(x), context.bits(y)
+        return Boolean(context.protocol.or_(a, b) if largest else context.protocol.and_(a, b))
+    if isinstance(y, Public) and y.known and is_float(y.dtype) and (decided := _infinite(y, largest)) is not None:
+        return x if decided else y
+    if isinstance(x, Integer):
+        return _extreme_integers(context, x, y, largest)
+    if is_zero(y):  # the sign of x itself: x is settled and truncated once for all uses
+        chosen = gate(context, _condition(context, x, largest), x)
+    else:
+        x = context.at_most(x)
+        y = y if isinstance(y, Public) else context.at_most(y)
+        difference = subtract(context, x, y)
+        chosen = add(context, gate(context, _condition(context, difference, largest), difference), y)
+    pick = max if largest else min
+    a, b = x.interval, context.interval(y)
+    return with_interval(chosen, Interval(pick(a.low, b.low), pick(a.high, b.high), a.certain and b.certain))
+
+
+def _condition(context: Context, difference: FixedPoint, largest: bool) -> Boolean:
+    below = negative(context, difference)
+    return invert(context, below) if largest else below
+
+
+def _infinite(y: Public, largest: bool) -> bool | None:
+    """True if y never is the extreme, False if it always is, None if that depends."""
+    array = np.asarray(y.array, np.float64)
+    if np.isneginf(array).all():
+        return largest
+    if np.isposinf(array).all():
+        return not largest
+    return None
+
+
+def _extreme_integers(context: Context, x: Integer, y: Value, largest: bool) -> Integer:
+    x = context.extended(x)
+    y = y if isinstance(y, Public) else context.extended(y)
+    below = less(context, x, y)
+    a, b = (y, x) if largest else (x, y)
+    return select(context, below, a, b)
+
+
+def absolute(context: Context, x: Secret) -> Secret:
+    """|x| of a real, or of an integer whose words are its value."""
+    if isinstance(x, Integer) and not x.signed:
+        return x
+    below = negative(context, x)
+    x = _compact(context, x)
+    twice = dataclasses.replace(x, sharing=context.protocol.scale(x.sharing, 2))
+    flipped = subtract(context, x, gate(context, below, twice))
+    known = x.interval
+    if known is None:
+        return with_interval(flipped, None)
+    return with_interval(flipped, Interval(known.mignitude, known.magnitude, known.certain))
+
+
+def sign_of(context: Context, x: Secret) -> Secret:
+    """-1, 0 or 1: 1 - [x < 0] - [x < 1] in words."""
+    settled = context.settled(x)
+    bits = context.protocol.less_than_each(settled.sharing, [0, 1])
+    (minus,) = context.protocol.to_ring(bits, [[-1, -1]])
+    ring = context.protocol.add_public(minus, 1)
+    if isinstance(x, Integer):
+        return Integer(ring, x.dtype, Interval(-1, 1))
+    return FixedPoint(ring, 0, Interval(-1, 1), x.dtype)

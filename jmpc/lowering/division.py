@@ -1,0 +1,102 @@
+"""Exact division of words: by public divisors with a few estimates, by secret ones bit by bit."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+
+from jmpc.lowering.context import Context
+from jmpc.protocols.base import Bits, Ring, word_dtype
+
+_WORD_BITS = 61
+_MOST_SHIFT = 60
+_STEPS = 2  # how many multiples of the divisor the last estimate may be off
+
+
+@dataclass(frozen=True)
+class Division:
+    """x = quotient * d + remainder with 0 <= remainder < d, as words."""
+
+    quotient: Ring
+    remainder: Ring
+
+
+def floor_divide_by_public(context: Context, x: Ring, bound: int, divisors: np.ndarray) -> Division:
+    """The floor of x / d for words |x| <= bound < 2^61 and positive public integers d (one, or one for each x).
+
+    x * floor(2^s / d) / 2^s, truncated, is off by at most |x| / 2^s + 1 quotients. What remains of x is
+    smaller, so that a larger s fits and the next estimate is better; at last comparisons count the rest.
+    """
+    protocol = context.protocol
+    quotient: Ring | None = None
+    off = _STEPS + 1
+    largest, smallest = int(divisors.max()), int(divisors.min())
+    while off > _STEPS:
+        shift = _shift(bound, smallest)
+        factors = np.vectorize(lambda d, s=shift: (1 << s) // int(d), otypes=[object])(divisors)
+        factor = context.constant(np.asarray(factors, np.uint64))
+        estimate = protocol.truncate(protocol.scale(x, factor), shift)
+        quotient = estimate if quotient is None else protocol.add(quotient, estimate)
+        x = protocol.subtract(x, protocol.scale(estimate, context.constant(divisors.astype(np.uint64))))
+        before, off = off, -(-bound // (1 << shift)) + 1
+        if quotient is not estimate and off >= before > _STEPS:
+            raise context.refuse("a quotient whose bits do not fit", "Divide smaller numbers, or by larger ones")
+        bound = (off + 1) * largest
+    return _count_rest(context, quotient, x, off, divisors)
+
+
+def _shift(bound: int, smallest: int) -> int:
+    """The largest s with bound * 2^s / d < 2^61 for every d."""
+    return min(_MOST_SHIFT, max(0, _WORD_BITS - bound.bit_length() + smallest.bit_length() - 1))
+
+
+def _count_rest(context: Context, quotient: Ring, x: Ring, off: int, divisors: np.ndarray) -> Division:
+    """Finishes where -off d <= x < (off + 1) d: floor(x / d) = -off + sum_k [x >= k d] over -off < k <= off."""
+    protocol = context.protocol
+    multiples = range(-off + 1, off + 1)
+    if divisors.size == 1:
+        d = int(divisors.flat[0])
+        below = protocol.less_than_each(x, [k * d for k in multiples])
+    else:
+        below = [
+            protocol.sign(protocol.add_public(x, context.constant((-k * divisors).astype(np.uint64))))
+            for k in multiples
+        ]
+    (count,) = protocol.to_ring(below, [[-1] * len(below)])
+    correction = protocol.add_public(count, len(below) - off)
+    d_words = context.constant(divisors.astype(np.uint64))
+    remainder = protocol.subtract(x, protocol.scale(correction, d_words))
+    return Division(protocol.add(quotient, correction), remainder)
+
+
+def divide_by_secret(context: Context, x: Bits, d: Ring) -> Division:
+    """The floor of x / d for unsigned words x of w bits and 0 < d < 2^w, w <= 60: long division in a loop.
+
+    Rounds: 6 for each bit of x.
+    """
+    protocol, width = context.protocol, x.width
+
+    def spread(slot: Any) -> Any:  # the highest bit first
+        places = jnp.arange(width - 1, -1, -1, dtype=slot.dtype)
+        return ((slot[None] >> places.reshape(-1, *(1,) * slot.ndim)) & slot.dtype.type(1)).astype(np.uint8)
+
+    (bits,) = protocol.to_ring([protocol.map_bits(spread, x, width=1)], [[1]])
+    zero = protocol.constant(jnp.zeros(d.shape, np.uint64))
+
+    def step(rest: Ring, bit: Ring) -> tuple[Ring, Bits]:
+        rest = protocol.add(protocol.scale(rest, 2), bit)
+        fits = protocol.invert(protocol.sign(protocol.subtract(rest, d), width + 2))
+        return protocol.subtract(rest, protocol.inject(fits, d)), fits
+
+    rest, digits = jax.lax.scan(step, zero, bits)
+
+    def gather(slot: Any) -> Any:
+        dtype = word_dtype(width)
+        places = jnp.arange(width - 1, -1, -1, dtype=dtype).reshape(-1, *(1,) * (slot.ndim - 1))
+        return jnp.sum(slot.astype(dtype) << places, axis=0, dtype=dtype)
+
+    return Division(protocol.words_to_ring(protocol.map_bits(gather, digits, width=width)), rest)

@@ -1,0 +1,134 @@
+"""Arrays of the user's types as ring words, and back.
+
+    float  round(x * 2^f), computed exactly in float64, as a signed 64-bit integer
+    int    sign- or zero-extended to 64 bits
+    bool   0 or 1
+
+The same code encodes what a player holds at run time and, on numpy arrays, constants while a function is traced:
+every step of it is exact, so everybody who encodes one array gets the same words.
+"""
+
+from __future__ import annotations
+
+import math
+from dataclasses import dataclass
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+
+from jmpc.choreography.primitives import guard
+from jmpc.lowering.interval import RANGE_BITS, Interval, of_array, of_dtype, symmetric
+from jmpc.lowering.values import Precision, is_boolean, is_float, is_integer
+
+Array = Any
+Range = tuple[float, float]
+
+INPUT_BITS = 44  # a float input without a declared range satisfies |x| < 2^(44 - f), 2^26 for f = 18
+
+
+@dataclass(frozen=True)
+class Encoding:
+    """How to read opened words. Integers of w bits are opened as the top w bits of a word, see `outgoing`."""
+
+    dtype: np.dtype
+    fraction: int = 0
+
+
+def encode(x: Array, precision: Precision, range: Range | None, player: str) -> jax.Array:
+    """The uint64 words of a located array, refused at `player` (InputError) if it is out of range.
+
+    Args:
+      x: a float, integer or boolean array held by `player`.
+      range: the declared (lowest, highest) value; for floats by default |x| < 2^(44 - fraction).
+    """
+    words = to_words(x, precision.fraction)
+    if is_boolean(x.dtype) or (range is None and not is_float(x.dtype)):
+        return words
+    low, high = range or input_limits(x.dtype, precision)
+    inside = jnp.all((x >= low) & (x <= high)) if range else jnp.all(jnp.abs(x) < high)  # false for NaN
+    limits = f"[{low}, {high}]" if range else f"(-{high:g}, {high:g}), the default at {precision.fraction} bits"
+    message = f"an input of type {x.dtype} and shape {x.shape} has an element that is not a number in {limits}"
+    return guard(words, inside, player, message)
+
+
+def input_limits(dtype: Any, precision: Precision) -> Range:
+    """The range of an input that declares none."""
+    if is_float(dtype):
+        return -(2.0 ** (INPUT_BITS - precision.fraction)), 2.0 ** (INPUT_BITS - precision.fraction)
+    limits = of_dtype(np.dtype(dtype))
+    return limits.low, limits.high
+
+
+def input_interval(dtype: Any, precision: Precision, range: Range | None) -> Interval:
+    """What is known of an input; the default range of floats is checked, but says little about their size."""
+    low, high = range or input_limits(dtype, precision)
+    return Interval(low, high, certain=range is not None or is_integer(dtype))
+
+
+def to_words(x: Array, fraction: int) -> Array:
+    """Encodes a numpy array or a tracer, at any fraction for floats."""
+    if is_float(x.dtype):
+        x = (x.astype(np.float64) * 2.0**fraction).round()
+    if x.dtype == np.uint64:
+        return x
+    return x.astype(np.int64).astype(np.uint64)
+
+
+def decode(words: Array, encoding: Encoding) -> Array:
+    """Opened words (of `outgoing`) as an array of the user's type; a numpy array or a tracer."""
+    dtype = np.dtype(encoding.dtype)
+    if is_float(dtype):
+        return (words.astype(np.int64).astype(np.float64) * 2.0**-encoding.fraction).astype(dtype)
+    if is_boolean(dtype):
+        return (words & words.dtype.type(1)).astype(np.bool_)
+    unused = 64 - 8 * dtype.itemsize
+    return (words >> np.uint64(unused)).astype(dtype)
+
+
+@dataclass(frozen=True)
+class Constant:
+    """A public real array as integers `words` (int64) times 2^-fraction."""
+
+    words: np.ndarray
+    fraction: int
+    interval: Interval
+
+    @property
+    def ring(self) -> np.ndarray:
+        return self.words.astype(np.uint64)
+
+
+def encode_constant(x: np.ndarray, fraction: int) -> Constant:
+    """`x` at the given scale."""
+    words = (np.asarray(x, np.float64) * 2.0**fraction).round().astype(np.int64)
+    return Constant(words, fraction, of_array(np.asarray(x, np.float64)))
+
+
+def encode_factor(x: np.ndarray, factor: Interval, precision: Precision) -> Constant:
+    """`x` at the scale that suits what it is multiplied with.
+
+    If the other factor's interval is certain, the scale is fine enough for an error of a quarter of an ulp of
+    the product, as far as the product stays below 2^62. Otherwise the largest element has f bits after its leading one, or
+    after the binary point if it is above 1. Constants that need fewer bits (integers, halves) get no more.
+    """
+    x = np.asarray(x, np.float64)
+    largest = float(np.abs(x).max(initial=0.0))
+    if largest == 0.0:
+        return Constant(np.zeros(x.shape, np.int64), 0, symmetric(0))
+    f, exponent = precision.fraction, math.frexp(largest)[1]  # |x| < 2^exponent
+    scale = f + max(0, -exponent)
+    if factor.certain and factor.magnitude > 0:
+        bits = math.frexp(factor.magnitude)[1]
+        room = RANGE_BITS - 1 - f - bits - exponent
+        scale = min(max(f, f + 1 + bits), room) if room > 0 else scale
+    scale = max(0, min(scale, RANGE_BITS - 1 - exponent))
+    return _without_trailing_zeros(encode_constant(x, scale))
+
+
+def _without_trailing_zeros(constant: Constant) -> Constant:
+    common = int(np.bitwise_or.reduce(np.abs(constant.words), axis=None))
+    spare = (common & -common).bit_length() - 1 if common else constant.fraction
+    spare = min(spare, constant.fraction)
+    return Constant(constant.words >> spare, constant.fraction - spare, constant.interval)

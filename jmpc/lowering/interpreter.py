@@ -1,0 +1,136 @@
+"""The interpreter: the user's jaxpr, equation by equation, onto protocol operations."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any
+
+import jax
+from jax.extend.core import ClosedJaxpr, Jaxpr, JaxprEqn, Literal, Var
+
+from jmpc._compat import dce, source_line, user_context
+from jmpc.choreography.inline import inline_calls
+from jmpc.errors import TraceError
+from jmpc.lowering import placement, public
+from jmpc.lowering.context import Context
+from jmpc.lowering.placement import Placement, Placer, Where
+from jmpc.lowering.public import Unit, read
+from jmpc.lowering.registry import REFUSED, RULES
+from jmpc.lowering.values import Public, Value
+
+
+def lower(closed_jaxpr: ClosedJaxpr, args: Sequence[Value], context: Context) -> list[Value]:
+    """Computes a traced JAX function on values; emits the protocol operations into the trace around it.
+
+    Args:
+      closed_jaxpr: the user's function, traced with the user's own flags.
+      args: a value for each argument.
+      context: of this lowering, with the protocol.
+
+    Returns:
+      A value for each result, lazy as it is: see `outgoing` for opening one, `Context.ring` for storing it.
+
+    Raises:
+      TraceError: for what cannot be computed on secrets, with the primitive's name and the user's line.
+    """
+    lean = dce(inline_calls(closed_jaxpr), [True] * len(closed_jaxpr.jaxpr.outvars))
+    with jax.enable_x64(True):
+        return run(context, lean.jaxpr, lean.consts, args)
+
+
+def run(context: Context, jaxpr: Jaxpr, consts: Sequence[Any], args: Sequence[Value]) -> list[Value]:
+    """Interprets a jaxpr without calls: what is public first, then the rules of what is secret."""
+    env: public.Env = {var: public.constant(const) for var, const in zip(jaxpr.constvars, consts, strict=True)}
+    env.update(zip(jaxpr.invars, args, strict=True))
+    outer = context.equation
+    for eqn, place in _public_part(context, jaxpr, env):
+        context.equation = eqn
+        operands = [read(env, atom) for atom in eqn.invars]
+        if all(isinstance(x, Public) for x in operands):
+            place = Placer(context.first).equation(eqn, [placement.of_value(x) for x in operands])[0]
+            results: Sequence[Value] = public.evaluate(context, eqn, place, operands)
+        else:
+            results = apply(context, eqn, operands)
+        env.update(zip(eqn.outvars, results, strict=True))
+    context.equation = outer
+    return [read(env, atom) for atom in jaxpr.outvars]
+
+
+def apply(context: Context, eqn: JaxprEqn, operands: Sequence[Value]) -> list[Value]:
+    """The rule of an equation with a secret operand, at the user's line."""
+    name = eqn.primitive.name
+    if name not in RULES:
+        reason, instead = REFUSED.get(name, ("there is no protocol for it on secret values", _ADVICE))
+        raise TraceError(f"{source_line(eqn)}: `{name}`: {reason}. {instead}")
+    if eqn.effects:
+        raise TraceError(f"{source_line(eqn)}: `{name}` has side effects on secret values. {_ADVICE}")
+    with user_context(eqn.source_info):
+        out = RULES[name](context, *operands, **eqn.params)
+    return list(out) if eqn.primitive.multiple_results else [out]
+
+
+_ADVICE = "Compute it from public values, or express it with operations listed in jmpc.lowering.supported_primitives()"
+
+
+def _public_part(context: Context, jaxpr: Jaxpr, env: public.Env) -> list[tuple[JaxprEqn, Placement]]:
+    """Evaluates all equations that no secret leads to; returns the others, in order."""
+    placer = Placer(context.first)
+    places: dict[Var, Placement] = {var: placement.of_value(value) for var, value in env.items()}
+    late: set[Var] = set()  # public, but the result of a loop or branch that also handles secrets
+    rest = []
+    units = _Units(context, jaxpr, env)
+    for eqn in jaxpr.eqns:
+        inputs = [placement.KNOWN if isinstance(a, Literal) else places[a] for a in eqn.invars]
+        outs = placer.equation(eqn, inputs)
+        places.update(zip(eqn.outvars, outs, strict=True))
+        joined = placer.join(*inputs)
+        if joined.where is Where.SECRET or any(v in late for v in eqn.invars if isinstance(v, Var)):
+            late.update(eqn.outvars)
+            rest.append((eqn, joined))
+        else:
+            units.add(eqn, outs[0] if outs else joined)
+    units.flush()
+    return rest
+
+
+class _Units:
+    """Public equations on their way: those of one player gather in one unit until something needs them."""
+
+    def __init__(self, context: Context, jaxpr: Jaxpr, env: public.Env) -> None:
+        self.context = context
+        self.env = env
+        self.units: dict[str, Unit] = {}
+        self.readers: dict[Var, list[JaxprEqn]] = {}
+        for eqn in jaxpr.eqns:
+            for atom in eqn.invars:
+                if isinstance(atom, Var):
+                    self.readers.setdefault(atom, []).append(eqn)
+        self.results = {atom for atom in jaxpr.outvars if isinstance(atom, Var)}
+
+    def add(self, eqn: JaxprEqn, place: Placement) -> None:
+        if place.where is Where.PLAYER:
+            player = str(place.player)
+            for other, unit in self.units.items():
+                if other != player and not unit.defined.isdisjoint(v for v in eqn.invars if isinstance(v, Var)):
+                    self._run(unit)
+            self.units.setdefault(player, Unit(self.context, player)).eqns.append(eqn)
+            return
+        operands = [read(self.env, atom) for atom in eqn.invars]
+        self.context.equation = eqn
+        self.env.update(zip(eqn.outvars, public.evaluate(self.context, eqn, place, operands), strict=True))
+
+    def flush(self) -> None:
+        for unit in self.units.values():
+            self._run(unit)
+
+    def _run(self, unit: Unit) -> None:
+        inside = {id(eqn) for eqn in unit.eqns}
+        used = {
+            var
+            for var in unit.defined
+            if var in self.results or any(id(eqn) not in inside for eqn in self.readers.get(var, ()))
+        }
+        self.context.equation = unit.eqns[0] if unit.eqns else self.context.equation
+        unit.run(self.env, used)
+
+

@@ -1,0 +1,102 @@
+"""Signed intervals: what is known about the size of secret values while a function is traced.
+
+An interval is *certain* if it follows from declared input ranges and the mathematics alone, and a
+*promise* otherwise: every value that is truncated must have been below 2^62 in the ring, so whoever
+computes with the result may count on the bound that follows. Promises narrow comparisons and tell whether
+scales can be aligned; only certain bounds choose the precision of constants and give warnings.
+"""
+
+from __future__ import annotations
+
+import math
+from dataclasses import dataclass
+
+import numpy as np
+
+RANGE_BITS = 62  # |x| < 2^62 in the ring, wherever a value is truncated
+
+
+@dataclass(frozen=True)
+class Interval:
+    """low <= x <= high in real units; Python integers stay exact."""
+
+    low: float
+    high: float
+    certain: bool = True
+
+    def __post_init__(self) -> None:
+        if not self.low <= self.high:
+            raise ValueError(f"an interval from {self.low} to {self.high} is empty")
+
+    @property
+    def magnitude(self) -> float:
+        """The largest |x|."""
+        return max(abs(self.low), abs(self.high))
+
+    @property
+    def mignitude(self) -> float:
+        """The smallest |x|."""
+        return 0 if self.low <= 0 <= self.high else min(abs(self.low), abs(self.high))
+
+    def __neg__(self) -> Interval:
+        return Interval(-self.high, -self.low, self.certain)
+
+    def __add__(self, other: Interval) -> Interval:
+        return Interval(self.low + other.low, self.high + other.high, self.certain and other.certain)
+
+    def __sub__(self, other: Interval) -> Interval:
+        return self + -other
+
+    def __mul__(self, other: Interval) -> Interval:
+        corners = [_times(a, b) for a in (self.low, self.high) for b in (other.low, other.high)]
+        return Interval(min(corners), max(corners), self.certain and other.certain)
+
+    def hull(self, *others: Interval) -> Interval:
+        """The smallest interval around all of them."""
+        every = (self, *others)
+        return Interval(min(i.low for i in every), max(i.high for i in every), all(i.certain for i in every))
+
+    def clip(self, low: float, high: float) -> Interval:
+        """Its part in [low, high], which is a promise if that cuts anything off."""
+        if low <= self.low and self.high <= high:
+            return self
+        clipped = sorted((min(max(self.low, low), high), min(max(self.high, low), high)))
+        return Interval(clipped[0], clipped[1], False)
+
+    def inside(self, low: float, high: float) -> bool:
+        return low <= self.low and self.high <= high
+
+    def range_bits(self, fraction: int = 0) -> int:
+        """The n for which |x| * 2^fraction < 2^(n - 1) everywhere, one ulp of slack included; at most 64."""
+        limit = self.magnitude
+        if limit >= 2.0**63:
+            return 64
+        return min(64, max(2, math.floor(limit * 2**fraction + 2).bit_length() + 1))
+
+
+def _times(a: float, b: float) -> float:
+    return 0 if a == 0 or b == 0 else a * b
+
+
+def symmetric(limit: float, certain: bool = True) -> Interval:
+    return Interval(-limit, limit, certain)
+
+
+def representable(fraction: int) -> Interval:
+    """All that is known of a value at this scale of which nothing is known."""
+    return symmetric(2.0 ** (RANGE_BITS - fraction), certain=False)
+
+
+def of_array(x: np.ndarray) -> Interval:
+    """The range of a public array."""
+    if x.size == 0:
+        return Interval(0, 0)
+    if np.issubdtype(x.dtype, np.floating) or not np.issubdtype(x.dtype, np.number):
+        return Interval(float(x.min()), float(x.max()))
+    return Interval(int(x.min()), int(x.max()))
+
+
+def of_dtype(dtype: np.dtype) -> Interval:
+    """The range of an integer type."""
+    info = np.iinfo(dtype)
+    return Interval(int(info.min), int(info.max))

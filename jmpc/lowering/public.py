@@ -1,0 +1,93 @@
+"""Public sub-expressions stay ordinary JAX: evaluated here, by everyone, or as one unit at one player."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any
+
+import jax
+import numpy as np
+from jax.extend.core import JaxprEqn, Literal, Var
+
+from jmpc._compat import make_closed, source_line, user_context
+from jmpc.choreography.primitives import local
+from jmpc.errors import TraceError
+from jmpc.lowering.context import Context
+from jmpc.lowering.placement import Placement, Where
+from jmpc.lowering.values import Public, is_key
+
+Env = dict[Var, Any]
+
+
+def read(env: Env, atom: Var | Literal) -> Any:
+    """The value of a variable or of a literal."""
+    return Public(np.asarray(atom.val, atom.aval.dtype)) if isinstance(atom, Literal) else env[atom]
+
+
+def constant(array: Any) -> Public:
+    """An array known where the function is traced."""
+    return Public(array if is_key(array.dtype) else np.asarray(array))
+
+
+def evaluate(context: Context, eqn: JaxprEqn, place: Placement, operands: Sequence[Public]) -> list[Public]:
+    """One public equation, where it belongs."""
+    if place.where is Where.KNOWN:
+        return _evaluate_here(eqn, operands)
+    if place.where is Where.EVERYONE:
+        arrays = [context.operand(context.everyone(x)) for x in operands]
+        with user_context(eqn.source_info):
+            return [Public(out) for out in _bind(eqn, arrays)]
+    unit = Unit(context, str(place.player))
+    unit.eqns.append(eqn)
+    env = {v: x for v, x in zip(eqn.invars, operands, strict=True) if isinstance(v, Var)}
+    unit.run(env, set(eqn.outvars))
+    return [env[var] for var in eqn.outvars]
+
+
+def _evaluate_here(eqn: JaxprEqn, operands: Sequence[Public]) -> list[Public]:
+    # The user's own x64 flag: 64-bit types only appear in a jaxpr that was traced with it.
+    wide = any(np.dtype(v.aval.dtype).itemsize == 8 for v in (*eqn.invars, *eqn.outvars) if not is_key(v.aval.dtype))
+    cpu = jax.local_devices(backend="cpu")[0]
+    with jax.ensure_compile_time_eval(), jax.enable_x64(wide), jax.default_device(cpu):
+        return [constant(out) for out in _bind(eqn, [x.array for x in operands])]
+
+
+def _bind(eqn: JaxprEqn, arrays: Sequence[Any]) -> list[Any]:
+    if eqn.effects:
+        raise TraceError(
+            f"{source_line(eqn)}: `{eqn.primitive.name}` has side effects ({', '.join(map(str, eqn.effects))}). "
+            "A computation is data that every player checks before it runs: remove the callback, print or reference"
+        )
+    out = eqn.primitive.bind(*arrays, **eqn.primitive.get_bind_params(eqn.params))
+    return list(out) if eqn.primitive.multiple_results else [out]
+
+
+class Unit:
+    """A stretch of one player's own floating-point code: compiled as one, run as the same executable in every mode."""
+
+    def __init__(self, context: Context, player: str) -> None:
+        self.context = context
+        self.player = player
+        self.eqns: list[JaxprEqn] = []
+
+    @property
+    def defined(self) -> set[Var]:
+        return {var for eqn in self.eqns for var in eqn.outvars}
+
+    def run(self, env: Env, used: set[Var]) -> None:
+        """Emits the unit and binds those of its results that are `used` outside of it."""
+        if not self.eqns:
+            return
+        defined = self.defined
+        read_vars = dict.fromkeys(v for eqn in self.eqns for v in eqn.invars if isinstance(v, Var))
+        ins = [var for var in read_vars if var not in defined]
+        outs = [var for eqn in self.eqns for var in eqn.outvars if var in used]
+        for eqn in self.eqns:
+            if eqn.effects:
+                _bind(eqn, [])
+        with user_context(self.eqns[0].source_info):
+            arrays = [self.context.at_player(env[var], self.player) for var in ins]
+            closed = make_closed([], [], ins, self.eqns, outs)
+            results = local(closed, arrays, self.player, "public floats")
+        env.update((var, Public(out, self.player)) for var, out in zip(outs, results, strict=True))
+        self.eqns = []

@@ -1,0 +1,96 @@
+"""Comparisons of reals, integers and booleans."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+
+from jmpc.lowering import comparing, traits
+from jmpc.lowering.context import Context
+from jmpc.lowering.interval import Interval
+from jmpc.lowering.registry import rule
+from jmpc.lowering.rules.logic import bitwise_and, exclusive_or
+from jmpc.lowering.values import Attains, Boolean, FixedPoint, Public, Value, is_boolean
+
+
+@rule("lt", "lt_to")
+def lt(context: Context, x: Value, y: Value, **_: Any) -> Value:
+    if is_boolean(x.dtype):  # false < true
+        return bitwise_and(context, complement(context, x), y)
+    known = _decided(context, x, y)
+    if known is not None:
+        return known
+    return comparing.less(context, x, y)
+
+
+@rule("gt")
+def gt(context: Context, x: Value, y: Value, **_: Any) -> Value:
+    return lt(context, y, x)
+
+
+@rule("le", "le_to")
+def le(context: Context, x: Value, y: Value, **_: Any) -> Value:
+    return complement(context, lt(context, y, x))
+
+
+@rule("ge")
+def ge(context: Context, x: Value, y: Value, **_: Any) -> Value:
+    return complement(context, lt(context, x, y))
+
+
+@rule("eq", "eq_to")
+def eq(context: Context, x: Value, y: Value, **_: Any) -> Value:
+    if is_boolean(x.dtype):
+        return complement(context, exclusive_or(context, x, y))
+    if _infinite(x) or _infinite(y):
+        return Public(np.zeros(np.broadcast_shapes(x.shape, y.shape), np.bool_))
+    same = comparing.equal(context, x, y)
+    for a, b in ((x, y), (y, x)):
+        if isinstance(a, FixedPoint) and traits.is_peak_of(a, b):
+            return Boolean(same.sharing, Attains(b.trait.axes, 1.0))
+    return same
+
+
+@rule("ne")
+def ne(context: Context, x: Value, y: Value, **_: Any) -> Value:
+    return complement(context, eq(context, x, y))
+
+
+@rule("is_finite")
+def is_finite(context: Context, x: Value, **_: Any) -> Value:
+    """Fixed-point numbers always are."""
+    del context
+    return Public(np.ones(x.shape, np.bool_))
+
+
+def complement(context: Context, x: Value) -> Value:
+    """not x."""
+    if isinstance(x, Public):
+        return Public(~x.array, x.at)
+    return comparing.invert(context, x)
+
+
+def _infinite(x: Value) -> bool:
+    if not isinstance(x, Public) or not x.known or x.array.dtype.kind in "iub":
+        return False
+    return x.array.size > 0 and not np.isfinite(np.asarray(x.array, np.float64)).any()
+
+
+def _decided(context: Context, x: Value, y: Value) -> Public | None:
+    """The answer to x < y where intervals know it for certain."""
+    if isinstance(x, FixedPoint) or isinstance(y, FixedPoint):
+        a, b = context.interval(x), context.interval(y)
+        answer = _certainly_less(a, b)
+        if answer is not None:
+            return Public(np.full(np.broadcast_shapes(x.shape, y.shape), answer))
+    return None
+
+
+def _certainly_less(a: Interval, b: Interval) -> bool | None:
+    infinite = np.isinf([a.low, a.high, b.low, b.high]).any()
+    if not infinite:
+        return None
+    if a.high < b.low:
+        return True
+    return False if a.low >= b.high else None

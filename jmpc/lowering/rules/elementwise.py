@@ -1,0 +1,208 @@
+"""Sums, products, powers, quotients, extrema and signs, element by element."""
+
+from __future__ import annotations
+
+import math
+from typing import Any
+
+import jax
+import numpy as np
+
+from jmpc.choreography.primitives import local
+from jmpc.functions import comparison, reciprocal
+from jmpc.functions.normalize import known_exponents
+from jmpc.lowering import arithmetic, choosing, traits
+from jmpc.lowering.comparing import equal, invert
+from jmpc.lowering.context import Context
+from jmpc.lowering.interval import Interval, symmetric
+from jmpc.lowering.registry import rule
+from jmpc.lowering.rules.integers import divide_integers
+from jmpc.lowering.values import Boolean, FixedPoint, Integer, Public, Secret, Spread, Value, is_float
+
+_QUOTIENT_SCALE = 28  # quotients of values at up to this scale need not truncate them first
+_WORD_BITS = 61
+
+
+@rule("add", "add_any")
+def add(context: Context, x: Value, y: Value, **_: Any) -> Value:
+    return arithmetic.add(context, x, y)
+
+
+@rule("sub")
+def sub(context: Context, x: Value, y: Value, **_: Any) -> Value:
+    difference = arithmetic.subtract(context, x, y)
+    if isinstance(x, FixedPoint) and traits.is_peak_of(x, y):
+        return traits.minus_peak(x, y, difference)
+    return difference
+
+
+@rule("mul")
+def mul(context: Context, x: Value, y: Value, **_: Any) -> Value:
+    return arithmetic.multiply(context, x, y)
+
+
+@rule("neg")
+def neg(context: Context, x: Secret, **_: Any) -> Value:
+    return arithmetic.negate(context, x)
+
+
+@rule("square")
+def square(context: Context, x: Secret, **_: Any) -> Value:
+    return arithmetic.square(context, x)
+
+
+@rule("one_minus_square")
+def one_minus_square(context: Context, x: FixedPoint, **_: Any) -> Value:
+    one = Public(np.ones((), x.dtype))
+    return arithmetic.subtract(context, one, arithmetic.square(context, x))
+
+
+@rule("abs")
+def abs_(context: Context, x: Secret, **_: Any) -> Value:
+    return choosing.absolute(context, extended(context, x))
+
+
+@rule("sign")
+def sign(context: Context, x: Secret, **_: Any) -> Value:
+    x = extended(context, x)
+    if isinstance(x, Integer) and not x.signed:  # 2^63 and more are not negative
+        return choosing.number(context, nonzero(context, x), x.dtype)
+    return choosing.sign_of(context, x)
+
+
+@rule("max")
+def max_(context: Context, x: Value, y: Value, **_: Any) -> Value:
+    return choosing.maximum(context, x, y)
+
+
+@rule("min")
+def min_(context: Context, x: Value, y: Value, **_: Any) -> Value:
+    return choosing.minimum(context, x, y)
+
+
+@rule("clamp")
+def clamp(context: Context, low: Value, x: Value, high: Value, **_: Any) -> Value:
+    if isinstance(x, FixedPoint) and _scalar(low) and _scalar(high):
+        return _clip(context, x, low, high)
+    return choosing.minimum(context, choosing.maximum(context, x, low), high)
+
+
+def _scalar(x: Value) -> bool:
+    return isinstance(x, Public) and x.known and x.array.size == 1 and bool(np.isfinite(x.array).all())
+
+
+def _clip(context: Context, x: FixedPoint, low: Public, high: Public) -> Value:
+    """Both comparisons share their preparation."""
+    ends = float(low.array.reshape(())), float(high.array.reshape(()))
+    if ends[0] > ends[1]:
+        return choosing.minimum(context, choosing.maximum(context, x, low), high)
+    x = context.at_fraction(x, context.fraction)
+    words = [round(end * 2.0**context.fraction) for end in ends]
+    if max(map(abs, words)) >= 1 << _WORD_BITS:
+        return choosing.minimum(context, choosing.maximum(context, x, low), high)
+    clipped = comparison.clip(context.protocol, x.sharing, *words)
+    known = Interval(*(min(max(end, ends[0]), ends[1]) for end in (x.interval.low, x.interval.high)))
+    return FixedPoint(clipped, x.fraction, known, x.dtype)
+
+
+@rule("integer_pow")
+def integer_pow(context: Context, x: Secret, *, y: int, **_: Any) -> Value:
+    return power(context, x, y)
+
+
+def power(context: Context, x: Secret, exponent: int) -> Value:
+    """x^n by squaring; of a negative n the quotient 1 / x^-n."""
+    one = Public(np.ones((), x.dtype))
+    if exponent < 0:
+        return divide(context, one, power(context, x, -exponent))
+    if exponent == 0:
+        return Public(np.ones(x.shape, x.dtype))
+    result: Secret | None = None
+    while True:
+        if exponent & 1:
+            result = x if result is None else arithmetic.multiply(context, result, x)
+        exponent >>= 1
+        if not exponent:
+            assert result is not None
+            return result
+        x = arithmetic.square(context, x)
+
+
+@rule("div")
+def div(context: Context, x: Value, y: Value, **_: Any) -> Value:
+    if not is_float(x.dtype):
+        return divide_integers(context, x, y)[0]
+    return divide(context, x, y)
+
+
+def divide(context: Context, x: Value, y: Value) -> Value:
+    """x / y of reals."""
+    if isinstance(y, Public):
+        return arithmetic.multiply(context, x, _reciprocal_of_public(context, y))
+    if isinstance(y.trait, Spread):  # one reciprocal for everything it was broadcast to
+        y = y.trait.of
+    if isinstance(x, Public) and x.known and (np.abs(np.asarray(x.array, np.float64)) == 1).all():
+        return arithmetic.multiply(context, _reciprocal(context, y), x)
+    return _quotient(context, context.secret(x), y)
+
+
+def _reciprocal_of_public(context: Context, y: Public) -> Public:
+    if y.known:
+        array = np.asarray(y.array, np.float64)
+        if not array.all():
+            raise context.refuse("a division by a public zero", "Fixed-point numbers have no infinity")
+        return Public(1.0 / array)
+    player = y.at or context.first
+    closed = jax.make_jaxpr(lambda v: 1.0 / v)(jax.ShapeDtypeStruct(y.shape, y.dtype))
+    (inverse,) = local(closed, [context.at_player(y, player)], player, "reciprocal")
+    return Public(inverse, player)
+
+
+def _reciprocal(context: Context, y: FixedPoint) -> FixedPoint:
+    f = context.fraction
+    y = context.at_fraction(y, f)
+    bounds = (y.interval.low, y.interval.high)
+    sharing = reciprocal.reciprocal(context.protocol, y.sharing, f, bounds=bounds)
+    return FixedPoint(sharing, f, _inverse(y.interval, f), y.dtype)
+
+
+def _inverse(y: Interval, fraction: int) -> Interval:
+    if y.low > 0:
+        slack = 2.0 ** (3 - fraction)
+        return Interval(0, (1 + slack) / y.low + slack, y.certain)
+    return symmetric(2.0**fraction, certain=False)
+
+
+def _quotient(context: Context, x: FixedPoint, y: FixedPoint) -> FixedPoint:
+    """x / y at the precision's fraction, from words at one scale, whichever it is."""
+    f = context.fraction
+    most = 33 - f
+    bits = most
+    if y.interval.low > 0:
+        largest = x.interval.magnitude / y.interval.low
+        bits = min(most, max(1, math.frexp(largest)[1]))
+    scale = _quotient_scale(context, x, y, bits)
+    x, y = context.at_fraction(x, scale), context.at_fraction(y, scale)
+    exponents = known_exponents((y.interval.low, y.interval.high), scale)
+    sharing = reciprocal.ratio(context.protocol, x.sharing, y.sharing, f, bits, exponents)
+    limit = symmetric(2.0**bits, certain=False)
+    if y.interval.low > 0:
+        known = x.interval * _inverse(y.interval, f)
+        limit = known.clip(-(2.0**bits), 2.0**bits)
+    return FixedPoint(sharing, f, limit, x.dtype)
+
+
+def _quotient_scale(context: Context, x: FixedPoint, y: FixedPoint, bits: int) -> int:
+    scale = max(x.fraction, y.fraction, context.fraction)
+    words = max(x.interval.magnitude, y.interval.magnitude * 2.0**bits) * 2.0**scale
+    return scale if scale <= _QUOTIENT_SCALE and words < 2.0**_WORD_BITS else context.fraction
+
+
+def extended(context: Context, x: Secret) -> Secret:
+    """Integers with their words extended to the value; others as they are."""
+    return context.extended(x) if isinstance(x, Integer) else x
+
+
+def nonzero(context: Context, x: Secret) -> Boolean:
+    """[x != 0]."""
+    return invert(context, equal(context, x, Public(np.zeros((), x.dtype))))

@@ -1,0 +1,175 @@
+"""Quotients and remainders: of integers, and remainders of reals by public divisors."""
+
+from __future__ import annotations
+
+import dataclasses
+from typing import Any
+
+import numpy as np
+
+from jmpc.lowering import arithmetic, choosing, comparing, division
+from jmpc.lowering.context import Context
+from jmpc.lowering.interval import Interval
+from jmpc.lowering.registry import rule
+from jmpc.lowering.rules import logic
+from jmpc.lowering.values import Boolean, Integer, Public, Value, is_float
+from jmpc.protocols.base import Bits, Ring, word_dtype
+
+_LONG_DIVISION_BITS = 60
+
+
+@rule("rem")
+def rem(context: Context, x: Value, y: Value, **_: Any) -> Value:
+    if not is_float(x.dtype):
+        return divide_integers(context, x, y)[1]
+    if not isinstance(y, Public) or not y.known:
+        raise context.refuse(
+            "the remainder of real numbers by a divisor that is not a constant",
+            "Use x - y * jnp.floor(x / y), or divide by a constant",
+        )
+    divisor = np.asarray(y.array, np.float64)
+    _no_zero(context, divisor)
+    x = context.at_fraction(x, context.fraction)
+    words = np.abs(divisor * 2.0**x.fraction).round().astype(np.int64)
+    x = arithmetic.broadcast(context, x, np.broadcast_shapes(x.shape, y.shape))
+    bound = min(int(x.interval.magnitude * 2.0**x.fraction) + 1, (1 << 61) - 1)
+    split = division.floor_divide_by_public(context, x.sharing, bound, _common(words))
+    ring = _toward_zero(context, x, split, _common(words)).remainder
+    limit = float(np.abs(divisor).max())
+    known = Interval(-limit if x.interval.low < 0 else 0.0, limit if x.interval.high > 0 else 0.0)
+    return dataclasses.replace(x, sharing=ring, interval=known, trait=None)
+
+
+def divide_integers(context: Context, x: Value, y: Value) -> tuple[Integer, Integer]:
+    """(quotient toward zero, remainder with the sign of x)."""
+    if isinstance(y, Public) and y.known:
+        return _by_public(context, x, np.asarray(y.array))
+    return _by_secret(context, x, y)
+
+
+def _by_public(context: Context, x: Integer, divisors: np.ndarray) -> tuple[Integer, Integer]:
+    _no_zero(context, divisors)
+    x = arithmetic.broadcast(context, context.extended(x), np.broadcast_shapes(x.shape, divisors.shape))
+    magnitudes = _common(np.vectorize(lambda d: abs(int(d)), otypes=[object])(divisors))
+    assert x.interval is not None
+    bound = int(x.interval.magnitude)
+    if bound >= 1 << 61:
+        return _wide_by_public(context, x, magnitudes, divisors)
+    if magnitudes.size == 1 and (k := int(magnitudes.flat[0])) & (k - 1) == 0:
+        split = _by_power_of_two(context, x, k)
+    else:
+        split = division.floor_divide_by_public(context, x.sharing, bound, np.asarray(magnitudes, np.int64))
+    split = _toward_zero(context, x, split, np.asarray(magnitudes, np.int64))
+    return _results(context, x, split, divisors)
+
+
+def _by_power_of_two(context: Context, x: Integer, d: int) -> division.Division:
+    quotient = context.protocol.truncate_exact(x.sharing, d.bit_length() - 1)
+    remainder = context.protocol.subtract(x.sharing, context.protocol.scale(quotient, d))
+    return division.Division(quotient, remainder)
+
+
+def _toward_zero(context: Context, x: Any, split: division.Division, divisors: np.ndarray) -> division.Division:
+    """From the floor to the division that C and JAX have: one more, where x < 0 and something remains."""
+    if x.interval.low >= 0:
+        return split
+    protocol = context.protocol
+    negative = context.bits(comparing.negative(context, x))
+    (exact,) = protocol.less_than_each(split.remainder, [1])
+    up = protocol.and_(negative, protocol.invert(exact))
+    (one,) = protocol.to_ring([up], [[1]])
+    d = context.constant(divisors.astype(np.uint64))
+    remainder = protocol.subtract(split.remainder, protocol.scale(one, d))
+    return division.Division(protocol.add(split.quotient, one), remainder)
+
+
+def _results(context: Context, x: Integer, split: division.Division, divisors: np.ndarray) -> tuple[Integer, Integer]:
+    quotient, largest = split.quotient, int(x.interval.magnitude)
+    if (divisors < 0).any():
+        signs = np.where(divisors < 0, -1, 1).astype(np.int64).astype(np.uint64)
+        quotient = context.protocol.scale(quotient, context.constant(signs))
+    limit = max(abs(int(d)) for d in divisors.flat) - 1
+    low, high = (-limit if x.interval.low < 0 else 0), (limit if x.interval.high > 0 else 0)
+    signed = x.interval.low < 0 or bool((divisors < 0).any())
+    return (
+        Integer(quotient, x.dtype, Interval(-largest if signed else 0, largest)),
+        Integer(split.remainder, x.dtype, Interval(low, high)),
+    )
+
+
+def _wide_by_public(
+    context: Context, x: Integer, magnitudes: np.ndarray, divisors: np.ndarray
+) -> tuple[Integer, Integer]:
+    """64-bit integers that may use all their bits: unsigned ones by powers of two only."""
+    k = int(magnitudes.flat[0])
+    if x.signed or magnitudes.size != 1 or k & (k - 1):
+        raise context.refuse(
+            "a division of 64-bit integers that may be 2^61 or more",
+            "Declare a range for the input, use 32-bit integers, or divide unsigned ones by a power of two",
+        )
+    del divisors
+    shift = Public(np.asarray(k.bit_length() - 1).astype(x.dtype))
+    mask = Public(np.asarray(k - 1).astype(x.dtype))
+    return logic.shift_right_logical(context, x, shift), logic.bitwise_and(context, x, mask)
+
+
+def _by_secret(context: Context, x: Value, y: Value) -> tuple[Integer, Integer]:
+    x, y = (context.extended(context.secret(v)) for v in (x, y))
+    shape = np.broadcast_shapes(x.shape, y.shape)
+    x, y = (arithmetic.broadcast(context, v, shape) for v in (x, y))
+    bits = max(int(v.interval.magnitude).bit_length() for v in (x, y))
+    if bits > _LONG_DIVISION_BITS:
+        raise context.refuse(
+            "a division of 64-bit integers by a secret one",
+            f"Use 32-bit integers, or declare ranges below 2^{_LONG_DIVISION_BITS}",
+        )
+    split = division.divide_by_secret(context, _magnitude_bits(context, x, bits), _magnitude(context, y))
+    remainder = _with_sign(context, split.remainder, _sign(context, x))
+    differ = _differ(context, _sign(context, x), _sign(context, y))
+    quotient = _with_sign(context, split.quotient, differ)
+    largest = int(x.interval.magnitude)
+    return (
+        Integer(quotient, x.dtype, Interval(-largest - 1, largest + 1)),
+        Integer(remainder, x.dtype, Interval(-largest, largest)),
+    )
+
+
+def _magnitude(context: Context, x: Integer) -> Ring:
+    return x.sharing if x.interval.low >= 0 else choosing.absolute(context, x).sharing
+
+
+def _magnitude_bits(context: Context, x: Integer, bits: int) -> Bits:
+    every = context.protocol.to_bits(_magnitude(context, x))
+    dtype = word_dtype(bits)
+    mask = dtype.type((1 << bits) - 1)
+    return context.protocol.map_bits(lambda slot: slot.astype(dtype) & mask, every, width=bits)
+
+
+def _sign(context: Context, x: Integer) -> Boolean | None:
+    return None if x.interval.low >= 0 else comparing.negative(context, x)
+
+
+def _differ(context: Context, a: Boolean | None, b: Boolean | None) -> Boolean | None:
+    if a is None or b is None:
+        return b if a is None else a
+    return Boolean(context.protocol.xor(context.bits(a), context.bits(b)))
+
+
+def _with_sign(context: Context, x: Ring, negative: Boolean | None) -> Ring:
+    if negative is None:
+        return x
+    protocol = context.protocol
+    return protocol.subtract(x, protocol.inject(context.bits(negative), protocol.scale(x, 2)))
+
+
+def _common(divisors: np.ndarray) -> np.ndarray:
+    """One divisor, where all are equal."""
+    divisors = np.asarray(divisors)
+    if divisors.size and (divisors == divisors.flat[0]).all():
+        return divisors.reshape(-1)[:1].reshape(())
+    return divisors
+
+
+def _no_zero(context: Context, divisors: np.ndarray) -> None:
+    if not np.all(divisors != 0):
+        raise context.refuse("a division by a public zero", "Its result is undefined on secret values")

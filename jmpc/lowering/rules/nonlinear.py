@@ -1,0 +1,326 @@
+"""Smooth functions, through `jmpc.functions`."""
+
+from __future__ import annotations
+
+import dataclasses
+from collections.abc import Callable
+from typing import Any
+
+import numpy as np
+
+from jmpc.functions import exponential, logarithm, roots, saturating, trigonometric
+from jmpc.functions import power as powers
+from jmpc.lowering import arithmetic, choosing, traits
+from jmpc.lowering.context import Context
+from jmpc.lowering.interval import Interval, symmetric
+from jmpc.lowering.registry import rule
+from jmpc.lowering.rules.elementwise import power
+from jmpc.lowering.values import Attains, FixedPoint, Integer, Public, Value
+from jmpc.protocols.base import Ring
+
+_LARGEST_EXP = 2.0**24.5  # where functions.exp is cut off at f = 18
+_SOFTMAX_FRACTION = 28
+
+
+def apply(
+    context: Context, x: FixedPoint, function: Callable[..., Ring], known: Interval, **options: Any
+) -> FixedPoint:
+    """An elementwise function at the precision's fraction, once for each element before a broadcast."""
+
+    def evaluate(x: FixedPoint) -> FixedPoint:
+        standard = context.at_fraction(x, context.fraction)
+        sharing = function(context.protocol, standard.sharing, context.fraction, **options)
+        return FixedPoint(sharing, context.fraction, known, x.dtype)
+
+    return narrowly(context, x, evaluate)
+
+
+def narrowly(context: Context, x: FixedPoint, evaluate: Callable[[FixedPoint], FixedPoint]) -> FixedPoint:
+    return traits.narrowly(x, evaluate, lambda of, shape: arithmetic.broadcast(context, of, shape))
+
+
+def bounds(x: FixedPoint) -> tuple[float, float]:
+    """The promise that `jmpc.functions` take."""
+    return x.interval.low, x.interval.high
+
+
+# -- exponentials and logarithms -------------------------------------------------------------------------------
+
+
+@rule("exp")
+def exp(context: Context, x: FixedPoint, **_: Any) -> FixedPoint:
+    if isinstance(x.trait, Attains) and x.trait.value == 0.0 and x.interval.high <= 0:
+        return _exp_below_peak(context, x)
+    return apply(context, x, exponential.exp, _monotone(np.exp, x.interval), bounds=bounds(x))
+
+
+def _exp_below_peak(context: Context, x: FixedPoint) -> FixedPoint:
+    """The exponentials of a softmax: more fraction bits, and the largest of them is 1."""
+    fraction = max(_SOFTMAX_FRACTION, context.fraction)
+    standard = context.at_fraction(x, context.fraction)
+    sharing = exponential.exp_nonpositive(
+        context.protocol, standard.sharing, context.fraction, fraction, bounds=(x.interval.low, 0.0)
+    )
+    assert isinstance(x.trait, Attains)
+    return FixedPoint(sharing, fraction, Interval(0, 1), x.dtype, Attains(x.trait.axes, 1.0))
+
+
+@rule("exp2")
+def exp2(context: Context, x: FixedPoint, **_: Any) -> FixedPoint:
+    return apply(context, x, exponential.exp2, _monotone(np.exp2, x.interval), bounds=bounds(x))
+
+
+def _monotone(function: Callable[[float], float], known: Interval) -> Interval:
+    """Of an exponential, which is cut off where it grows too large."""
+    with np.errstate(over="ignore", under="ignore"):
+        low, high = (min(float(function(end)), _LARGEST_EXP) for end in (known.low, known.high))
+    slack = 2.0**-16
+    return Interval(max(0.0, low * (1 - slack) - slack), high * (1 + slack) + slack)
+
+
+@rule("expm1")
+def expm1(context: Context, x: FixedPoint, **_: Any) -> Value:
+    return arithmetic.subtract(context, exp(context, x), _constant(x, 1.0))
+
+
+@rule("log")
+def log(context: Context, x: FixedPoint, **_: Any) -> FixedPoint:
+    def evaluate(x: FixedPoint) -> FixedPoint:
+        standard = _log_scale(context, x)
+        sharing = logarithm.log(
+            context.protocol,
+            standard.sharing,
+            context.fraction,
+            in_fraction=standard.fraction,
+            bounds=bounds(standard),
+        )
+        return FixedPoint(sharing, context.fraction, _log_interval(context, x.interval), x.dtype)
+
+    return narrowly(context, x, evaluate)
+
+
+def _log_scale(context: Context, x: FixedPoint) -> FixedPoint:
+    """`x` at the scale it has, if that is a little finer than usual, as in a softmax."""
+    return context.at_fraction(x, x.fraction if context.fraction <= x.fraction <= 30 else context.fraction)
+
+
+def _log_interval(context: Context, x: Interval) -> Interval:
+    least = 2.0**-context.fraction
+    low, high = (float(np.log(max(end, least))) for end in (x.low, x.high))
+    slack = 2.0**-14
+    return Interval(low - slack, high + slack)
+
+
+@rule("log2")
+def log2(context: Context, x: FixedPoint, **_: Any) -> FixedPoint:
+    known = _log_interval(context, x.interval)
+    scaled = Interval(known.low * 1.5, known.high * 1.5).hull(known)
+    return apply(context, x, logarithm.log2, scaled, bounds=bounds(x))
+
+
+@rule("log1p")
+def log1p(context: Context, x: FixedPoint, **_: Any) -> FixedPoint:
+    return log(context, arithmetic.add(context, x, _constant(x, 1.0)))
+
+
+# -- roots and powers ------------------------------------------------------------------------------------------
+
+
+@rule("sqrt")
+def sqrt(context: Context, x: FixedPoint, **_: Any) -> FixedPoint:
+    high = float(np.sqrt(max(x.interval.high, 0.0)))
+    known = Interval(0, high * 1.001 + 1e-3, x.interval.certain)
+    options = {"bounds": bounds(x)} if x.interval.certain and x.interval.high <= 2.0**26 else {}
+    if x.interval.low >= 0 and not options:
+        options = {"bounds": (x.interval.low, 2.0 ** (72 - 2 * context.fraction))}
+    return apply(context, x, roots.sqrt, known, **options)
+
+
+@rule("rsqrt")
+def rsqrt(context: Context, x: FixedPoint, **_: Any) -> FixedPoint:
+    limit = 2.0 ** (context.fraction / 2)
+    if x.interval.low > 0:
+        limit = min(limit, float(1 / np.sqrt(x.interval.low)) * 1.001 + 1e-3)
+    return apply(context, x, roots.rsqrt, Interval(0, limit), bounds=bounds(x))
+
+
+@rule("cbrt")
+def cbrt(context: Context, x: FixedPoint, **_: Any) -> Value:
+    """sign(x) |x|^(1/3)."""
+    root = _power(context, choosing.absolute(context, x), _constant(x, 1 / 3, np.float64))
+    return arithmetic.multiply(context, choosing.sign_of(context, x), root)
+
+
+@rule("pow")
+def pow_(context: Context, x: Value, y: Value, **_: Any) -> Value:
+    exponent = _uniform(y)
+    if exponent is not None and not isinstance(x, Public):
+        if exponent == int(exponent) and abs(exponent) <= 64:
+            return power(context, x, int(exponent))
+        if exponent == 0.5:
+            return sqrt(context, x)
+        if exponent == -0.5:
+            return rsqrt(context, x)
+    if isinstance(x, Integer) or isinstance(y, Integer):
+        raise context.refuse(
+            "a power of secret integers, or with a secret integer exponent",
+            "Convert the exponent to float, or use a constant exponent",
+        )
+    if isinstance(x, Public):
+        return _power_of_public(context, x, y)
+    return _power(context, x, y)
+
+
+def _uniform(y: Value) -> float | None:
+    if isinstance(y, Public) and y.known and y.array.size and (y.array == y.array.flat[0]).all():
+        return float(y.array.flat[0])
+    return None
+
+
+def _power_of_public(context: Context, x: Public, y: FixedPoint) -> Value:
+    """c^y = 2^(y log2 c)."""
+    if not x.known or not (np.asarray(x.array) > 0).all():
+        raise context.refuse(
+            "a secret power of a public base that is not a positive constant",
+            "Use jnp.exp2(y * jnp.log2(x)) with a positive base",
+        )
+    scaled = arithmetic.multiply(context, y, Public(np.log2(np.asarray(x.array, np.float64))))
+    return exp2(context, scaled)
+
+
+def _power(context: Context, x: FixedPoint, y: Value) -> FixedPoint:
+    f = context.fraction
+    shape = np.broadcast_shapes(x.shape, y.shape)
+    x, y = (context.at_fraction(context.secret(_narrow(v)), f) for v in (x, y))
+    x, y = (arithmetic.broadcast(context, v, shape) for v in (x, y))
+    low = max(0.0, x.interval.low)  # a negative base is garbage, as a complex number is NaN in JAX
+    promise = (low, max(low, x.interval.high))
+    sharing = powers.power(context.protocol, x.sharing, y.sharing, f, bounds=promise)
+    return FixedPoint(sharing, f, Interval(0, _LARGEST_EXP), x.dtype)
+
+
+def _narrow(y: Value) -> Value:
+    """An exponent computed here in double precision, in a type that values have."""
+    return Public(y.array.astype(np.float32)) if isinstance(y, Public) and y.dtype == np.float64 else y
+
+
+# -- saturating functions --------------------------------------------------------------------------------------
+
+
+@rule("logistic")
+def logistic(context: Context, x: FixedPoint, **_: Any) -> FixedPoint:
+    return apply(context, x, saturating.sigmoid, _widened(0, 1, context), bounds=bounds(x))
+
+
+@rule("tanh")
+def tanh(context: Context, x: FixedPoint, **_: Any) -> FixedPoint:
+    return apply(context, x, saturating.tanh, _widened(-1, 1, context), bounds=bounds(x))
+
+
+@rule("erf")
+def erf(context: Context, x: FixedPoint, **_: Any) -> FixedPoint:
+    return apply(context, x, saturating.erf, _widened(-1, 1, context), bounds=bounds(x))
+
+
+@rule("erfc")
+def erfc(context: Context, x: FixedPoint, **_: Any) -> Value:
+    return arithmetic.subtract(context, _constant(x, 1.0), erf(context, x))
+
+
+def _widened(low: float, high: float, context: Context) -> Interval:
+    slack = 2.0 ** (2 - context.fraction)  # the functions' errors are below four ulp
+    return Interval(low - slack, high + slack)
+
+
+# -- circular and hyperbolic functions ---------------------------------------------------------------------------
+
+
+@rule("sin")
+def sin(context: Context, x: FixedPoint, *_: Any, **__: Any) -> FixedPoint:
+    return apply(context, x, trigonometric.sin, _widened(-1, 1, context))
+
+
+@rule("cos")
+def cos(context: Context, x: FixedPoint, *_: Any, **__: Any) -> FixedPoint:
+    return apply(context, x, trigonometric.cos, _widened(-1, 1, context))
+
+
+@rule("tan")
+def tan(context: Context, x: FixedPoint, *_: Any, **__: Any) -> FixedPoint:
+    return apply(context, x, trigonometric.tan, symmetric(2.0**8, certain=False))
+
+
+@rule("atan")
+def atan(context: Context, x: FixedPoint, **_: Any) -> FixedPoint:
+    if x.interval.inside(-1.0, 1.0):
+        return apply(context, x, trigonometric.atan_unit, symmetric(0.8))
+    return apply(context, x, trigonometric.atan, symmetric(1.6))
+
+
+@rule("atan2")
+def atan2(context: Context, y: Value, x: Value, **_: Any) -> FixedPoint:
+    f = context.fraction
+    y, x = (context.at_fraction(context.secret(v), f) for v in (y, x))
+    sharing = trigonometric.atan2(context.protocol, y.sharing, x.sharing, f)
+    return FixedPoint(sharing, f, symmetric(3.2), x.dtype)
+
+
+@rule("asin")
+def asin(context: Context, x: FixedPoint, **_: Any) -> FixedPoint:
+    """The angle of the point (sqrt(1 - x^2), x)."""
+    return atan2(context, x, _other_leg(context, x))
+
+
+@rule("acos")
+def acos(context: Context, x: FixedPoint, **_: Any) -> FixedPoint:
+    return atan2(context, _other_leg(context, x), x)
+
+
+def _other_leg(context: Context, x: FixedPoint) -> FixedPoint:
+    squared = arithmetic.subtract(context, _constant(x, 1.0), arithmetic.square(context, x))
+    return sqrt(context, dataclasses.replace(squared, interval=Interval(0, 1)))
+
+
+@rule("sinh")
+def sinh(context: Context, x: FixedPoint, **_: Any) -> Value:
+    return _half(context, arithmetic.subtract(context, *_both_exps(context, x)))
+
+
+@rule("cosh")
+def cosh(context: Context, x: FixedPoint, **_: Any) -> Value:
+    return _half(context, arithmetic.add(context, *_both_exps(context, x)))
+
+
+def _both_exps(context: Context, x: FixedPoint) -> tuple[FixedPoint, FixedPoint]:
+    return exp(context, x), exp(context, arithmetic.negate(context, x))
+
+
+def _half(context: Context, x: FixedPoint) -> Value:
+    return arithmetic.multiply(context, x, _constant(x, 0.5))
+
+
+@rule("asinh")
+def asinh(context: Context, x: FixedPoint, **_: Any) -> Value:
+    """sign(x) log(|x| + sqrt(x^2 + 1))."""
+    size = choosing.absolute(context, x)
+    root = sqrt(context, arithmetic.add(context, arithmetic.square(context, x), _constant(x, 1.0)))
+    return arithmetic.multiply(context, choosing.sign_of(context, x), log(context, arithmetic.add(context, size, root)))
+
+
+@rule("acosh")
+def acosh(context: Context, x: FixedPoint, **_: Any) -> Value:
+    root = sqrt(context, arithmetic.subtract(context, arithmetic.square(context, x), _constant(x, 1.0)))
+    return log(context, arithmetic.add(context, x, root))
+
+
+@rule("atanh")
+def atanh(context: Context, x: FixedPoint, **_: Any) -> Value:
+    """log((1 + x) / (1 - x)) / 2, as a difference of logarithms."""
+    one = _constant(x, 1.0)
+    above = log(context, arithmetic.add(context, x, one))
+    below = log(context, arithmetic.subtract(context, one, x))
+    return _half(context, arithmetic.subtract(context, above, below))
+
+
+def _constant(like: FixedPoint, value: float, dtype: Any = None) -> Public:
+    return Public(np.asarray(value, dtype or like.dtype))

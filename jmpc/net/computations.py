@@ -1,0 +1,165 @@
+"""A `Computation` as bytes and back: what a driver submits to nodes.
+
+Every call is a list [kind, fields...] of plain data; jaxprs travel by `jmpc.net.codec`. Reading checks
+everything: kinds, names, that a call only uses values made before it, that types are types.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import math
+import re
+from collections.abc import Callable
+from typing import Any
+
+import jax
+import msgpack
+import numpy as np
+
+from jmpc._compat import JAX_VERSION
+from jmpc.computation import (
+    ArrayType,
+    Assign,
+    Call,
+    Compute,
+    Computation,
+    Constant,
+    Output,
+    Publish,
+    Read,
+    Reveal,
+    Secure,
+    Share,
+    Source,
+    result_count,
+)
+from jmpc.net.codec import CodecError, Limits, decode_jaxpr, encode_jaxpr, unpack
+from jmpc.net.codec._limits import check_limit
+from jmpc.net.codec._plain import as_bytes, as_float, as_list, as_size, as_text
+
+VERSION = 1
+_MAGIC = "jmpc run"
+_KINDS: tuple[type, ...] = (Source, Constant, Read, Compute, Share, Secure, Reveal, Publish, Assign, Output)
+_NAME = re.compile(r"[A-Za-z0-9_.@/<>-]{0,128}")
+_DTYPES = frozenset("bool int8 int16 int32 int64 uint8 uint16 uint32 uint64 float16 bfloat16 float32 float64".split())
+
+
+def encode_computation(computation: Computation) -> bytes:
+    """The canonical bytes of a computation; raises CodecError for what cannot travel."""
+    calls = [
+        [_KINDS.index(type(call)), *(_plain(getattr(call, f.name)) for f in dataclasses.fields(call))]
+        for call in computation.calls
+    ]
+    body = [_MAGIC, VERSION, list(JAX_VERSION), list(computation.servers), computation.fraction, calls]
+    return msgpack.packb(body, use_bin_type=True)
+
+
+def _plain(value: Any) -> Any:
+    match value:
+        case None | str() | int() | float() | bytes():
+            return value
+        case np.ndarray():
+            return [value.dtype.name, list(value.shape), np.ascontiguousarray(value).tobytes()]
+        case ArrayType():
+            return [value.dtype, list(value.shape)]
+        case tuple():
+            return [_plain(item) for item in value]
+    return encode_jaxpr(value)
+
+
+def decode_computation(data: bytes, limits: Limits | None = None) -> Computation:
+    """Reads a computation from anyone. Raises CodecError for anything that is not one."""
+    limits = limits or Limits()
+    message = as_list(unpack(data, limits), 6)
+    if message[0] != _MAGIC or message[1] != VERSION:
+        raise CodecError("not a computation of this version of jmpc")
+    if message[2] != list(JAX_VERSION):
+        raise CodecError(f"a computation of another JAX release than {JAX_VERSION[0]}.{JAX_VERSION[1]}")
+    servers = tuple(_name(name) for name in as_list(message[3]))
+    fraction = as_size(message[4])
+    if not 8 <= fraction <= 30 or len(set(servers)) != 3:
+        raise CodecError("a computation needs three servers, and between 8 and 30 fractional bits")
+    calls: list[Call] = []
+    made = 0
+    for data_of_call in as_list(message[5]):
+        call = _decode_call(as_list(data_of_call), made, limits)
+        made += result_count(call)
+        calls.append(call)
+    return Computation(servers, tuple(calls), fraction)
+
+
+def _decode_call(data: list[Any], made: int, limits: Limits) -> Call:
+    if not data or type(data[0]) is not int or data[0] not in range(len(_KINDS)):
+        raise CodecError("a call of an unknown kind")
+    kind = _KINDS[data[0]]
+    fields = dataclasses.fields(kind)
+    if len(data) != 1 + len(fields):
+        raise CodecError(f"a {kind.__name__} with {len(data) - 1} fields, expected {len(fields)}")
+    read = {**_READERS, "arg": lambda item: _number(item, made), "args": lambda item: _numbers(item, made)}
+    read["jaxpr"] = lambda item: decode_jaxpr(item, limits)
+    read["value"] = lambda item: _array(item, limits)
+    call = kind(**{f.name: read[f.name](item) for f, item in zip(fields, data[1:], strict=True)})
+    if getattr(call, "player", "") is None and not isinstance(call, Read | Assign):
+        raise CodecError(f"a {kind.__name__} without a player")
+    if isinstance(call, Compute | Secure) and len(call.args) != len(call.jaxpr.in_avals):
+        raise CodecError(f"{kind.__name__} {call.name!r} takes {len(call.jaxpr.in_avals)} arguments, got {len(call.args)}")
+    return call
+
+
+def _name(data: Any) -> str:
+    if not _NAME.fullmatch(as_text(data)):
+        raise CodecError("a name with characters that names do not have")
+    return data
+
+
+def _player(data: Any) -> str | None:
+    return None if data is None else _name(data)
+
+
+def _number(data: Any, made: int) -> int:
+    if as_size(data) >= made:
+        raise CodecError(f"a call uses value {data}, but only {made} are made before it")
+    return data
+
+
+def _numbers(data: Any, made: int) -> tuple[int, ...]:
+    return tuple(_number(item, made) for item in as_list(data))
+
+
+def _type(data: Any) -> ArrayType:
+    dtype, shape = as_list(data, 2)
+    if dtype not in _DTYPES:
+        raise CodecError("an array type that jmpc does not have")
+    return ArrayType(tuple(as_size(n) for n in as_list(shape)), dtype)
+
+
+def _array(data: Any, limits: Limits) -> np.ndarray:
+    dtype, shape, raw = as_list(data, 3)
+    type_ = _type([dtype, shape])
+    check_limit(len(as_bytes(raw)), limits.constant_bytes, "the bytes of a constant")
+    item = jax.numpy.dtype(type_.dtype)
+    if len(raw) != item.itemsize * math.prod(type_.shape):
+        raise CodecError("a constant whose bytes do not fit its shape")
+    return np.frombuffer(raw, item).reshape(type_.shape)
+
+
+def _range(data: Any) -> tuple[float, float] | None:
+    if data is None:
+        return None
+    low, high = (as_float(float(item) if type(item) is int else item) for item in as_list(data, 2))
+    if not -math.inf < low <= high < math.inf:
+        raise CodecError("a range that is empty or infinite")
+    return low, high
+
+
+_READERS: dict[str, Callable[[Any], Any]] = {
+    "player": _player,
+    "provider": _name,
+    "types": lambda data: tuple(_type(item) for item in as_list(data)),
+    "type": _type,
+    "key": _name,
+    "variable": _name,
+    "name": lambda data: as_text(data)[:128],
+    "range": _range,
+    "sink": _name,
+}

@@ -1,0 +1,251 @@
+"""CURVE key pairs: on disk, in a player's key ring, and on its sockets.
+
+    keys/NAME.public     mode 0644, may be copied to everybody
+    keys/NAME.secret     mode 0600, stays with NAME
+
+Each file is a one-line header that names the kind and the player, and 40 characters of z85. A
+player presents its own pair and pins the public key of every other player: it accepts a connection
+from a known key only, and that key, not anything that the connection says, decides who the sender
+is.
+"""
+
+import os
+import stat
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Final
+
+import zmq
+from zmq.utils import z85
+
+from ..errors import AuthenticationError, ConfigError
+
+_Z85_BYTES: Final = 40
+_ZAP_ENDPOINT: Final = "inproc://zeromq.zap.01"
+
+
+@dataclass(frozen=True)
+class KeyRing:
+    """A player's own CURVE pair and the public keys it knows, all as 40 bytes of z85.
+
+    Raises:
+        AuthenticationError: something is no key, the pair does not belong together, or two players
+            share a key.
+    """
+
+    own_public: bytes
+    own_secret: bytes = field(repr=False)
+    peers: Mapping[str, bytes]
+
+    def __post_init__(self) -> None:
+        for name, key in self.peers.items():
+            check_key(key, f"the public key of {name}")
+        check_key(self.own_public, "the own public key")
+        check_key(self.own_secret, "the own secret key")
+        if zmq.curve_public(self.own_secret) != self.own_public:
+            raise AuthenticationError(
+                "the own secret key does not belong to the own public key: "
+                "run `jmpc-admin keygen --player NAME --force`"
+            )
+        owners = {self.own_public: "this player"}
+        for name, key in self.peers.items():
+            # The key decides who a sender is, so it must say so unambiguously.
+            if (other := owners.setdefault(key, name)) != name:
+                raise AuthenticationError(
+                    f"{other} and {name} have the same public key: make a pair for each of them"
+                )
+
+    @classmethod
+    def load(
+        cls,
+        directory: str | os.PathLike[str],
+        name: str,
+        players: Iterable[str],
+        public_keys: Mapping[str, bytes] | None = None,
+    ) -> "KeyRing":
+        """Read the key ring of `name`: its own pair, and the public key of each of `players`.
+
+        Keys in `public_keys` (from the configuration) need no file, and must equal the file where
+        there is one.
+
+        Raises:
+            AuthenticationError: a key is missing or malformed, differs from the configured one, or
+                others can read the secret or write to the directory.
+        """
+        folder, known = Path(directory), dict(public_keys or {})
+        _check_directory(folder)
+        secret = read_key(folder, name, "secret")
+        peers = {
+            player: _public_key(folder, player, known.get(player)) for player in {*players, name}
+        }
+        return cls(
+            peers[name], secret, {player: key for player, key in peers.items() if player != name}
+        )
+
+    def names(self) -> dict[bytes, str]:
+        """The player that owns each public key, by the raw 32 bytes."""
+        return {z85.decode(key): name for name, key in self.peers.items()}
+
+    def arm_server(self, socket: zmq.Socket, domain: str) -> None:
+        """Make a socket that binds a CURVE server whose clients `Authenticator` vouches for."""
+        socket.curve_server = True
+        socket.curve_publickey, socket.curve_secretkey = self.own_public, self.own_secret
+        socket.zap_domain = domain.encode()
+        # Without this libzmq lets every client in when nobody answers at the ZAP endpoint.
+        socket.setsockopt(zmq.ZAP_ENFORCE_DOMAIN, 1)
+
+    def arm_client(self, socket: zmq.Socket, server: str) -> None:
+        """Make a socket that connects a CURVE client that talks to `server`'s key only."""
+        socket.curve_publickey, socket.curve_secretkey = self.own_public, self.own_secret
+        socket.curve_serverkey = self.peers[server]
+
+
+class Authenticator:
+    """Answers the ZAP requests of one ZeroMQ context: which public key is which player.
+
+    It must be bound before the sockets it vouches for. Its owner polls `socket` and calls `answer`
+    when it is readable.
+    """
+
+    def __init__(self, context: zmq.Context, domain: str, names: Mapping[bytes, str]) -> None:
+        self.socket = context.socket(zmq.REP)
+        self.socket.linger = 0
+        self.socket.bind(_ZAP_ENDPOINT)
+        self._domain = domain.encode()
+        self._names = dict(names)
+
+    def answer(self) -> bool:
+        """Reply to one waiting request; whether the client was let in."""
+        request = self.socket.recv_multipart()
+        name = self._player(request)
+        status = (b"200", b"OK", name.encode()) if name else (b"400", b"unknown key", b"")
+        sequence = request[1] if len(request) > 1 else b""
+        self.socket.send_multipart([b"1.0", sequence, *status, b""])
+        return name is not None
+
+    def _player(self, request: list[bytes]) -> str | None:
+        if len(request) != 7:
+            return None
+        version, _, domain, _, _, mechanism, key = request
+        if (version, domain, mechanism) != (b"1.0", self._domain, b"CURVE"):
+            return None
+        return self._names.get(key)
+
+
+def generate(
+    players: Iterable[str], directory: str | os.PathLike[str], *, force: bool = False
+) -> list[Path]:
+    """Make a key pair for each of `players` and write it; the paths written.
+
+    Raises:
+        ConfigError: a file is there already and `force` is not given (nothing is written then), or
+            the directory cannot be written.
+        AuthenticationError: others can write to the directory.
+    """
+    folder = Path(directory)
+    pairs = [(folder / f"{name}.public", folder / f"{name}.secret", name) for name in players]
+    present = [str(path) for *paths, _ in pairs for path in paths if path.exists()]
+    if present and not force:
+        more = f" and {len(present) - 1} more files exist" if len(present) > 1 else " exists"
+        raise ConfigError(f"{present[0]}{more} already: keep them, or replace them with --force")
+    _check_directory(folder)
+    try:
+        folder.mkdir(mode=0o700, parents=True, exist_ok=True)
+        for public_path, secret_path, name in pairs:
+            public, secret = zmq.curve_keypair()
+            _write(secret_path, _header("secret", name), secret, 0o600)
+            _write(public_path, _header("public", name), public, 0o644)
+    except OSError as error:
+        raise ConfigError(f"cannot write keys to {folder}: {error.strerror}") from error
+    return [path for *paths, _ in pairs for path in paths]
+
+
+def read_key(folder: Path, name: str, kind: str) -> bytes:
+    """The z85 key in `NAME.public` or `NAME.secret`.
+
+    Raises:
+        AuthenticationError: the file is missing, malformed, of another player or, if secret,
+            readable by others.
+    """
+    path = folder / f"{name}.{kind}"
+    if kind == "secret":
+        _check_private(path, stat.S_IRWXG | stat.S_IRWXO, "accessible", "chmod 600")
+    try:
+        header, key = path.read_text("ascii").split("\n")[:2]
+    except FileNotFoundError:
+        raise AuthenticationError(f"{path} is missing: {_how_to_get(name, kind)}") from None
+    except (OSError, ValueError) as error:
+        raise AuthenticationError(
+            f"{path} is no key file ({type(error).__name__}): {_how_to_get(name, kind)}"
+        ) from None
+    if header != _header(kind, name):
+        raise AuthenticationError(
+            f"{path} does not begin with {_header(kind, name)!r}: {_how_to_get(name, kind)}"
+        )
+    check_key(key.encode(), str(path))
+    return key.encode()
+
+
+def check_key(key: bytes, what: str) -> None:
+    """Check that `key` is 40 bytes of z85.
+
+    Raises:
+        AuthenticationError: it is not; the message says `what` it is, never the key.
+    """
+    try:
+        good = type(key) is bytes and len(key) == _Z85_BYTES and len(z85.decode(key)) == 32
+    except Exception:  # z85.decode lets KeyError and struct.error out
+        good = False
+    if not good:
+        raise AuthenticationError(f"{what} is not a CURVE key: 40 characters of z85 are expected")
+
+
+def _public_key(folder: Path, name: str, configured: bytes | None) -> bytes:
+    if configured is None:
+        return read_key(folder, name, "public")
+    if (folder / f"{name}.public").exists() and read_key(folder, name, "public") != configured:
+        raise AuthenticationError(
+            f"the public key of {name} in {folder} is not the one in the configuration: "
+            f"ask {name} which is right"
+        )
+    return configured
+
+
+def _header(kind: str, name: str) -> str:
+    note = "may be shared" if kind == "public" else "never leaves this player"
+    return f"# jmpc {kind} key of {name}, CURVE z85, {note}"
+
+
+def _how_to_get(name: str, kind: str) -> str:
+    if kind == "public":
+        return (
+            f"copy it from {name}, or make the keys of a loopback cluster with `jmpc-admin keygen`"
+        )
+    return f"make it where {name} runs with `jmpc-admin keygen --player {name}`"
+
+
+def _write(path: Path, header: str, key: bytes, mode: int) -> None:
+    # A new file with the right mode from its first byte on, moved into place: a secret is never
+    # readable by others.
+    fresh = path.with_name(path.name + ".new")
+    fresh.unlink(missing_ok=True)
+    with os.fdopen(os.open(fresh, os.O_WRONLY | os.O_CREAT | os.O_EXCL, mode), "wb") as file:
+        file.write(f"{header}\n".encode() + key + b"\n")
+    os.replace(fresh, path)
+
+
+def _check_directory(folder: Path) -> None:
+    # Who can write to it can replace a public key, and so become that player.
+    _check_private(folder, stat.S_IWGRP | stat.S_IWOTH, "writable", "chmod go-w")
+
+
+def _check_private(path: Path, forbidden: int, what: str, remedy: str) -> None:
+    if os.name != "posix" or not path.exists():
+        return
+    mode = path.stat().st_mode
+    if mode & forbidden:
+        raise AuthenticationError(
+            f"{path} is {what} by others (mode {stat.S_IMODE(mode):03o}): `{remedy} {path}`, "
+            "and think who may have used it"
+        )

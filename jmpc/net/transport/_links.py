@@ -1,0 +1,96 @@
+"""The way from a player to one of its peers, and what is known about its state."""
+
+import threading
+import time
+from typing import Final
+
+import zmq
+from zmq.utils.monitor import parse_monitor_message
+
+from ...errors import AuthenticationError, PeerError
+from ..framing import INLINE_BYTES
+from ._mailbox import Mailbox
+
+EVENTS: Final = (
+    zmq.EVENT_HANDSHAKE_SUCCEEDED
+    | zmq.EVENT_HANDSHAKE_FAILED_AUTH
+    | zmq.EVENT_HANDSHAKE_FAILED_NO_DETAIL
+    | zmq.EVENT_HANDSHAKE_FAILED_PROTOCOL
+    | zmq.EVENT_DISCONNECTED
+)
+
+
+class Link:
+    """A DEALER, the lock that makes it usable from any thread, and what its monitor said last.
+
+    Arguments:
+        me, peer: the players at its ends.
+        endpoint: where `peer` listens.
+        dealer: the socket, connected already.
+        monitor: where ZeroMQ reports what happens to the connection; None for links inside a
+        process.
+    """
+
+    def __init__(
+        self, me: str, peer: str, endpoint: str, dealer: zmq.Socket, monitor: zmq.Socket | None
+    ) -> None:
+        self.me, self.peer, self.endpoint = me, peer, endpoint
+        self.dealer, self.monitor = dealer, monitor
+        self.lock = threading.Lock()
+        self._up = False
+        self._lost_since: float | None = None
+        self._note = ""
+
+    def try_send(self, parts: list[bytes | memoryview]) -> bool:
+        """Hand a frame to ZeroMQ; False if the link is full. With `lock` held."""
+        last = len(parts) - 1
+        try:
+            for index, part in enumerate(parts):
+                flags = zmq.NOBLOCK if index == last else zmq.NOBLOCK | zmq.SNDMORE
+                self.dealer.send(part, flags, copy=len(part) < INLINE_BYTES)
+        except zmq.Again:  # only ever for the first part: what ZeroMQ began, it finishes
+            return False
+        return True
+
+    def hint(self) -> str:
+        """What somebody who waits in vain for the peer should know."""
+        if self._up:
+            return "its link is up, so it is busy, stuck, or waits for somebody else"
+        return f"is jmpc-node {self.peer} running there? {self._note}".rstrip()
+
+    def hear(self, mail: Mailbox) -> None:
+        """Take in one event of the monitor; tell those who wait if it ends their hope."""
+        if self.monitor is None:
+            return
+        event = parse_monitor_message(self.monitor.recv_multipart())["event"]
+        was_up, self._up = self._up, event == zmq.EVENT_HANDSHAKE_SUCCEEDED
+        if self._up:
+            self._lost_since, self._note = None, ""
+            mail.regain(self.peer)
+        elif event == zmq.EVENT_HANDSHAKE_FAILED_AUTH:
+            text = (
+                f"{self.peer} ({self.endpoint}) does not know the key of {self.me}: give it "
+                f"{self.me}.public, and run `jmpc-admin check` on both sides"
+            )
+            mail.lose(self.peer, lambda: AuthenticationError(text))
+        elif event == zmq.EVENT_DISCONNECTED:
+            self._lost_since = time.monotonic() if was_up else self._lost_since
+        elif event & EVENTS:
+            self._note = f"Somebody answers, but without {self.peer}'s key."
+
+    def look_after(self, mail: Mailbox, now: float, lost_after: float) -> None:
+        """Give the peer up if the link broke `lost_after` seconds ago and nobody came back."""
+        if self._lost_since is None or now - self._lost_since <= lost_after:
+            return
+        self._lost_since = None
+        text = f"the link to {self.peer} ({self.endpoint}) broke: did jmpc-node {self.peer} end?"
+        mail.lose(self.peer, lambda: PeerError(self.peer, text))
+
+    def close(self, linger_ms: int) -> None:
+        """Close the sockets; what was sent has `linger_ms` to leave."""
+        with self.lock:
+            if self.monitor is not None:
+                # Before its reader goes: libzmq would wait for one.
+                self.dealer.monitor(None, 0)  # type: ignore[arg-type]
+                self.monitor.close(0)
+            self.dealer.close(linger_ms)

@@ -1,0 +1,289 @@
+"""What has arrived at a player and nobody has asked for yet.
+
+Everything in it is bounded: frames of a run by bytes per sender, frames that are early by bytes and
+time, control frames by number, and what is remembered of past runs by number. Who exceeds a bound
+harms its own frames only.
+"""
+
+import threading
+import time
+from collections import Counter, deque
+from collections.abc import Callable, Collection, Iterable
+from dataclasses import dataclass, field
+from typing import Any, Final
+
+from ...errors import ChoreographyError, JmpcError, PeerError, RunAborted
+from ..framing import Header, Kind, Limits
+
+MAX_REASON: Final = 1000  # characters of an abort's reason
+
+# Frames that mean nothing once their run is over.
+_RUN_BOUND: Final = frozenset({Kind.DATA, Kind.HELLO, Kind.DONE, Kind.COMMIT, Kind.ABORT})
+_REMEMBERED_RUNS: Final = 4096  # closed or aborted, so that late frames are known as late
+_REPLAY_WINDOW: Final = (
+    1 << 16
+)  # slots per sender and run that are remembered after they were received
+_OVERHEAD: Final = 1024  # bytes that even an empty frame takes
+
+Slot = tuple[int, ...]
+Failure = Callable[[], JmpcError]  # makes a fresh exception for every thread that must raise it
+
+
+@dataclass
+class _Run:
+    """What has arrived for a run that is open."""
+
+    players: frozenset[str] | None
+    failure: Failure | None = None
+    inbox: dict[tuple[str, Slot], list[memoryview]] = field(default_factory=dict)
+    seen: dict[str, dict[Slot, None]] = field(default_factory=dict)
+    pending: Counter[str] = field(default_factory=Counter)
+
+    def admits(self, player: str) -> bool:
+        return self.players is None or player in self.players
+
+    def put(
+        self, sender: str, header: Header, arrays: list[memoryview], limits: Limits
+    ) -> str | None:
+        """Keep a DATA frame; why not, if it is dropped."""
+        if not self.admits(sender):
+            return "of a player that takes no part in the run"
+        seen = self.seen.setdefault(sender, {})
+        if header.slot in seen or (sender, header.slot) in self.inbox:
+            return "of a slot that came before"
+        nbytes = sum(header.sizes) + _OVERHEAD
+        if self.pending[sender] + nbytes > limits.max_pending_bytes:
+            text = (
+                f"{sender} sent over {limits.max_pending_bytes} bytes that were not asked for yet"
+            )
+            self.failure = self.failure or (lambda: PeerError(sender, text))
+            return "beyond what may wait"
+        # Slots leave the window oldest first. A repeated frame that old is never asked for again,
+        # so it only waits.
+        if len(seen) >= _REPLAY_WINDOW:
+            del seen[next(iter(seen))]
+        seen[header.slot] = None
+        self.inbox[sender, header.slot] = arrays
+        self.pending[sender] += nbytes
+        return None
+
+    def take(self, sender: str, slot: Slot) -> list[memoryview] | None:
+        arrays = self.inbox.pop((sender, slot), None)
+        if arrays is not None:
+            self.pending[sender] -= sum(array.nbytes for array in arrays) + _OVERHEAD
+        return arrays
+
+
+@dataclass(frozen=True)
+class _Early:
+    """A DATA frame of a run that is not open here yet: players do not start at the same instant."""
+
+    expires: float
+    sender: str
+    header: Header
+    arrays: list[memoryview]
+
+    @property
+    def nbytes(self) -> int:
+        return sum(self.header.sizes) + _OVERHEAD
+
+
+class Mailbox:
+    """See the module's docstring. All methods are safe to use from any thread."""
+
+    def __init__(self, limits: Limits) -> None:
+        self._limits = limits
+        self._changed = threading.Condition(threading.Lock())
+        self._runs: dict[bytes, _Run] = {}
+        self._early: deque[_Early] = deque()
+        self._early_bytes: Counter[str] = Counter()
+        self._control: deque[tuple[str, Header]] = deque()
+        self._past: dict[bytes, None] = {}
+        self._aborts: dict[bytes, tuple[str, str]] = {}
+        self._lost: dict[str, Failure] = {}
+        self._shut = False
+
+    def open_run(self, run: bytes, players: Iterable[str] | None) -> list[tuple[str, str]]:
+        """Accept frames of a run; sender and reason of every early one that was dropped."""
+        state = _Run(None if players is None else frozenset(players))
+        with self._changed:
+            if run in self._runs or run in self._past:
+                raise ChoreographyError(
+                    f"run {run.hex()} was opened before: every run needs a fresh id"
+                )
+            self._runs[run] = state
+            if run in self._aborts:
+                self._mark_aborted(run, *self._aborts.pop(run))
+            early = [frame for frame in self._early if frame.header.run == run]
+            self._drop_early(lambda frame: frame.header.run == run)
+            reasons = [
+                (frame.sender, state.put(frame.sender, frame.header, frame.arrays, self._limits))
+                for frame in early
+            ]
+            return [(sender, reason) for sender, reason in reasons if reason]
+
+    def close_run(self, run: bytes) -> None:
+        with self._changed:
+            self._runs.pop(run, None)
+            self._aborts.pop(run, None)
+            _remember(self._past, run, None)
+            self._control = deque(
+                (sender, header)
+                for sender, header in self._control
+                if header.run != run or header.kind not in _RUN_BOUND
+            )
+            self._drop_early(lambda frame: frame.header.run == run)
+            self._changed.notify_all()
+
+    def put(self, sender: str, header: Header, arrays: list[memoryview]) -> str | None:
+        """Keep a frame; why not, if it is dropped."""
+        with self._changed:
+            if header.kind in _RUN_BOUND and header.run in self._past:
+                return "of a run that is over"
+            if header.kind != Kind.DATA:
+                reason = self._put_control(sender, header)
+            elif (state := self._runs.get(header.run)) is not None:
+                reason = state.put(sender, header, arrays, self._limits)
+            else:
+                reason = self._put_early(sender, header, arrays)
+            self._changed.notify_all()
+            return reason
+
+    def take(self, sender: str, run: bytes, slot: Slot, deadline: float) -> list[memoryview] | None:
+        """The arrays of one exchange; None if they do not come in time."""
+        with self._changed:
+            while True:
+                state = self._state(run)
+                if state.failure is not None:
+                    raise state.failure()
+                if (arrays := state.take(sender, slot)) is not None:
+                    return arrays
+                if not self._wait(sender, deadline):
+                    return None
+
+    def take_control(
+        self, kinds: Collection[Kind], run: bytes | None, sender: str | None, deadline: float | None
+    ) -> tuple[str, Header] | None:
+        """The oldest control frame that matches, with its sender; None if none comes in time."""
+        with self._changed:
+            while True:
+                if (
+                    run is not None
+                    and run in self._runs
+                    and (failure := self._runs[run].failure) is not None
+                ):
+                    raise failure()
+                for index, (who, header) in enumerate(self._control):
+                    if header.kind in kinds and run in (None, header.run) and sender in (None, who):
+                        del self._control[index]
+                        return who, header
+                if not self._wait(sender, deadline):
+                    return None
+
+    def check(self, run: bytes) -> None:
+        """Raise what ended the run, if something did."""
+        with self._changed:
+            if run in self._runs and (failure := self._runs[run].failure) is not None:
+                raise failure()
+
+    def abort(self, run: bytes, player: str, reason: str) -> None:
+        with self._changed:
+            self._mark_aborted(run, player, reason)
+            self._changed.notify_all()
+
+    def lose(self, peer: str, failure: Failure) -> None:
+        """Make everybody who waits for `peer` fail, until `regain`."""
+        with self._changed:
+            self._lost[peer] = failure
+            self._changed.notify_all()
+
+    def regain(self, peer: str) -> None:
+        with self._changed:
+            self._lost.pop(peer, None)
+
+    def expire(self, now: float) -> int:
+        """Forget early frames whose run was not opened in time; how many."""
+        if not self._early:
+            return 0
+        with self._changed:
+            return self._drop_early(lambda frame: frame.expires <= now)
+
+    def shut(self) -> None:
+        with self._changed:
+            self._shut = True
+            self._changed.notify_all()
+
+    # The methods below are called with the lock held.
+
+    def _wait(self, sender: str | None, deadline: float | None) -> bool:
+        if self._shut:
+            raise JmpcError("the transport is closed")
+        if sender in self._lost:
+            raise self._lost[sender]()
+        left = None if deadline is None else deadline - time.monotonic()
+        if left is not None and left <= 0:
+            return False
+        self._changed.wait(left)
+        return True
+
+    def _state(self, run: bytes) -> _Run:
+        if run not in self._runs:
+            raise ChoreographyError(
+                f"run {run.hex()} is not open at this player: call open_run first"
+            )
+        return self._runs[run]
+
+    def _mark_aborted(self, run: bytes, player: str, reason: str) -> None:
+        state = self._runs.get(run)
+        if state is None:
+            _remember(self._aborts, run, (player, reason))
+        elif state.admits(player):
+            state.failure = state.failure or (lambda: RunAborted(player, reason))
+
+    def _put_control(self, sender: str, header: Header) -> str | None:
+        state = self._runs.get(header.run)
+        if header.kind in _RUN_BOUND and state is not None and not state.admits(sender):
+            return "of a player that takes no part in the run"
+        if header.kind == Kind.ABORT:
+            self._mark_aborted(header.run, sender, _printable(header.body))
+        self._control.append((sender, header))
+        theirs = [item for item in self._control if item[0] == sender]
+        nbytes = sum(len(item[1].body) for item in theirs)
+        reason = None
+        # The oldest go first: a peer that floods loses its own words, nobody else's.
+        while (
+            len(theirs) > self._limits.max_control_frames
+            or nbytes > 2 * self._limits.max_body_bytes
+        ):
+            oldest = theirs.pop(0)
+            self._control.remove(oldest)
+            nbytes -= len(oldest[1].body)
+            reason = "too many control frames"
+        return reason
+
+    def _put_early(self, sender: str, header: Header, arrays: list[memoryview]) -> str | None:
+        frame = _Early(time.monotonic() + self._limits.early_seconds, sender, header, arrays)
+        if self._early_bytes[sender] + frame.nbytes > self._limits.max_early_bytes:
+            return "of a run that is not open, beyond what may wait"
+        self._early.append(frame)
+        self._early_bytes[sender] += frame.nbytes
+        return None
+
+    def _drop_early(self, condition: Callable[[_Early], bool]) -> int:
+        before = len(self._early)
+        self._early = deque(frame for frame in self._early if not condition(frame))
+        self._early_bytes = Counter()
+        for frame in self._early:
+            self._early_bytes[frame.sender] += frame.nbytes
+        return before - len(self._early)
+
+
+def _printable(reason: bytes) -> str:
+    text = reason[: 4 * MAX_REASON].decode("utf-8", "replace")[:MAX_REASON]
+    return "".join(char if char.isprintable() else "?" for char in text)
+
+
+def _remember(table: dict[bytes, Any], key: bytes, value: Any) -> None:
+    table[key] = value
+    while len(table) > _REMEMBERED_RUNS:
+        del table[next(iter(table))]

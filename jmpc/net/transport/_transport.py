@@ -1,0 +1,441 @@
+"""The player's end of all its links; see the package's docstring."""
+
+import logging
+import threading
+import time
+from collections import Counter
+from collections.abc import Collection, Iterable, Mapping, Sequence
+from types import TracebackType
+from typing import Any, Final, Self
+
+import zmq
+
+from ...errors import ChoreographyError, ConfigError, FrameError, JmpcError, LinkTimeout
+from ..framing import Buffer, Header, Kind, Ledger, Limits, decode, encode
+from ..keys import Authenticator, KeyRing
+from ._endpoints import check_endpoints, check_plain_text, resolve
+from ._links import EVENTS, Link
+from ._mailbox import MAX_REASON, Mailbox, Slot
+
+_log: Final = logging.getLogger("jmpc.net")
+
+_DEFAULT_LIMITS: Final = Limits()
+_HEARTBEAT_SECONDS: Final = 5
+_TICK_MS: Final = 100
+
+
+class Transport:
+    """One player's links to all others.
+
+    Arguments:
+        name: this player.
+        endpoints: where each player listens, this one included: "tcp://host:port", or
+            "inproc://name" for players that are threads of one process and share a `context`.
+        keys: this player's key ring. None is for inproc, and for loopback with `insecure`.
+        context: shared by players in one process. With keys a transport makes its own.
+        limits: what it accepts.
+        insecure: plain text on purpose, refused unless every address is a loopback address.
+        listen: where to bind if that is not this player's endpoint (behind address translation).
+        timeout: seconds that `send`, `receive` and `wait_control` wait unless told otherwise.
+        high_water: frames that may wait for one peer before `send` waits.
+        lost_after: seconds that a link that was up may be down, before those who wait for it fail.
+        linger: seconds that `close` gives to frames that have not left.
+
+    Attributes:
+        sent, received: ledgers of frames and bytes.
+
+    Raises:
+        ConfigError: an address is missing, unusable or taken, or the links would be neither
+            private nor local.
+    """
+
+    def __init__(
+        self,
+        name: str,
+        endpoints: Mapping[str, str],
+        *,
+        keys: KeyRing | None = None,
+        context: zmq.Context | None = None,
+        limits: Limits = _DEFAULT_LIMITS,
+        insecure: bool = False,
+        listen: str | None = None,
+        timeout: float = 30.0,
+        high_water: int = 1000,
+        lost_after: float = 3.0,
+        linger: float = 2.0,
+    ) -> None:
+        check_endpoints(name, endpoints, keys, context)
+        if keys is None:
+            check_plain_text(
+                name, {**endpoints, f"{name} (listen)": listen or endpoints[name]}, insecure
+            )
+        self.name, self.limits, self.timeout = name, limits, timeout
+        self.sent, self.received = Ledger(), Ledger()
+        self._endpoints, self._keys = dict(endpoints), keys
+        self._high_water, self._lost_after = high_water, lost_after
+        self._linger_ms = int(linger * 1000)
+        self._mail = Mailbox(limits)
+        self._dropped: Counter[str] = Counter()
+        self._links: dict[str, Link] = {}
+        self._lock = threading.Lock()  # guards _dropped, _links, _closed and the wake-up socket
+        self._closed = False
+        self._sockets: list[zmq.Socket] = []
+        self._context = context or zmq.Context(io_threads=2)
+        self._own_context = context is None
+        try:
+            self._open_sockets(listen or self._endpoints[name])
+        except BaseException:
+            self._close_sockets()
+            raise
+        self._thread = threading.Thread(target=self._serve, name=f"jmpc-net-{name}", daemon=True)
+        self._thread.start()
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        trace: TracebackType | None,
+    ) -> None:
+        del kind, error, trace
+        self.close()
+
+    @property
+    def dropped(self) -> dict[str, int]:
+        """How many frames and connections were refused, by reason."""
+        with self._lock:
+            return dict(self._dropped)
+
+    def open_run(self, run: bytes, players: Iterable[str] | None = None) -> None:
+        """Accept frames of `run`, from `players` only if given. Open it before saying HELLO.
+
+        Raises:
+            ChoreographyError: a run of this id was opened before.
+        """
+        for sender, reason in self._mail.open_run(run, players):
+            self._drop(sender, reason)
+
+    def close_run(self, run: bytes) -> None:
+        """Forget a run: what it left behind is dropped, what still comes for it as well."""
+        self._mail.close_run(run)
+
+    def send(
+        self,
+        peer: str,
+        header: Header,
+        buffers: Sequence[Buffer] = (),
+        timeout: float | None = None,
+    ) -> None:
+        """Hand a frame to the link to `peer`; returns before it arrives.
+
+        Buffers of 64 KiB or more are not copied: ZeroMQ holds a reference to them until they have
+        left, and until then nobody may write to them. Over inproc the receiver sees the very same
+        memory.
+
+        Raises:
+            LinkTimeout: the link is full and stayed so for `timeout` seconds.
+            RunAborted, PeerError: the run of a DATA frame is over.
+            FrameError: a receiver with this player's limits would refuse the frame.
+            ConfigError: no such player.
+        """
+        parts = encode(header, buffers, self.limits)
+        timeout = self.timeout if timeout is None else max(0.0, timeout)
+        deadline = time.monotonic() + timeout
+        link = self._link(peer)
+        if not link.lock.acquire(timeout=timeout):
+            raise self._timeout(peer, "took no frame", timeout)
+        try:
+            while True:
+                if self._closed:
+                    raise JmpcError("the transport is closed")
+                if header.kind == Kind.DATA:
+                    self._mail.check(header.run)
+                if link.try_send(parts):
+                    break
+                if (left := deadline - time.monotonic()) <= 0:
+                    raise self._timeout(peer, "took no frame", timeout)
+                link.dealer.poll(min(int(1000 * left) + 1, _TICK_MS), zmq.POLLOUT)
+        finally:
+            link.lock.release()
+        self.sent.add(peer, header, len(parts[0]), sum(map(len, parts[1:])))
+
+    def receive(
+        self,
+        peer: str,
+        run: bytes,
+        slot: Slot,
+        timeout: float | None = None,
+        *,
+        sizes: Sequence[int] | None = None,
+    ) -> list[memoryview]:
+        """The arrays that `peer` sent for one exchange, once; waits for them.
+
+        They are read-only views of ZeroMQ's memory, which lives as long as they do. With `sizes`
+        the frame must hold arrays of exactly these bytes.
+
+        Raises:
+            LinkTimeout: nothing came for `timeout` seconds.
+            RunAborted: some player ended the run.
+            PeerError: the link to `peer` broke, or it sent more than may wait.
+            AuthenticationError: `peer` refuses this player's key.
+            FrameError: the arrays have other sizes.
+            ChoreographyError: the run is not open.
+        """
+        self._address(peer)
+        timeout = self.timeout if timeout is None else timeout
+        arrays = self._mail.take(peer, run, slot, time.monotonic() + timeout)
+        if arrays is None:
+            raise self._timeout(peer, f"did not send slot {slot} of run {run.hex()}", timeout)
+        if sizes is not None and (came := [array.nbytes for array in arrays]) != list(sizes):
+            raise FrameError(
+                f"{peer} sent arrays of {came} bytes for slot {slot}, expected were {list(sizes)}"
+            )
+        return arrays
+
+    def control(
+        self, kinds: Collection[Kind] = frozenset(Kind), timeout: float | None = None
+    ) -> tuple[str, Header] | None:
+        """The oldest control frame of these kinds, and its sender; None if none comes in time.
+
+        For a node's main loop, which has no end of its own: None as `timeout` waits for ever.
+        Frames that another thread gets with `wait_control` should not be among `kinds`.
+
+        Raises:
+            JmpcError: the transport was closed.
+        """
+        return self._mail.take_control(
+            kinds, None, None, None if timeout is None else time.monotonic() + timeout
+        )
+
+    def wait_control(
+        self, kind: Kind, run: bytes, sender: str, timeout: float | None = None
+    ) -> Header:
+        """The oldest control frame of one kind that `sender` sent for `run`; waits for it.
+
+        Raises:
+            LinkTimeout, RunAborted, PeerError, AuthenticationError: as `receive`.
+        """
+        self._address(sender)
+        timeout = self.timeout if timeout is None else timeout
+        found = self._mail.take_control({kind}, run, sender, time.monotonic() + timeout)
+        if found is None:
+            raise self._timeout(sender, f"did not send {kind.name} of run {run.hex()}", timeout)
+        return found[1]
+
+    def abort(self, run: bytes, reason: str, peers: Iterable[str] = ()) -> None:
+        """End a run here and, if they can be reached, at `peers`: who waits in it fails.
+
+        The reason travels and is shown: no secret may be in it. Never raises for a peer that cannot
+        be told.
+        """
+        reason = reason[:MAX_REASON]
+        self._mail.abort(run, self.name, reason)
+        for peer in peers:
+            try:
+                self.send(
+                    peer, Header(Kind.ABORT, run, body=reason.encode()), timeout=_TICK_MS / 1000
+                )
+            except JmpcError as error:
+                _log.warning(
+                    "%s could not tell %s that a run was aborted: %s", self.name, peer, error
+                )
+
+    def close(self) -> None:
+        """Close all sockets; what was sent has `linger` seconds to leave. May be called twice."""
+        with self._lock:
+            if self._closed:
+                return
+            self._closed = True
+            self._wake_up()
+        self._thread.join()
+        for link in self._known_links():
+            link.close(self._linger_ms)
+        self._close_sockets()
+
+    # What follows runs in the threads of the callers.
+
+    def _open_sockets(self, endpoint: str) -> None:
+        wake = f"inproc://jmpc.wake.{id(self)}"
+        self._woken = self._socket(zmq.PAIR)
+        self._woken.bind(wake)
+        self._wake = self._socket(zmq.PAIR)
+        self._wake.connect(wake)
+        self._zap: Authenticator | None = None
+        if self._keys is not None:
+            self._zap = Authenticator(self._context, self.name, self._keys.names())
+            self._sockets.append(self._zap.socket)
+        self._router = self._socket(zmq.ROUTER, endpoint)
+        self._router.setsockopt(zmq.MAXMSGSIZE, self.limits.max_frame_bytes)
+        if self._keys is not None:
+            self._keys.arm_server(self._router, self.name)
+        else:
+            # A player that starts again has the same routing id, and libzmq may not have noticed
+            # that it was gone.
+            self._router.setsockopt(zmq.ROUTER_HANDOVER, 1)
+        try:
+            self._router.bind(resolve(endpoint))
+        except (zmq.ZMQError, OSError) as error:
+            raise ConfigError(
+                f"{self.name} cannot listen at {endpoint}: {error.strerror}; "
+                f"is another {self.name} running, or is this not an address of this machine?"
+            ) from None
+
+    def _close_sockets(self) -> None:
+        for made in self._sockets:
+            made.close()
+        if self._own_context:
+            self._context.term()
+
+    def _socket(self, kind: int, endpoint: str = "inproc:") -> zmq.Socket:
+        made = self._context.socket(kind)
+        self._sockets.append(made)
+        made.linger = 0
+        made.set_hwm(self._high_water)
+        if endpoint.startswith("tcp:"):
+            made.setsockopt(zmq.IPV6, int("[" in endpoint))
+            made.setsockopt(zmq.TCP_KEEPALIVE, 1)
+            made.setsockopt(zmq.HEARTBEAT_IVL, 1000 * _HEARTBEAT_SECONDS)
+            made.setsockopt(zmq.HEARTBEAT_TIMEOUT, 3000 * _HEARTBEAT_SECONDS)
+            made.setsockopt(zmq.HEARTBEAT_TTL, 3000 * _HEARTBEAT_SECONDS)
+            made.setsockopt(zmq.RECONNECT_IVL_MAX, 1000)
+        return made
+
+    def _link(self, peer: str) -> Link:
+        with self._lock:
+            if self._closed:
+                raise JmpcError("the transport is closed")
+            if peer not in self._links:
+                self._links[peer] = self._connect(peer)
+                self._wake_up()  # the thread has one more monitor to watch
+            return self._links[peer]
+
+    def _connect(self, peer: str) -> Link:
+        endpoint = self._address(peer)
+        dealer = self._socket(zmq.DEALER, endpoint)
+        over_tcp = endpoint.startswith("tcp:")
+        monitor = dealer.get_monitor_socket(EVENTS) if over_tcp else None
+        if self._keys is not None:
+            self._keys.arm_client(dealer, peer)
+        else:
+            dealer.routing_id = self.name.encode()
+        dealer.connect(endpoint)
+        return Link(self.name, peer, endpoint, dealer, monitor)
+
+    def _wake_up(self) -> None:
+        try:
+            self._wake.send(b"", zmq.NOBLOCK)
+        except zmq.ZMQError:  # many are waiting already, or a shared context was ended by its owner
+            pass
+
+    def _known_links(self) -> list[Link]:
+        with self._lock:
+            return list(self._links.values())
+
+    def _address(self, peer: str) -> str:
+        if peer == self.name:
+            raise ChoreographyError(
+                f"{peer} does not talk to itself: what a player holds needs no message"
+            )
+        if peer not in self._endpoints:
+            raise ConfigError(
+                f"no player {peer!r} in the configuration; known are {sorted(self._endpoints)}"
+            )
+        return self._endpoints[peer]
+
+    def _timeout(self, peer: str, what: str, timeout: float) -> LinkTimeout:
+        with self._lock:
+            link = self._links.get(peer)
+        hint = f"is jmpc-node {peer} running there?" if link is None else link.hint()
+        return LinkTimeout(
+            peer, f"{peer} ({self._endpoints[peer]}) {what} within {timeout:g} s: {hint}"
+        )
+
+    def _drop(self, sender: str, reason: str, detail: str = "") -> None:
+        with self._lock:
+            self._dropped[reason] += 1
+            count = self._dropped[reason]
+        if count & (count - 1) == 0:  # the 1st, 2nd, 4th, 8th...: a flood must not fill the log
+            _log.warning(
+                "%s dropped a frame of %s: %s %s(%d so far)",
+                self.name,
+                sender,
+                reason,
+                detail,
+                count,
+            )
+
+    # What follows runs in the transport's own thread.
+
+    def _serve(self) -> None:
+        poller = zmq.Poller()
+        for made in [self._router, self._woken, *([self._zap.socket] if self._zap else [])]:
+            poller.register(made, zmq.POLLIN)
+        watched: dict[zmq.Socket, Link] = {}
+        while not self._closed:
+            try:
+                ready = dict(poller.poll(_TICK_MS))
+                if self._woken in ready:
+                    self._watch_new_links(poller, watched)
+                self._answer(ready, watched)
+                now = time.monotonic()
+                for link in watched.values():
+                    link.look_after(self._mail, now, self._lost_after)
+                if expired := self._mail.expire(now):
+                    self._drop(
+                        "some player", "of a run that was not opened in time", f"({expired}) "
+                    )
+            except zmq.ContextTerminated:  # a shared context, ended by its owner
+                break
+            except Exception as error:
+                # Whatever a peer made happen, the other peers' frames must still be read.
+                self._drop("some player", "unreadable", f"({type(error).__name__}) ")
+        self._mail.shut()
+
+    def _watch_new_links(self, poller: zmq.Poller, watched: dict[zmq.Socket, Link]) -> None:
+        self._woken.recv()
+        for link in self._known_links():
+            if link.monitor is not None and link.monitor not in watched:
+                watched[link.monitor] = link
+                poller.register(link.monitor, zmq.POLLIN)
+
+    def _answer(self, ready: Mapping[Any, int], watched: Mapping[zmq.Socket, Link]) -> None:
+        if self._router in ready:
+            self._read()
+        if self._zap is not None and self._zap.socket in ready and not self._zap.answer():
+            self._drop("a stranger", "connection with an unknown key")
+        for monitor in watched.keys() & ready.keys():
+            watched[monitor].hear(self._mail)
+
+    def _read(self) -> None:
+        for _ in range(64):  # then look at the other sockets again
+            try:
+                routing_id, *frames = self._router.recv_multipart(zmq.NOBLOCK, copy=False)
+            except zmq.Again:
+                return
+            sender = self._sender(routing_id, frames)
+            if sender is None:
+                self._drop("a stranger", "of an unknown sender")
+                continue
+            parts = [frame.buffer for frame in frames]
+            try:
+                header, arrays = decode(parts, self.limits)
+            except FrameError as error:
+                self._drop(sender, "malformed", f"({error}) ")
+                continue
+            reason = self._mail.put(sender, header, arrays)
+            if reason is not None:
+                self._drop(sender, reason)
+            else:
+                self.received.add(sender, header, len(parts[0]), sum(map(len, parts[1:])))
+
+    def _sender(self, routing_id: zmq.Frame, frames: list[zmq.Frame]) -> str | None:
+        if self._keys is None:
+            name = routing_id.bytes.decode("ascii", "replace")
+        else:
+            try:
+                name = frames[0].get("User-Id")
+            except (zmq.ZMQError, IndexError):
+                return None
+        return name if name in self._endpoints and name != self.name else None

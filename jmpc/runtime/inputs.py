@@ -1,0 +1,98 @@
+"""What a run needs from outside, and what it gives back, at one player."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Mapping
+from dataclasses import dataclass, field
+from typing import Any
+
+import jax
+import numpy as np
+from jax.extend.core import Var
+
+from jmpc.computation import Assign, Output, Read, Source
+from jmpc.errors import InputError
+from jmpc.lowering.computation import Lowered, Port
+from jmpc.runtime.store import Key, Store
+
+Feed = Callable[[Source], Any]  # brings the pytree of arrays of a source
+
+
+@dataclass(frozen=True)
+class Results:
+    """What a player has at the end of a run: outputs for the user there, and the next generation."""
+
+    outputs: dict[str, Any] = field(default_factory=dict)
+    generation: dict[Key, Any] = field(default_factory=dict)
+
+
+def gather(lowered: Lowered, players: Iterable[str], feed: Feed, store: Store) -> dict[Var, Any]:
+    """The arrays of the choreography's constants and of the inputs that `players` hold.
+
+    Raises:
+      InputError: if a source's arrays are not of the declared types, or a variable was never written.
+    """
+    closed, who = lowered.choreography.closed, set(players)
+    env: dict[Var, Any] = dict(zip(closed.jaxpr.constvars, closed.consts, strict=True))
+    fed: dict[str, list[Any]] = {}
+    for var, port in zip(closed.jaxpr.invars, lowered.inputs, strict=True):
+        if not who & port.players:
+            continue
+        if port.kind is Read:
+            env[var] = _stored(port, store, min(who & port.players))
+        else:
+            if port.name not in fed:
+                fed[port.name] = _checked(port.call, feed(port.call))
+            env[var] = fed[port.name][port.index]
+    return env
+
+
+def _stored(port: Port, store: Store, player: str) -> Any:
+    key = (port.name, port.index)
+    if key not in store:
+        raise InputError(player, f"{player} has no {port.name!r}: it was never assigned here, or this node was restarted")
+    array = store.read(key)
+    if array.shape != port.aval.shape or array.dtype != port.aval.dtype:
+        raise InputError(player, f"{port.name!r} at {player} is {array.dtype}{array.shape}, the computation reads {port.aval}")
+    return array
+
+
+def _checked(source: Source, tree: Any) -> list[np.ndarray]:
+    """The leaves of what a provider returned, with the declared shapes and dtypes."""
+    where = f"{source.player}: provider {source.provider!r}" if source.provider else f"{source.player}: its input"
+    leaves = jax.tree.leaves(tree)
+    if len(leaves) != len(source.types):
+        raise InputError(source.player, f"{where} gave {len(leaves)} arrays, declared are {len(source.types)}")
+    arrays = []
+    for index, (leaf, type_) in enumerate(zip(leaves, source.types, strict=True)):
+        array = np.asarray(leaf)
+        if isinstance(leaf, float | int | bool):  # Python numbers take the declared type
+            array = array.astype(type_.dtype)
+        if array.shape != type_.shape or array.dtype.name != type_.dtype:
+            raise InputError(
+                source.player, f"{where} gave {array.dtype.name}{list(array.shape)} as array {index}, declared is {type_}"
+            )
+        arrays.append(array)
+    return arrays
+
+
+def scatter(lowered: Lowered, positions: Iterable[int], arrays: Iterable[Any]) -> Results:
+    """Sorts what a program returned into outputs and variables."""
+    results = Results()
+    for position, array in zip(positions, arrays, strict=True):
+        port = lowered.outputs[position]
+        if port.kind is Output:
+            results.outputs[port.name] = np.asarray(array)
+        elif port.kind is Assign:
+            results.generation[port.name, port.index] = array
+    return results
+
+
+def deliver(outputs: Mapping[str, Any], sinks: Mapping[str, Callable[..., None]]) -> None:
+    """Hands outputs to their sinks, group by group."""
+    groups: dict[str, list[Any]] = {}
+    for key in sorted(outputs, key=lambda k: (k.rpartition("/")[0], int(k.rpartition("/")[2]))):
+        groups.setdefault(key.rpartition("/")[0], []).append(outputs[key])
+    for group, arrays in groups.items():
+        if group in sinks:
+            sinks[group](*arrays)

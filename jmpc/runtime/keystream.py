@@ -1,0 +1,56 @@
+"""Where the executor gets its keystream: one host buffer for each segment and dtype.
+
+The address of every block is (key, op id, loop iteration, block), and a `Keystream` lives for one run
+under keys that live for one run, so no block is ever made for two purposes.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import Protocol
+
+import numpy as np
+
+from jmpc.choreography.programs import Draw
+from jmpc.kernels import keystream
+from jmpc.runtime.evaluate import keystream_layout, padded_size
+
+
+class Keystream(Protocol):
+    """Makes the flat keystream buffers of a segment, see `keystream_layout`."""
+
+    def buffers(self, draws: Sequence[Draw], iteration: int) -> list[np.ndarray]: ...
+
+
+@dataclass(frozen=True)
+class HostKeystream:
+    """ChaCha20 on the host, by OpenSSL.
+
+    Args:
+      keys: 32 bytes for each set of holders, sorted, as in `Draw.key`.
+    """
+
+    keys: Mapping[tuple[str, ...], bytes] = field(repr=False)
+
+    def buffers(self, draws: Sequence[Draw], iteration: int) -> list[np.ndarray]:
+        made = []
+        for dtype, rows in keystream_layout(draws).items():
+            last, start = rows[-1]
+            buffer = aligned_empty(start + padded_size(last), dtype)
+            for draw, begin in rows:
+                if draw.var.aval.size:
+                    words = buffer[begin : begin + padded_size(draw)]
+                    keystream.fill(self.keys[draw.key], draw.op_id, iteration, words)
+            made.append(buffer)
+        return made
+
+
+def aligned_empty(size: int, dtype: np.dtype) -> np.ndarray:
+    """A fresh array on a 64-byte boundary, which JAX takes over without a copy.
+
+    It is filled before use, and never written again.
+    """
+    raw = np.empty(size * dtype.itemsize + 64, np.uint8)
+    skip = -raw.ctypes.data % 64
+    return raw[skip : skip + size * dtype.itemsize].view(dtype)

@@ -1,0 +1,168 @@
+"""Simulation on one machine: all players fused into one program, or each in a thread of its own."""
+
+from __future__ import annotations
+
+import contextlib
+import secrets
+from collections.abc import Callable, Mapping
+from concurrent.futures import Future, ThreadPoolExecutor
+from typing import Any
+
+import zmq
+
+from jmpc.choreography.needs import TOGETHER
+from jmpc.computation import Computation, Source
+from jmpc.errors import InputError, RunAborted
+from jmpc.lowering.computation import ProtocolFactory
+from jmpc.net.framing import RUN_BYTES
+from jmpc.net.handshake import KEY_BYTES
+from jmpc.net.transport import Transport
+from jmpc.runtime.compiler import Compiler
+from jmpc.runtime.inputs import Feed, Results, gather, scatter
+from jmpc.runtime.keystream import HostKeystream
+from jmpc.runtime.links import Recorder
+from jmpc.runtime.machine import Link, Machine
+from jmpc.runtime.party import Party
+from jmpc.runtime.prepare import Prepared, prepare, structure
+from jmpc.runtime.store import Store
+
+Keys = Mapping[tuple[str, ...], bytes]
+
+
+def fresh_keys(prepared: Prepared) -> Keys:
+    """A key for every set of players that draws, for one run."""
+    return {key: secrets.token_bytes(KEY_BYTES) for key in prepared.keys}
+
+
+class _Simulation:
+    """Computations prepared once, by their structure."""
+
+    def __init__(self, make_protocol: ProtocolFactory) -> None:
+        self._make_protocol = make_protocol
+        self._prepared: dict[bytes, Prepared] = {}
+        self.compiler = Compiler()
+
+    def prepare(self, computation: Computation) -> Prepared:
+        """The computation ready to run; the same object for the same computation."""
+        mark = structure(computation)
+        if mark not in self._prepared:
+            self._prepared[mark] = prepare(computation, self._make_protocol, self.compiler)
+        return self._prepared[mark]
+
+
+class FusedSimulation(_Simulation):
+    """All players as one program on one device.
+
+    Args:
+      make_protocol: the protocol among the servers.
+      keys: makes the keys of a run; only tests give it (a key must never serve two runs).
+    """
+
+    def __init__(self, make_protocol: ProtocolFactory, keys: Callable[[Prepared], Keys] = fresh_keys) -> None:
+        super().__init__(make_protocol)
+        self._keys = keys
+        self.store = Store()
+
+    def knows(self, variable: str) -> bool:
+        return (variable, 0) in self.store
+
+    def run(self, prepared: Prepared, feed: Feed, link: Link | None = None) -> dict[str, dict[str, Any]]:
+        """Runs a computation; the outputs of each player. `link` records messages (tests)."""
+        program = prepared.program(TOGETHER) if link is None else prepared.recorded()
+        lowered = prepared.lowered
+        env = gather(lowered, prepared.players, feed, self.store)
+        machine = Machine(self.compiler, HostKeystream(self._keys(prepared)), link)
+        positions = sorted({i for player in prepared.players for i in lowered.outputs_of(player)})
+        results = scatter(lowered, positions, machine.run(program, env))
+        self.store.commit(results.generation)
+        return _by_player(prepared, results)
+
+
+def _by_player(prepared: Prepared, results: Results) -> dict[str, dict[str, Any]]:
+    outputs: dict[str, dict[str, Any]] = {player: {} for player in prepared.players}
+    for port in prepared.lowered.outputs:
+        if port.name in results.outputs:
+            for player in port.players:
+                outputs[player][port.name] = results.outputs[port.name]
+    return outputs
+
+
+class ThreadedSimulation(_Simulation):
+    """Every player a thread that runs its real program over in-process sockets.
+
+    Args:
+      make_protocol: the protocol among the servers.
+      keys: fixes the keys of a run (tests); otherwise the players agree on fresh ones, as nodes do.
+      timeout: seconds that a player waits for another.
+      recorder: sees every frame that is sent (tests).
+    """
+
+    def __init__(
+        self,
+        make_protocol: ProtocolFactory,
+        keys: Callable[[Prepared], Keys] | None = None,
+        timeout: float = 60.0,
+        recorder: Recorder | None = None,
+    ) -> None:
+        super().__init__(make_protocol)
+        self._keys = keys
+        self._timeout = timeout
+        self._recorder = recorder
+        self._stores: dict[str, Store] = {}
+        self._context = zmq.Context()
+
+    def store(self, player: str) -> Store:
+        return self._stores.setdefault(player, Store())
+
+    def knows(self, variable: str) -> bool:
+        return any(store.knows(variable) for store in self._stores.values())
+
+    def run(self, prepared: Prepared, feed: Feed) -> dict[str, dict[str, Any]]:
+        """Runs a computation; the outputs of each player.
+
+        Raises what the first player to fail raised; the others end with it, and nothing is committed.
+        """
+        players, run = prepared.players, secrets.token_bytes(RUN_BYTES)
+        fixed = dict(self._keys(prepared)) if self._keys else None
+        endpoints = {player: f"inproc://{run.hex()}/{player}" for player in players}
+        with contextlib.ExitStack() as stack:
+            parties = {}
+            for player in players:
+                transport = stack.enter_context(Transport(player, endpoints, context=self._context))
+                transport.open_run(run, players)
+                parties[player] = Party(player, prepared, transport, run, self._timeout, fixed, self._recorder)
+            with ThreadPoolExecutor(len(players), thread_name_prefix="jmpc-player") as pool:
+                futures = {player: pool.submit(self._play, party, feed) for player, party in parties.items()}
+        results = _first_error_or_results(futures)
+        for player in players:
+            self.store(player).commit(results[player].generation)
+        return {player: results[player].outputs for player in players}
+
+    def _play(self, party: Party, feed: Feed) -> Results:
+        try:
+            return party.play(feed, self.store(party.me))
+        except Exception as error:
+            party.abort(error)
+            raise
+
+
+def _first_error_or_results(futures: Mapping[str, Future[Results]]) -> dict[str, Results]:
+    errors = [error for future in futures.values() if (error := future.exception()) is not None]
+    for error in sorted(errors, key=lambda e: isinstance(e, RunAborted)):  # the cause, not its echo at the others
+        raise error
+    return {player: future.result() for player, future in futures.items()}
+
+
+def source_feed(feeds: Mapping[str, tuple[str, Callable[[], Any]]]) -> Feed:
+    """Brings a source's data by the function that the script gave for it."""
+
+    def feed(source: Source) -> Any:
+        if source.key not in feeds:
+            raise InputError(
+                source.player,
+                f"{source.player}: provider {source.provider!r} is only known by name here; in simulation pass the "
+                "function that `jmpc.provider` registered",
+            )
+        return feeds[source.key][1]()
+
+    return feed

@@ -1,0 +1,109 @@
+import os
+import stat
+
+import pytest
+import zmq
+
+from jmpc.errors import AuthenticationError, ConfigError
+from jmpc.net.keys import KeyRing, generate
+
+PLAYERS = ("server0", "server1", "data-owner")
+
+
+@pytest.fixture
+def folder(tmp_path):
+    generate(PLAYERS, tmp_path / "keys")
+    return tmp_path / "keys"
+
+
+def test_generated_keys_load_and_agree(folder):
+    rings = {name: KeyRing.load(folder, name, PLAYERS) for name in PLAYERS}
+    for name, ring in rings.items():
+        assert set(ring.peers) == set(PLAYERS) - {name}
+        for peer, key in ring.peers.items():
+            assert key == rings[peer].own_public
+        assert sorted(ring.names().values()) == sorted(ring.peers)
+
+
+def test_secrets_are_for_the_owner_only(folder):
+    assert stat.S_IMODE(folder.stat().st_mode) == 0o700
+    assert stat.S_IMODE((folder / "server0.secret").stat().st_mode) == 0o600
+    assert not list(folder.glob("*.new"))
+
+
+def test_secrets_are_not_shown(folder):
+    ring = KeyRing.load(folder, "server0", PLAYERS)
+    assert ring.own_secret.decode() not in repr(ring)
+
+
+def test_existing_keys_are_kept_unless_forced(folder):
+    before = (folder / "server0.secret").read_bytes()
+    with pytest.raises(ConfigError, match="--force"):
+        generate([*PLAYERS, "new"], folder)
+    assert (folder / "server0.secret").read_bytes() == before
+    assert not (folder / "new.secret").exists()
+    generate(["server0"], folder, force=True)
+    assert (folder / "server0.secret").read_bytes() != before
+    KeyRing.load(folder, "server0", PLAYERS)
+
+
+@pytest.mark.skipif(os.name != "posix", reason="modes are a POSIX matter")
+def test_secrets_that_others_can_read_are_refused(folder):
+    (folder / "server0.secret").chmod(0o640)
+    with pytest.raises(AuthenticationError, match="chmod 600"):
+        KeyRing.load(folder, "server0", PLAYERS)
+
+
+@pytest.mark.skipif(os.name != "posix", reason="modes are a POSIX matter")
+def test_a_directory_that_others_can_write_to_is_refused(folder):
+    folder.chmod(0o770)
+    with pytest.raises(AuthenticationError, match="chmod go-w"):
+        KeyRing.load(folder, "server0", PLAYERS)
+    with pytest.raises(AuthenticationError, match="chmod go-w"):
+        generate(["new"], folder)
+
+
+@pytest.mark.parametrize(
+    ("file", "damage", "message"),
+    [
+        ("server0.secret", None, "keygen --player server0"),
+        ("server1.public", None, "copy it from server1"),
+        ("server1.public", lambda text: text[:-5], "not a CURVE key"),
+        ("server1.public", lambda text: text.splitlines()[1], "is no key file"),
+        ("server1.public", lambda text: text.replace("server1", "server2"), "does not begin"),
+        ("server1.public", lambda text: "\u00e9" + text, "is no key file"),
+    ],
+)
+def test_unusable_files_say_what_to_do(folder, file, damage, message):
+    path = folder / file
+    text = path.read_text()
+    path.unlink()
+    if damage is not None:
+        path.write_text(damage(text))
+    with pytest.raises(AuthenticationError, match=message) as caught:
+        KeyRing.load(folder, "server0", PLAYERS)
+    assert text.splitlines()[1] not in str(caught.value)
+
+
+def test_a_pair_must_belong_together(folder):
+    mine, other = zmq.curve_keypair(), zmq.curve_keypair()
+    with pytest.raises(AuthenticationError, match="does not belong"):
+        KeyRing(mine[0], other[1], {})
+
+
+def test_two_players_never_share_a_key():
+    mine, other = zmq.curve_keypair(), zmq.curve_keypair()
+    with pytest.raises(AuthenticationError, match="a and b have the same"):
+        KeyRing(*mine, {"a": other[0], "b": other[0]})
+    with pytest.raises(AuthenticationError, match="same public key"):
+        KeyRing(*mine, {"a": mine[0]})
+
+
+def test_configured_keys_stand_in_for_files_and_must_equal_them(folder):
+    public = KeyRing.load(folder, "server1", PLAYERS).own_public
+    (folder / "server1.public").unlink()
+    ring = KeyRing.load(folder, "server0", PLAYERS, {"server1": public})
+    assert ring.peers["server1"] == public
+    other = zmq.curve_keypair()[0]
+    with pytest.raises(AuthenticationError, match="not the one in the configuration"):
+        KeyRing.load(folder, "server0", PLAYERS, {"server1": public, "data-owner": other})
