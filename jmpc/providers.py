@@ -7,6 +7,7 @@ else of Python ever travels.
 from __future__ import annotations
 
 import importlib.util
+import sys
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 from pathlib import Path
@@ -77,6 +78,7 @@ class Registry:
                 raise ConfigError(f"providers file {path} does not exist")
             spec = importlib.util.spec_from_file_location(f"jmpc_providers_{number}", path)
             module = importlib.util.module_from_spec(spec)
+            sys.path.insert(0, str(path.parent.resolve()))  # it may import its neighbours, as a script may
             spec.loader.exec_module(module)
             for value in vars(module).values():
                 known = found.get(type(value))

@@ -54,6 +54,8 @@ def unpack(buffer: jax.Array, bits: int, shape: Sequence[int], dtype: npt.DTypeL
         words = lax.bitcast_convert_type(octets, word)
     else:
         words = _regroup(buffer, 8, bits, word)[:size]
+    if words.dtype != word:
+        raise TypeError(f"JAX turned {word} into {words.dtype}: run under `jax.enable_x64(True)`.")
     return words.reshape(shape).astype(dtype)
 
 

@@ -172,9 +172,6 @@ def _tournament(
         if extremum is Extremum.LARGEST:
             margin = protocol.negate(margin)
         wins = protocol.sign(margin, range_bits)
-        if rows.shape[0] > 1:
-            shape = change.shape
-            wins = protocol.map(lambda slot, s=shape: jnp.broadcast_to(slot, s), wins)
         winners = protocol.add(start, protocol.inject(wins, change))
         rows = _with_leftover(protocol, winners, rows)
     return [

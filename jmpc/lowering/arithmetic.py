@@ -64,6 +64,8 @@ def _sum(context: Context, x: Secret, y: Secret, combine: Callable, combine_inte
 
 def _add_public(context: Context, x: Secret, y: Public, *, negative: bool) -> Secret:
     x = broadcast(context, x, np.broadcast_shapes(x.shape, y.shape))
+    if y.known and not np.asarray(y.array).any():
+        return x if isinstance(x, Integer) else dataclasses.replace(x, trait=None)
     known = context.interval(y)
     known = -known if negative else known
     fraction = 0
@@ -73,11 +75,16 @@ def _add_public(context: Context, x: Secret, y: Public, *, negative: bool) -> Se
         x = _ready_for_summand(context, x, y)
         fraction = x.fraction
     words = context.encoded(y, fraction)
-    sharing = context.protocol.add_public(x.sharing, -words if negative else words)
+    sharing = context.protocol.add_public(x.sharing, _negated(words) if negative else words)
     if isinstance(x, Integer):
         return wrapped(x, sharing, x.interval + known if x.interval else None)
     limit = interval.representable(fraction).high
     return FixedPoint(sharing, fraction, (x.interval + known).clip(-limit, limit), x.dtype)
+
+
+def _negated(words: Any) -> Any:
+    # numpy warns when a scalar wraps, and a scalar is what a constant with equal elements is
+    return np.uint64(-int(words) % 2**64) if isinstance(words, np.generic) else -words
 
 
 def _ready_for_summand(context: Context, x: FixedPoint, y: Public) -> FixedPoint:

@@ -115,6 +115,27 @@ def select(context: Context, condition: Boolean, x: Value, y: Value) -> Secret:
     return with_interval(chosen, known)
 
 
+def select_many(context: Context, index: Integer, cases: Sequence[Value]) -> Secret:
+    """The case of a secret index, clamped: case 0 + sum_i [index >= i] (case i - case i-1), in one round of products."""
+    index = context.extended(index)
+    below = context.protocol.less_than_each(index.sharing, range(1, len(cases)))
+    return chain(context, [invert(context, Boolean(bit)) for bit in below], cases)
+
+
+def chain(context: Context, reached: Sequence[Boolean], cases: Sequence[Value]) -> Secret:
+    """The last case whose condition is reached, if the conditions hold up to one case and not beyond."""
+    if is_boolean(cases[0].dtype):
+        chosen = context.secret(cases[0])
+        for condition, case in zip(reached, cases[1:], strict=True):
+            chosen = _select_boolean(context, condition, context.secret(case), chosen)
+        return chosen
+    secrets = [_compact(context, context.secret(finite(context, case))) for case in cases]
+    total = secrets[0]
+    for condition, before, after in zip(reached, secrets, secrets[1:], strict=False):
+        total = add(context, total, gate(context, condition, subtract(context, after, before)))
+    return with_interval(total, joint_interval(secrets))
+
+
 def _compact(context: Context, x: Secret) -> Secret:
     return context.at_most(x) if isinstance(x, FixedPoint) else context.settled(x)
 

@@ -33,8 +33,8 @@ from jmpc.computation import (
 )
 from jmpc.errors import ChoreographyError
 from jmpc.lowering import interval
-from jmpc.lowering.boundary import incoming, outgoing
 from jmpc.lowering.context import Context
+from jmpc.lowering.inputs import reveal, share
 from jmpc.lowering.interpreter import lower
 from jmpc.lowering.values import Boolean, FixedPoint, Integer, Precision, Public, Secret, Value
 from jmpc.protocols.base import Bits, Protocol, Ring
@@ -199,17 +199,15 @@ class _Builder:
         if not isinstance(value, _Clear):
             return value
         if range_ not in value.memo:
-            value.memo[range_] = incoming(self.context, value.array, value.player, range_)
+            value.memo[range_] = share(self.context, value.array, value.player, range_)
         return value.memo[range_]
 
     def _revealed(self, number: int, player: str) -> Any:
         match self.values[number]:
             case _Clear(array=array, player=owner):
                 return array if owner == player else release(array, owner, player, f"reveal to {player}")
-            case Public() as value:
-                return self.context.at_player(value, player)
-            case secret:
-                return outgoing(self.context, secret, player, f"reveal to {player}")
+            case value:
+                return reveal(self.context, value, player, f"reveal to {player}")
 
     # -- variables ----------------------------------------------------------------------------------------------------
 

@@ -15,7 +15,7 @@ predicted.
 
 import threading
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from enum import IntEnum
 from typing import Any, Final
 
@@ -90,7 +90,7 @@ class Header:
     run: bytes = NO_RUN
     slot: tuple[int, ...] = ()
     sizes: tuple[int, ...] = ()
-    body: bytes = b""
+    body: bytes = field(default=b"", repr=False)  # a HELLO's holds key material
     version: int = VERSION
 
 

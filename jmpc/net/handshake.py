@@ -17,7 +17,7 @@ import hmac
 import secrets
 import time
 from collections.abc import Collection, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any, Final
 
 import msgpack
@@ -47,7 +47,7 @@ class Hello:
     nonce: bytes
     players: tuple[str, ...]
     key_sets: tuple[tuple[str, ...], ...]
-    contributions: tuple[bytes, ...]
+    contributions: tuple[bytes, ...] = field(repr=False)
 
 
 def derive(

@@ -1,9 +1,9 @@
-"""What a protocol family offers: sharings, linear maps, products, truncation, bits, smooth functions.
+"""What a protocol family offers: sharings, linear maps, products, bits, smooth functions.
 
-`jmpc.functions` and `jmpc.lowering` are written against this interface alone, so everything here must be
-something that every family can do securely. The ring is Z_{2^64}; values are `uint64` words read as two's
-complement. A sharing is a tuple of *slots*: arrays whose holders are the choreography's business, such
-that a linear map of the value is the same map of every slot.
+`jmpc.functions` and `jmpc.lowering` are written against this interface alone, so everything here
+must be something that every family can do securely. The ring is Z_{2^64}; values are `uint64` words
+read as two's complement. A sharing is a tuple of *slots*: arrays whose holders are the
+choreography's business, such that a linear map of the value is the same map of every slot.
 """
 
 from __future__ import annotations
@@ -52,17 +52,21 @@ class Ring(Sharing):
 @functools.partial(jax.tree_util.register_dataclass, data_fields=["slots"], meta_fields=[])
 @dataclass(frozen=True)
 class Product(Sharing):
-    """A sum of products before its one message round: linear maps and sums only, then `settle` or `truncate`.
+    """A sum of products before its one message round.
 
-    Sums of products cost one round however many terms they have, and a product that is truncated at once
-    is cheaper than a product and a truncation; this type is what makes both happen by themselves.
+    Linear maps and sums only, until `settle` or `truncate`. Sums of products cost one round however
+    many terms they have, and a product that is truncated at once is cheaper than a product and a
+    truncation; this type is what makes both happen by themselves.
     """
 
 
 @functools.partial(jax.tree_util.register_dataclass, data_fields=["slots"], meta_fields=["width"])
 @dataclass(frozen=True)
 class Bits(Sharing):
-    """XOR sharing of words of `width` bits, in the narrowest unsigned dtype; a secret boolean has width 1."""
+    """XOR sharing of words of `width` bits in their narrowest dtype; a secret boolean has width 1.
+
+    The slots are zero above `width` bits.
+    """
 
     width: int
 
@@ -81,10 +85,11 @@ def word_dtype(width: int) -> np.dtype:
 
 @dataclass(frozen=True)
 class Series:
-    """A real function of a turn as a Fourier series: a0 + sum_k a_k cos(2 pi k t) + b_k sin(2 pi k t).
+    """A real function of a turn as a Fourier series.
 
-    `harmonics` are the k; `cosines` and `sines` are the coefficients in units of 2^-30, all below 2 in
-    magnitude; `constant` is a0 as a float (encoded once, where the program is traced).
+    a0 + sum_k a_k cos(2 pi k t) + b_k sin(2 pi k t): `harmonics` are the k; `cosines` and `sines`
+    are the coefficients in units of 2^-30, all below 2 in magnitude; `constant` is a0 as a float
+    (encoded once, where the program is traced).
     """
 
     harmonics: tuple[int, ...]
@@ -96,9 +101,9 @@ class Series:
 class Protocol(abc.ABC):
     """A family of secret-sharing protocols over Z_{2^64}, as seen by functions and lowering.
 
-    Every method only *traces*: it may be called under a choreography's trace, with located arrays. A
-    method's docstring gives rounds and total bits per element; implementations repeat theirs and add
-    the simulation argument. "Public" arrays are uint64 and held by all parties.
+    Every method only *traces*: it may be called under a choreography's trace, with located arrays.
+    A method's docstring gives rounds and total bits per element; implementations repeat theirs and
+    add the simulation argument. "Public" arrays are uint64 and held by all parties.
     """
 
     parties: tuple[str, ...]
@@ -108,7 +113,7 @@ class Protocol(abc.ABC):
     def slot_holders(self) -> tuple[frozenset[str], ...]:
         """Who holds each slot of a `Ring` or of `Bits`."""
 
-    # -- into and out of shares --------------------------------------------------------------------------
+    # -- into and out of shares --------------------------------------------------------------------
 
     @abc.abstractmethod
     def share(self, x: Array, owner: str) -> Ring:
@@ -124,13 +129,13 @@ class Protocol(abc.ABC):
 
     @abc.abstractmethod
     def reveal(self, x: Ring, to: str, why: str) -> Array:
-        """Opens `x` to the player `to` alone (party or not); listed in the account under `why`. 1 round."""
+        """Opens `x` to the player `to` alone (party or not), in the account as `why`. 1 round."""
 
     @abc.abstractmethod
     def reveal_bits(self, x: Bits, to: str, why: str) -> Array:
         """As `reveal`, for words of bits."""
 
-    # -- linear, all local ------------------------------------------------------------------------------
+    # -- linear, all local -------------------------------------------------------------------------
 
     def map(self, f: Callable[..., Array], *xs: S) -> S:
         """Applies the linear map `f` (of one or several sharings of one type) slot by slot.
@@ -142,7 +147,7 @@ class Protocol(abc.ABC):
         return jax.tree_util.tree_unflatten(jax.tree_util.tree_structure(xs[0]), mapped)
 
     def map_bits(self, f: Callable[..., Array], *xs: Bits, width: int) -> Bits:
-        """As `map`, for a xor-linear `f` that gives words of `width` bits in their narrowest dtype."""
+        """As `map`, for a xor-linear `f` that gives words of `width` bits in their dtype."""
         return Bits(tuple(f(*slots) for slots in zip(*(x.slots for x in xs), strict=True)), width)
 
     def add(self, x: S, y: S) -> S:
@@ -167,11 +172,13 @@ class Protocol(abc.ABC):
     def as_product(self, x: Ring) -> Product:
         """`x` as a summand of products. No message."""
 
-    # -- products and truncation -----------------------------------------------------------------------------
+    # -- products and truncation -------------------------------------------------------------------
 
     @abc.abstractmethod
-    def multiply(self, x: Ring, y: Ring, bilinear: Callable[[Array, Array], Array] = jnp.multiply) -> Product:
-        """Any bilinear map of two secrets (product, dot, convolution), exact mod 2^64; not yet settled."""
+    def multiply(
+        self, x: Ring, y: Ring, bilinear: Callable[[Array, Array], Array] = jnp.multiply
+    ) -> Product:
+        """Any bilinear map of two secrets (product, dot, convolution), exact mod 2^64."""
 
     @abc.abstractmethod
     def square(self, x: Ring) -> Product:
@@ -183,17 +190,18 @@ class Protocol(abc.ABC):
 
     @abc.abstractmethod
     def truncate(self, x: Ring | Product, shift: int, *, signed: bool = True) -> Ring:
-        """floor or floor + 1 of x / 2^shift, unbiased (stochastic rounding with a public, uniform coin).
+        """floor or floor + 1 of x / 2^shift: stochastic rounding with a public, uniform coin.
 
-        Correct for every -2^62 <= x < 2^62 - 2^shift (unsigned: 0 <= x < 2^63 - 2^shift): there are no
-        rare large errors. `shift == 0` is the identity (settling a product). Ring: 1 round, Product: 2.
+        Unbiased. Correct for every -2^62 <= x < 2^62 - 2^shift (unsigned: 0 <= x < 2^63 - 2^shift):
+        there are no rare large errors. `shift == 0` is the identity (settling a product). Ring: 1
+        round, Product: 2.
         """
 
     @abc.abstractmethod
     def truncate_exact(self, x: Ring, shift: int) -> Ring:
         """floor(x / 2^shift), deterministic, for |x| < 2^62."""
 
-    # -- bits ---------------------------------------------------------------------------------------------
+    # -- bits --------------------------------------------------------------------------------------
 
     @abc.abstractmethod
     def sign(self, x: Ring, range_bits: int = RING_BITS) -> Bits:
@@ -242,7 +250,7 @@ class Protocol(abc.ABC):
 
     @abc.abstractmethod
     def to_ring(self, bits: Sequence[Bits], weights: Sequence[Sequence[int]]) -> list[Ring]:
-        """For each row w of `weights`: sum_i w_i * bits_i in the ring, all bits of width 1. 1 round."""
+        """For each row w of `weights`: sum_i w_i * bits_i, all bits of width 1. 1 round."""
 
     @abc.abstractmethod
     def words_to_ring(self, x: Bits) -> Ring:
@@ -256,11 +264,13 @@ class Protocol(abc.ABC):
         """x where the secret bit is 1, otherwise y. 1 round."""
         return self.add(y, self.inject(bit, self.subtract(x, y)))
 
-    # -- smooth functions and look-ups ------------------------------------------------------------------------
+    # -- smooth functions and look-ups -------------------------------------------------------------
 
     @abc.abstractmethod
-    def fourier(self, turn: Ring, series: Sequence[Series], scales: tuple[int, int] = (30, 30)) -> list[Ring]:
-        """Each series at the angle turn / 2^64 (one turn = 2^64), at scale 2^(sum of scales). 1 round.
+    def fourier(
+        self, turn: Ring, series: Sequence[Series], scales: tuple[int, int] = (30, 30)
+    ) -> list[Ring]:
+        """Each series at the angle turn / 2^64, at scale 2^(sum of scales). 1 round.
 
         The pair of scales is the precision of the coefficients' side and of the angle's side; every
         value of a series must stay below 2^(62 - sum(scales)). Noise below 2^-24 at (30, 30).
@@ -270,9 +280,9 @@ class Protocol(abc.ABC):
     def exp2_blocks(self, y: Ring, fraction: int) -> tuple[Ring, Ring]:
         """2^(y / 2^fraction) taken apart in blocks of eight octaves. 1 round.
 
-        Returns (mantissa, blocks): mantissa in [1, 2^16) at scale 2^46, and the one-hot of the block number
-        q mod 8 on a new last axis of length 8, such that 2^(y / 2^fraction) = mantissa * 2^(8 q), where q
-        is -3 .. 3 around 0 (the caller knows the range of y).
+        Returns (mantissa, blocks): mantissa in [1, 2^16) at scale 2^46, and the one-hot of the
+        block number q mod 8 on a new last axis of length 8, such that 2^(y / 2^fraction) = mantissa
+        * 2^(8 q), where q is -3 .. 3 around 0 (the caller knows the range of y).
         """
 
     @abc.abstractmethod

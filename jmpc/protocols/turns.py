@@ -1,8 +1,9 @@
 """Sine, cosine and powers of two in integers only, for angles that are 64-bit turns.
 
-One whole turn is 2^64, so that a sum of two angles mod 2^64 is the angle of the sum. Two players that
-hold the same angle get the same bits on every platform: there is no floating point here. Everything is
-elementwise, so one call evaluates any number of stacked harmonics. Results are int64 in Q30.
+One whole turn is 2^64, so that a sum of two angles mod 2^64 is the angle of the sum. Two players
+that hold the same angle get the same bits on every platform: there is no floating point here.
+Everything is elementwise, so one call evaluates any number of stacked harmonics. Results are int64
+in Q30.
 """
 
 from __future__ import annotations

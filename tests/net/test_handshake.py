@@ -81,6 +81,7 @@ def test_contributions_go_to_members_only(players, monkeypatch):
     agree_all(players)
     assert len(heard) == len(PLAYERS) * (len(PLAYERS) - 1)
     for sender, receiver, hello in heard:
+        assert not any(repr(item) in repr(hello) for item in hello.contributions)
         assert len(hello.contributions) == sum({sender, receiver} <= s for s in SETS)
     items = [item for _, _, hello in heard for item in hello.contributions]
     pairs = [(s, r, item) for s, r, hello in heard for item in hello.contributions]
@@ -122,7 +123,7 @@ def test_a_player_that_says_different_things_is_found(players, monkeypatch):
 
     monkeypatch.setattr(liar, "send", lie)
     results = agree_all(players)
-    assert "derived different keys" in str(results["server1"])
+    assert any("derived different keys" in str(error) for error in results.values())
     for name in SERVERS:
         assert isinstance(results[name], (AgreementError, RunAborted))
 

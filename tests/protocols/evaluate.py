@@ -1,8 +1,9 @@
 """A small, independent reading of a choreography, for the tests of protocols.
 
-Executes the trace for all players at once, every copy of every `agree` included, and writes down each
-message with its depth, sender, receiver and width. Holders are inferred on the way; a mask that is not
-a whole draw, that its receiver can make, or that hides two messages to one receiver, is an error.
+Executes the trace for all players at once, every copy of every `agree` included, and writes down
+each message with its depth, sender, receiver and width. Holders are inferred on the way; a mask
+that is not a whole draw, that its receiver can make, or that hides two messages to one receiver, is
+an error.
 """
 
 from __future__ import annotations
@@ -36,32 +37,23 @@ class Message:
     dst: str
     bits: int
     released: bool
-    array: Any
+    array: np.ndarray
 
 
 @dataclass(frozen=True)
 class Draw:
     key: frozenset[str]
     bits: int
-    array: Any
+    array: np.ndarray
 
 
 @dataclass
-class Log:
-    """What happened: filled while tracing, with tracers for arrays."""
-
-    draws: list[Draw] = field(default_factory=list)
-    messages: list[Message] = field(default_factory=list)
-    copies: list[tuple[Any, Any]] = field(default_factory=list)
-
-
-@dataclass(frozen=True)
 class Result:
-    """One evaluation: `out` in the structure that the function returned, everything else as it came."""
+    """One evaluation; `out` has the structure of what the function returned."""
 
-    out: Any
-    messages: list[Message]
-    draws: list[Draw]
+    messages: list[Message] = field(default_factory=list)
+    draws: list[Draw] = field(default_factory=list)
+    out: Any = None
 
     @property
     def rounds(self) -> int:
@@ -71,73 +63,60 @@ class Result:
     def bits(self) -> int:
         return sum(m.bits * m.array.size for m in self.messages)
 
-    def received(self, player: str) -> list[Message]:
-        return [m for m in self.messages if m.dst == player]
-
 
 class Choreography:
     """`fn` traced on arguments shaped like `args`, ready to be evaluated again and again.
 
-    `holders` gives the holders of each argument's leaves; a sharing's three slots are located by
-    themselves. `players` adds those who are no party.
+    Arguments are sharings, whose slots are located where rep3 has them, or arrays, which everyone
+    holds unless `holders` names others for that argument. `players` adds those who are no party.
+    With `strict=False` masks are not checked, so that a mutant runs.
     """
 
     def __init__(
         self,
         fn: Callable[..., Any],
         *args: Any,
-        holders: Sequence[Sequence[str] | None] | None = None,
+        holders: Mapping[int, Sequence[str]] | None = None,
         players: Sequence[str] = (),
+        strict: bool = True,
     ) -> None:
-        self.everyone = frozenset(P) | frozenset(players)
+        self.everyone, self.strict = frozenset(P) | frozenset(players), strict
         with jax.enable_x64(True):
-            shapes = jax.eval_shape(lambda: args)
-            self.closed, out = jax.make_jaxpr(fn, return_shape=True)(*shapes)
+            self.closed, out = jax.make_jaxpr(fn, return_shape=True)(*args)
         self.structure = jax.tree_util.tree_structure(out)
-        self.located = _locate(args, holders or [None] * len(args), self.everyone)
-        self.specs = list(_draws(self.closed.jaxpr))
-        self._run = jax.jit(self._evaluate)
-        self._log = Log()
+        self.inputs = [
+            who for i, arg in enumerate(args) for who in self._locate(arg, (holders or {}).get(i))
+        ]
+        self.specs = [eqn.params for eqn in _draws(self.closed.jaxpr)]
 
     def __call__(
         self, *args: Any, seed: int = 0, draws: Mapping[int, np.ndarray] | None = None
     ) -> Result:
         """Evaluates with fresh draws, or with the given ones in place of those of these numbers."""
         rng = np.random.default_rng(seed)
-        words = [_words(rng, eqn.params) for eqn in self.specs]
-        for number, array in (draws or {}).items():
-            words[number] = np.asarray(array, words[number].dtype).reshape(words[number].shape)
+        self._result, self._masked = Result(), set()
+        for number, params in enumerate(self.specs):
+            words = _words(rng, params) if number not in (draws or {}) else draws[number]
+            self._result.draws.append(Draw(frozenset(params["key"]), params["bits"], words))
+        self._numbers = iter(range(len(self.specs)))
+        leaves = jax.tree_util.tree_leaves(args)
         with jax.enable_x64(True):
-            out, messages, copies = jax.tree.map(
-                np.asarray, self._run(jax.tree_util.tree_leaves(args), words)
-            )
-        for first, other in copies:
-            np.testing.assert_array_equal(first, other, err_msg="copies of an `agree` differ")
-        return Result(
-            jax.tree_util.tree_unflatten(self.structure, out),
-            [
-                Message(m.depth, m.src, m.dst, m.bits, m.released, array)
-                for m, array in zip(self._log.messages, messages, strict=True)
-            ],
-            [
-                Draw(frozenset(eqn.params["key"]), eqn.params["bits"], array)
-                for eqn, array in zip(self.specs, words, strict=True)
-            ],
-        )
+            located = zip(leaves, self.inputs, strict=True)
+            outs = self._walk(self.closed, [Value(leaf, 0, who) for leaf, who in located])
+        arrays = [np.asarray(v.array) for v in outs]
+        self._result.out = jax.tree_util.tree_unflatten(self.structure, arrays)
+        return self._result
 
-    def _evaluate(self, leaves: list[Any], words: list[Any]) -> tuple[Any, Any, Any]:
-        self._log, self._masked = Log(), set()
-        self._words = iter(enumerate(words))
-        args = [Value(a, 0, who) for a, who in zip(leaves, self.located, strict=True)]
-        outs = self._walk(self.closed, args)
-        log = self._log
-        return [v.array for v in outs], [m.array for m in log.messages], log.copies
+    def _locate(self, arg: Any, who: Sequence[str] | None) -> list[frozenset[str]]:
+        slots = len(jax.tree_util.tree_leaves(arg))
+        if who is not None:
+            return [frozenset(who)] * slots
+        return [self.everyone] if slots == 1 else list(PAIRS)
 
     def _walk(self, closed: ClosedJaxpr, args: Sequence[Value]) -> list[Value]:
         env = dict(zip(closed.jaxpr.invars, args, strict=True))
-        nobody = frozenset()
         consts = zip(closed.jaxpr.constvars, closed.consts, strict=True)
-        env.update((var, Value(const, 0, nobody)) for var, const in consts)
+        env.update((var, Value(const, 0, frozenset())) for var, const in consts)
 
         def read(atom: Any) -> Value:
             return Value(atom.val, 0, self.everyone) if isinstance(atom, Literal) else env[atom]
@@ -168,14 +147,15 @@ class Choreography:
     # -- the primitives ---------------------------------------------------------------------------
 
     def _draw(self, params: Mapping[str, Any]) -> Value:
-        number, words = next(self._words)
-        return Value(words, 0, frozenset(params["key"]), number)
+        number = next(self._numbers)
+        return Value(self._result.draws[number].array, 0, frozenset(params["key"]), number)
 
     def _public(self, params: Mapping[str, Any], x: Value) -> Value:
         return Value(x.array, 0, self.everyone)
 
     def _agree(self, params: Mapping[str, Any], *copies: Value) -> Value:
-        self._log.copies += [(copies[0].array, other.array) for other in copies[1:]]
+        for other in copies[1:]:
+            np.testing.assert_array_equal(copies[0].array, other.array, "copies differ")
         who = frozenset.union(*(v.holders for v in copies))
         return Value(copies[0].array, max(v.depth for v in copies), who)
 
@@ -184,9 +164,11 @@ class Choreography:
 
     def _send_masked(self, params: Mapping[str, Any], x: Value, *masks: Value) -> Value:
         for dst, mask in zip(params["dsts"], masks, strict=True):
-            assert mask.drawn is not None, "a mask must be a whole draw"
-            assert dst not in mask.holders, f"{dst} can make the mask of a message to it"
-            assert (dst, mask.drawn) not in self._masked, f"one mask hides two messages to {dst}"
+            if self.strict:
+                assert mask.drawn is not None, "a mask must be a whole draw"
+                assert dst not in mask.holders, f"{dst} can make the mask of a message to it"
+                assert (dst, mask.drawn) not in self._masked, f"one mask, two messages to {dst}"
+                assert self.specs[mask.drawn]["bits"] == params["bits"], "a mask too narrow or wide"
             self._masked.add((dst, mask.drawn))
         words = [mask.array for mask in masks]
         array = prim.masked(x.array, words, params["group"], params["bits"])
@@ -195,35 +177,17 @@ class Choreography:
     def _send(
         self, params: Mapping[str, Any], array: Any, ins: list[Value], *, released: bool
     ) -> Value:
+        src, dsts, bits = params["src"], params["dsts"], params["bits"]
         who = self._together("send", ins)
-        assert params["src"] in who, f"{params['src']} sends what it does not hold"
-        depth = 1 + max(v.depth for v in ins)
-        for dst in params["dsts"]:
-            message = Message(depth, params["src"], dst, params["bits"], released, array)
-            self._log.messages.append(message)
-        return Value(array, depth, who | frozenset(params["dsts"]))
-
-
-def cost(fn: Callable[..., Any], *args: Any, **where: Any) -> tuple[int, float]:
-    """Rounds, and total bits for each element of the first argument."""
-    result = Choreography(fn, *args, **where)(*args)
-    return result.rounds, result.bits / jax.tree_util.tree_leaves(args)[0].size
-
-
-def _locate(
-    args: Sequence[Any], holders: Sequence[Sequence[str] | None], everyone: frozenset[str]
-) -> list[frozenset[str]]:
-    located: list[frozenset[str]] = []
-    for arg, who in zip(args, holders, strict=True):
-        slots = len(jax.tree_util.tree_leaves(arg))
-        if who is None:
-            located += [everyone] if slots == 1 else list(PAIRS) * (slots // 3)
-        else:
-            located += [frozenset(who)] * slots
-    return located
+        assert src in who, f"{src} sends what it does not hold"
+        depth, array = 1 + max(v.depth for v in ins), np.asarray(array)
+        assert not (array >> array.dtype.type(bits - 1) > 1).any(), "bits that do not travel"
+        self._result.messages += [Message(depth, src, dst, bits, released, array) for dst in dsts]
+        return Value(array, depth, who | frozenset(dsts))
 
 
 def _inner(eqn: JaxprEqn) -> ClosedJaxpr | None:
+    """What a call equation calls."""
     for name in ("jaxpr", "call_jaxpr"):
         inner = eqn.params.get(name)
         if inner is not None and eqn.primitive.name not in ("scan", "while", "cond"):

@@ -9,8 +9,9 @@ import jax
 import numpy as np
 
 from jmpc.choreography.primitives import local
-from jmpc.functions import comparison, reciprocal
+from jmpc.functions import comparison
 from jmpc.functions.normalize import known_exponents
+from jmpc.functions.reciprocal import ratio, reciprocal
 from jmpc.lowering import arithmetic, choosing, traits
 from jmpc.lowering.comparing import equal, invert
 from jmpc.lowering.context import Context
@@ -162,7 +163,7 @@ def _reciprocal(context: Context, y: FixedPoint) -> FixedPoint:
     f = context.fraction
     y = context.at_fraction(y, f)
     bounds = (y.interval.low, y.interval.high)
-    sharing = reciprocal.reciprocal(context.protocol, y.sharing, f, bounds=bounds)
+    sharing = reciprocal(context.protocol, y.sharing, f, bounds=bounds)
     return FixedPoint(sharing, f, _inverse(y.interval, f), y.dtype)
 
 
@@ -184,7 +185,7 @@ def _quotient(context: Context, x: FixedPoint, y: FixedPoint) -> FixedPoint:
     scale = _quotient_scale(context, x, y, bits)
     x, y = context.at_fraction(x, scale), context.at_fraction(y, scale)
     exponents = known_exponents((y.interval.low, y.interval.high), scale)
-    sharing = reciprocal.ratio(context.protocol, x.sharing, y.sharing, f, bits, exponents)
+    sharing = ratio(context.protocol, x.sharing, y.sharing, f, bits, exponents)
     limit = symmetric(2.0**bits, certain=False)
     if y.interval.low > 0:
         known = x.interval * _inverse(y.interval, f)

@@ -9,7 +9,7 @@ from typing import Any
 import numpy as np
 
 from jmpc.functions import exponential, logarithm, roots, saturating, trigonometric
-from jmpc.functions import power as powers
+from jmpc.functions.power import power as secret_power
 from jmpc.lowering import arithmetic, choosing, traits
 from jmpc.lowering.context import Context
 from jmpc.lowering.interval import Interval, symmetric
@@ -195,7 +195,7 @@ def _power(context: Context, x: FixedPoint, y: Value) -> FixedPoint:
     x, y = (arithmetic.broadcast(context, v, shape) for v in (x, y))
     low = max(0.0, x.interval.low)  # a negative base is garbage, as a complex number is NaN in JAX
     promise = (low, max(low, x.interval.high))
-    sharing = powers.power(context.protocol, x.sharing, y.sharing, f, bounds=promise)
+    sharing = secret_power(context.protocol, x.sharing, y.sharing, f, bounds=promise)
     return FixedPoint(sharing, f, Interval(0, _LARGEST_EXP), x.dtype)
 
 

@@ -42,8 +42,7 @@ def check_scan(params: dict[str, Any], avals: Avals) -> None:
     """body(*consts, *carry, *xs[i]) -> (*carry, *ys[i])"""
     body, length = params["jaxpr"], params["length"]
     _count(length, 1 << 63, "the length of a scan")
-    if not 1 <= params["unroll"] <= max(length, 1):
-        raise CodecError("a scan is unrolled less than once or more often than it runs")
+    _count(params["unroll"] - 1, 1 << 63, "the unrolling of a scan")
     consts = _count(params["num_consts"], len(avals), "num_consts")
     carry = _count(params["num_carry"], len(avals) - consts, "num_carry")
     xs = avals[consts + carry :]

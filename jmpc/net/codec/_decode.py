@@ -10,6 +10,7 @@ is what was encoded, equation by equation, and encoding it again gives the same 
 from typing import Any
 
 import jax
+import numpy as np
 from jax.extend.core import ClosedJaxpr, JaxprEqn, Literal, Var
 
 from jmpc import _compat
@@ -37,8 +38,9 @@ def decode_jaxpr(data: Any, limits: Limits | None = None) -> ClosedJaxpr:
     that the sender's user wrote.
     """
     try:
-        # both are part of what an equation means: widths beyond 32 bits, and the layout of random bits
-        with jax.enable_x64(True), jax.threefry_partitionable(True):
+        # the first two are part of what an equation means: widths beyond 32 bits, the layout of random bits;
+        # and no size that a type rule computes may overflow
+        with jax.enable_x64(True), jax.threefry_partitionable(True), np.errstate(all="raise"):
             body, lines = as_fields(data, "body", "lines")
             return _Decoder(lines, limits or Limits()).decode(body)
     except CodecError:
@@ -157,9 +159,9 @@ class _Decoder:
         return values
 
     def _enter_scan(self, fields: dict[str, Any]) -> None:
-        self._repeat *= max(as_int(fields["unroll"]), 1)
-        self._trips *= max(as_int(fields["length"]), 1)
-        check_limit(self._repeat, self._limits.equations, "the unrolling of scans")
+        length = max(as_int(fields["length"]), 1)
+        self._repeat *= min(max(as_int(fields["unroll"]), 1), length)
+        self._trips *= length
         check_limit(self._trips, self._limits.trip_count, "the number of iterations")
 
 

@@ -74,6 +74,8 @@ def decode_type(data: Any, limits: Limits) -> ShapedArray:
 def check_type(aval: Any, limits: Limits) -> None:
     """Refuses a type that is not a plain array or is out of the limits."""
     encode_type(aval)
+    if min(aval.shape, default=0) < 0:
+        raise CodecError("a negative dimension")
     check_limit(len(aval.shape), limits.rank, "the rank of a value")
     check_limit(max(aval.shape, default=0), limits.dimension, "a dimension")
     check_limit(size_in_bytes(aval), limits.value_bytes, "the size of a value in bytes")

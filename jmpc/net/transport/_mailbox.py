@@ -186,9 +186,10 @@ class Mailbox:
             if run in self._runs and (failure := self._runs[run].failure) is not None:
                 raise failure()
 
-    def abort(self, run: bytes, player: str, reason: str) -> None:
+    def abort(self, run: bytes, me: str, reason: str) -> None:
+        """End a run at this player, at its own wish."""
         with self._changed:
-            self._mark_aborted(run, player, reason)
+            self._mark_aborted(run, me, reason, always=True)
             self._changed.notify_all()
 
     def lose(self, peer: str, failure: Failure) -> None:
@@ -233,11 +234,11 @@ class Mailbox:
             )
         return self._runs[run]
 
-    def _mark_aborted(self, run: bytes, player: str, reason: str) -> None:
+    def _mark_aborted(self, run: bytes, player: str, reason: str, always: bool = False) -> None:
         state = self._runs.get(run)
         if state is None:
             _remember(self._aborts, run, (player, reason))
-        elif state.admits(player):
+        elif always or state.admits(player):
             state.failure = state.failure or (lambda: RunAborted(player, reason))
 
     def _put_control(self, sender: str, header: Header) -> str | None:

@@ -1,7 +1,8 @@
 """Replicated sharing among three parties, semi-honest, with one corruption: `Rep3`.
 
-Every method says its rounds, its total bits an element, and why each receiver's view can be simulated. All
-views are then sequences of messages that are uniform given the ones before them and what the receiver had.
+Every method says its rounds, its total bits for each element, and why what a receiver sees can be
+simulated: always because each message is uniform given the ones before it and what the receiver
+had.
 """
 
 from jmpc.protocols.rep3.decomposition import DecompositionMixin
@@ -11,4 +12,7 @@ from jmpc.protocols.rep3.smooth import SmoothMixin
 
 
 class Rep3(ExactTruncationMixin, DecompositionMixin, SmoothMixin, SharingMixin):
-    """Rep3(("p0", "p1", "p2")); one object for one trace, because it counts the rotation of roles."""
+    """The protocols among `parties`, by name.
+
+    Make one object for each trace: it counts gates, because their roles rotate.
+    """

@@ -4,10 +4,10 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
-import jax.numpy as jnp
 import numpy as np
 
 from jmpc.choreography.primitives import Group
+from jmpc.kernels.bits import low_mask
 from jmpc.protocols.base import RING_BITS, Array, Bits, Ring, as_word, word_dtype
 from jmpc.protocols.rep3.cross_gate import Lanes, solo
 from jmpc.protocols.rep3.nibble_gate import add_nibbles, equal_nibbles
@@ -18,13 +18,13 @@ from jmpc.protocols.rep3.stacks import column, unstack
 
 
 class ComparisonsMixin(ProductsMixin):
-    """Round 1 is a nibble gate, the others are those of `and_`; see there for what the parties see."""
+    """Round 1 is a nibble gate, further rounds are `and_`s: there it says what the parties see."""
 
     def sign(self, x: Ring, range_bits: int = RING_BITS) -> Bits:
         """[x < 0] for |x| < 2^(range_bits - 1). Rounds: 5, 632 bits.
 
-        In general 1 + log2 n rounds, 34 n + 1 + 3 (2 n - 3) bits for the n nibbles below the sign (a power of
-        two): 4 rounds and 312 bits up to range_bits = 33, 3 rounds and 152 bits up to 17.
+        In general 1 + log2 n rounds and 34 n + 1 + 3 (2 n - 3) bits for n nibbles below the sign,
+        a power of two: 4 rounds and 312 bits up to range_bits = 33, 3 and 152 up to 17.
         """
         return self._signs(x, [0], range_bits)[0]
 
@@ -55,40 +55,38 @@ class ComparisonsMixin(ProductsMixin):
         return [Bits(slots, 1) for slots in unstack(signs.slots, len(thresholds))]
 
     def _carry(self, roles: Roles, c: Array, v: Array, bits: int) -> Bits:
-        """The carry out of the low `bits` bits of c + v, width 1; c may have a further leading axis.
+        """The carry out of the low `bits` bits of c + v, width 1; c may have a further leading
+        axis.
 
-        Each nibble generates (G) or propagates (P) a carry; two neighbours do as G_high ^ P_high G_low and
-        P_high P_low. G and P are stacked, so that a level is one `and_`.
+        Each nibble generates (G) or propagates (P) a carry; two neighbours do as G_high ^ P_high
+        G_low and P_high P_low. Both products of a level travel in one word.
         """
         n = nibbles_for(bits)
         stack, _ = add_nibbles(roles, low_nibbles(c, bits), low_nibbles(v, bits), n, [NIBBLE])
-        while stack.width > 2:
-            low, high = self._halves(stack)
-            g_high, p_high = self._only_g(high), self.map(_twice_p, high)
-            stack = self.xor(g_high, self.and_(p_high, low))
-        if stack.width == 2:  # the last level needs no P
-            (g_low, _), (g_high, p_high) = (self._rows(half) for half in self._halves(stack))
-            return self.xor(g_high, self.and_(p_high, g_low))
-        return self._rows(stack)[0]
+        g, p = (Bits(slots, n) for slots in unstack(stack.slots, 2))
+        while g.width > 1:
+            (g_low, g_high), (p_low, p_high) = self._halves(g), self._halves(p)
+            if g.width == 2:  # the last level needs no P
+                return self.xor(g_high, self.and_(p_high, g_low))
+            both = self.and_(self._beside(p_high, p_high), self._beside(g_low, p_low))
+            from_low, p = self._halves(both)
+            g = self.xor(g_high, from_low)
+        return g
 
     def _halves(self, x: Bits) -> tuple[Bits, Bits]:
         """The low and the high half of each word: the even and the odd nibbles, see `nibbles`."""
         width = x.width // 2
-        narrow, mask = word_dtype(width), x.dtype.type((1 << width) - 1)
+        narrow, mask = word_dtype(width), low_mask(width, x.dtype)
         low = self.map_bits(lambda w: (w & mask).astype(narrow), x, width=width)
         high = self.map_bits(lambda w: (w >> x.dtype.type(width)).astype(narrow), x, width=width)
         return low, high
 
-    def _rows(self, stack: Bits) -> tuple[Bits, Bits]:
-        g, p = (Bits(slots, stack.width) for slots in unstack(stack.slots, 2))
-        return g, p
+    def _beside(self, low: Bits, high: Bits) -> Bits:
+        """Words of twice the width."""
+        width = low.width
+        wide = word_dtype(2 * width)
 
-    def _only_g(self, stack: Bits) -> Bits:
-        """G and, in place of P, zero."""
-        keep = column(np.array([(1 << stack.width) - 1, 0], stack.dtype), stack.ndim - 1)
-        return self.map(lambda w: w & keep, stack)
+        def join(a: Array, b: Array) -> Array:
+            return a.astype(wide) | (b.astype(wide) << wide.type(width))
 
-
-def _twice_p(stack: Array) -> Array:
-    """P, in place of G too."""
-    return jnp.broadcast_to(stack[1:], stack.shape)
+        return self.map_bits(join, low, high, width=2 * width)

@@ -1,7 +1,8 @@
 """From secret bits to the ring.
 
-A bit is b = u ^ w with u known to A and B and w known to C, and then b = u + (1 - 2u) w in the ring: a
-cross gate. C receives nothing in these gates; A and B see lanes masked under keys that they lack.
+A bit is b = u ^ w with u known to A and B and w known to C, and then b = u + (1 - 2u) w in the
+ring: a cross gate. C receives nothing in these gates; A and B see lanes masked under keys that they
+lack.
 """
 
 from __future__ import annotations
@@ -26,7 +27,8 @@ class ConversionsMixin(Parties):
     def to_ring(self, bits: Sequence[Bits], weights: Sequence[Sequence[int]]) -> list[Ring]:
         """sum_i w_i b_i for each row w of `weights`. Rounds: 1, 64 (2 bits + 2 rows) bits.
 
-        With n bits and one row: lanes w_i, and sum_i g_i u_i + sum_i g_i (1 - 2 u_i) w_i out of one gate.
+        With n bits and one row: lanes w_i, and sum_i g_i u_i + sum_i g_i (1 - 2 u_i) w_i out of one
+        gate.
         """
         roles = self._roles()
         u, w = (jnp.stack(half) for half in zip(*(_halves(roles, b) for b in bits), strict=True))
@@ -68,10 +70,10 @@ class ConversionsMixin(Parties):
         return Ring(slots)
 
     def inject(self, bit: Bits, x: Ring) -> Ring:
-        """bit * x. Rounds: 1, 448 bits; 128 of them are of the shape of `bit`, if that is broadcast.
+        """bit * x. Rounds: 1, 448 bits, of which 128 have the shape of `bit` if it is broadcast.
 
-        b x = u c + u (1 - 2w) v + (1 - 2u) c w + w v: the first is A's and B's, the last C's, and the lanes
-        of the gate are (1 - 2w) v and w.
+        b x = u c + u (1 - 2w) v + (1 - 2u) c w + w v: the first is A's and B's, the last C's, and
+        the lanes of the gate are (1 - 2w) v and w.
         """
         roles = self._roles()
         u, w = _halves(roles, bit)

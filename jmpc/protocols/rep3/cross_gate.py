@@ -1,20 +1,23 @@
 """The cross gate: a product of what A and B know with what C knows, in one round.
 
-A and B know u (a function of c in the two-operand view), C knows values V; y = constant + f(V), where the
-map f is linear in V and computed from u. Masks k, k' hide V, masks s, s' hide what A and B tell each other:
+A and B know u (a function of c in the two-operand view), C knows values V; y = constant + f(V),
+where the map f is linear in V and computed from u. Masks k, k' hide V, masks s, s' hide what A and
+B tell each other:
 
     C -> B: h  = V - k,        k  = F(K_CA)          C -> A: h' = V - k',       k' = F(K_BC)
     A -> B: e  = f(k) - s,     s  = F(K_CA)          B -> A: e' = f(k') - s',   s' = F(K_BC)
     A: y_AB = constant + e' + f(h') - s              B: y_AB = constant + e + f(h) - s'
     y_CA = s,   y_BC = s'
 
-and for free the sharing (AB: 0, BC: h, CA: k) of V itself. Rounds: 1; the bits of V and of y, twice each.
+and for free the sharing (AB: 0, BC: h, CA: k) of V itself. Rounds: 1; the bits of V and of y, each
+twice.
 
-Simulation, perfect given the keystream, whatever u and V are. C receives nothing. B receives h and e,
-masked by k and s, two draws under K_CA, which B lacks; e depends on k, h on no mask. A receives h' and
-e', masked under K_BC, which A lacks. The masks are never the same towards A and B: if they were, A, who holds
-K_CA, would learn V. Each party's slots of y contain a fresh s or s', so they are independent of y.
-(This is the three-party oblivious transfer of ABY3, CCS 2018, 5.4, for linear maps and two receivers.)
+Simulation, perfect given the keystream, whatever u and V are. C receives nothing. B receives h and
+e, masked by k and s, two draws under K_CA, which B lacks; e depends on k, h on no mask. A receives
+h' and e', masked under K_BC, which A lacks. The masks are never the same towards A and B: if they
+were, A, who holds K_CA, would learn V. Each party's slots of y contain a fresh s or s', so they are
+independent of y. (This is the three-party oblivious transfer of ABY3, CCS 2018, 5.4, for linear
+maps and two receivers.)
 
 Both A and B compute f from u, so f is integer code: one wrong bit would make their copies of y_AB
 differ by a random ring element.
@@ -53,8 +56,8 @@ def cross(
 
     Args:
       lanes: what C knows.
-      linear: additive map of the lanes, computed from what A and B know; it is called four times. Lanes
-        may be narrower than the result where it multiplies them up.
+      linear: additive map of the lanes, computed from what A and B know; called four times. It may
+        take lanes that are narrower than the result if it multiplies them up.
       bits: width of the result.
       constant: a summand known to A and B.
     """
@@ -73,7 +76,9 @@ def cross(
         return masked(combine(group, *terms), [mask], group, bits)
 
     y = roles.slots(ab=agree(y_ab(e_, h_, s), y_ab(e, h, s_)), bc=s_, ca=s)
-    return y, [roles.slots(ab=jnp.zeros_like(k_j), bc=h_j, ca=k_j) for k_j, h_j in zip(k, h, strict=True)]
+    return y, [
+        roles.slots(ab=jnp.zeros_like(k_j), bc=h_j, ca=k_j) for k_j, h_j in zip(k, h, strict=True)
+    ]
 
 
 def solo(roles: Roles, group: Group, lane: Lanes, ab: Array | None = None) -> Slots:

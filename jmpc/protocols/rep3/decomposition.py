@@ -22,9 +22,10 @@ class DecompositionMixin(ProductsMixin):
     def to_bits(self, x: Ring) -> Bits:
         """All 64 bits. Rounds: 6, 1072 bits.
 
-        A nibble gate (736 bits) gives the bits S_b of c_i + v_i, by how much a carry in would change them (D_b),
-        and carries and propagation, out of which four levels of a prefix network (192) make all carries.
-        Bit b of nibble i is S_b ^ D_b carry_i; bit 0 always changes, so the last round (144) has three planes.
+        A nibble gate (736 bits) gives the bits S_b of all c_i + v_i, and whether a carry in would
+        change them (D_b). From carries out and propagation, S_4 and D_4, four levels of a prefix
+        network (192) make the carries in. Bit b is S_b ^ D_b carry; bit 0 always changes, so the
+        last round (144) has three planes.
         """
         roles = self._roles()
         c, v = roles.split(x)
@@ -42,34 +43,40 @@ class DecompositionMixin(ProductsMixin):
         return self.map_bits(assemble, self.xor(s0, carry), changed, s2, s1, s3, width=RING_BITS)
 
     def _prefix(self, g: Bits, p: Bits) -> Bits:
-        """The carry out of each nibble: Sklansky's network, with one and of whole words a level.
-
-        At level l the upper halves of blocks of 2^(l+1) nibbles (`upper`) take over what the last nibble of the
-        lower half says. The product with its P goes to a place that its own G leaves free.
+        """The carry out of each nibble: Sklansky's network, with one `and_` of words for a
+        level.
         """
         for level in range(DEPTH):
-            step = np.uint16(N >> 1 >> level)  # how far apart the places of the two halves are
-            upper = np.uint16(sum(1 << place for place in range(N) if place & int(step)))
-            lower = ~upper
-
-            def spread(w: Array, level: int = level) -> Array:
-                return _from_last(w, level)
-
-            left = self.map(lambda w: (w & upper) | ((w & upper) >> step), p)
-            right = self.map(lambda a, b: spread(a) | (spread(b) >> step), g, p)
-            both = self.and_(left, right)
-            g = self.map(lambda a, z: a ^ (z & upper), g, both)
-            p = self.map(lambda b, z: (b & lower) | ((z & lower) << step), p, both)
+            g, p = self._prefix_level(g, p, level)
         return g
+
+    def _prefix_level(self, g: Bits, p: Bits, level: int) -> tuple[Bits, Bits]:
+        """In blocks of 2^(level+1) nibbles, the upper half takes in the last nibble of the lower.
+
+        G ^= P G_last and P &= P_last at the upper places; the second product is made at the lower
+        places, which have no use for one.
+        """
+        step = np.uint16(N >> 1 >> level)  # from a lower place to the upper one that pairs with it
+        upper = np.uint16(sum(1 << place for place in range(N) if place & int(step)))
+        lower = ~upper
+
+        def operand(own: Array, other: Array) -> Array:
+            return (own & upper) | ((other & upper) >> step)
+
+        last = (self.map(lambda w: _from_last(w, level), x) for x in (g, p))
+        both = self.and_(self.map(operand, p, p), self.map(operand, *last))
+        g = self.map(lambda a, z: a ^ (z & upper), g, both)
+        return g, self.map(lambda b, z: (b & lower) | ((z & lower) << step), p, both)
 
 
 def _from_last(word: Array, level: int) -> Array:
-    """The bit of the last nibble of each lower half, at all nibbles of the upper half."""
-    half, places = 1 << level, N >> level  # nibbles i and i + 1 ... of a block: places reverse(i)
+    """The bit of the last nibble of each lower half, at all places of the upper half."""
+    half = 1 << level
     last = sum(1 << reverse(i, DEPTH) for i in range(N) if i % (2 * half) == half - 1)
-    down = (half - 1) * places
-    copies = sum(1 << (k * places + places // 2) for k in range(half))
-    return ((word & np.uint16(last)) >> np.uint16(down)) * np.uint16(copies)
+    # Places are reversed indices: those of one half of a block are N / half apart.
+    apart = N >> level
+    copies = sum(1 << (k * apart + apart // 2) for k in range(half))
+    return ((word & np.uint16(last)) >> np.uint16((half - 1) * apart)) * np.uint16(copies)
 
 
 def _to_next_nibble(word: Array) -> Array:

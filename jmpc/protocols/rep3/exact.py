@@ -12,10 +12,11 @@ class ExactTruncationMixin(TruncationMixin, ComparisonsMixin, ConversionsMixin):
     """What `truncate` leaves out, the carry of the low parts, computed."""
 
     def truncate_exact(self, x: Ring, shift: int) -> Ring:
-        """floor(x / 2^shift) for |x| < 2^62. Rounds: 2 + log2 n, n = shift / 4 rounded up to a power of two.
+        """floor(x / 2^shift) for |x| < 2^62. Rounds: 2 + log2 n, for n nibbles in `shift` bits.
 
-        136 + 311 + 256 = 703 bits and 5 rounds for a shift of 18: `truncate` without its offset, the carry
-        of the low bits of the same two operands, and that bit's conversion. Views: those of the parts.
+        5 rounds and 136 + 311 + 256 = 703 bits for a shift of 18: `truncate` without its offset,
+        the carry of the low bits of the same two operands, and the conversion of that bit. What the
+        parties see is what they see in these parts, on fresh masks.
         """
         if not 0 <= shift <= LIFT_BITS:
             raise ValueError(f"A truncation shifts by 0 to {LIFT_BITS} bits, not by {shift}")

@@ -4,9 +4,9 @@ In the two-operand view x = c + v, for 4-bit digits c_i known to A and B and v_i
 
     f(a, v) = f(a, 0) ^ xor_j (f(a, j) ^ f(a, j - 1)) V_j        V_j = [v_i >= j], j = 1 .. 15
 
-is linear in the V_j, and A and B know the coefficients: a boolean cross gate with 15 lanes and one output
-for each f. Words pack n nibbles, so one xor does all of them. Rounds: 1, n (30 + 2 functions) bits. C
-receives nothing, A and B see lanes and outputs masked under keys that they lack.
+is linear in the V_j, and A and B know the coefficients: a boolean cross gate with 15 lanes and one
+output for each f. Words pack n nibbles, so one xor does all of them. Rounds: 1, n (30 + 2
+functions) bits. C receives nothing, A and B see lanes and outputs masked under keys that they lack.
 """
 
 from __future__ import annotations
@@ -27,7 +27,7 @@ from jmpc.protocols.rep3.stacks import unstack
 def add_nibbles(
     roles: Roles, c: Array, v: Array, n: int, levels: Sequence[int]
 ) -> tuple[Bits, Bits]:
-    """The nibbles of words c plus words v: S_l for all levels l, then D_l for all; and S_0 for free.
+    """For the nibbles of words c and v: S_l for all levels l, then D_l for all; and S_0 for free.
 
     S_l is bit l of c_i + v_i (S_4: the carry out), D_l says whether a carry in changes it. They are
     stacked on a leading axis. c may have an axis more than v, in front.

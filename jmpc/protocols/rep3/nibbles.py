@@ -1,19 +1,19 @@
 """Words of n nibbles as four planes of n bits, and the functions of nibbles that addition needs.
 
-The planes of a word of 4n bits (n a power of two) come from reversing the index of each bit, which is its
-own inverse and takes a few masked swaps. Bit b of nibble i then lies in plane number reverse(b), at place
-reverse(i) of the plane. So the even nibbles are the low half of a plane, and, of those, again: a tree
-over neighbours takes halves of words.
+The planes of a word of 4n bits (n a power of two) come from reversing the index of each bit, which
+is its own inverse and takes a few masked swaps. Bit b of nibble i then lies in plane number
+reverse(b), at place reverse(i) of the plane. So the even nibbles are the low half of a plane, and,
+of those, again: a tree over neighbours takes halves of words.
 """
 
 from __future__ import annotations
 
 from collections.abc import Sequence
 
-import jax
 import jax.numpy as jnp
 import numpy as np
 
+from jmpc.kernels.bits import low_mask
 from jmpc.protocols.base import RING_BITS, Array, word_dtype
 
 NIBBLE = 4
@@ -27,7 +27,7 @@ def nibbles_for(bits: int) -> int:
 
 
 def low_nibbles(x: Array, bits: int) -> Array:
-    """The low `bits` bits of uint64 `x` as a word of `nibbles_for(bits)` nibbles, zeros below them."""
+    """The low `bits` bits of uint64 `x`, on top of a word of `nibbles_for(bits)` nibbles."""
     size = NIBBLE * nibbles_for(bits)
     word = (x << np.uint64(RING_BITS - bits)) >> np.uint64(RING_BITS - size)
     return word.astype(word_dtype(size))
@@ -54,10 +54,8 @@ def reverse_indices(word: Array, size: int) -> Array:
 def planes(word: Array, n: int) -> list[Array]:
     """Bits 0 to 3 of the nibbles of `word`, each a word of n bits in its narrowest dtype."""
     mixed, narrow = reverse_indices(word, NIBBLE * n), word_dtype(n)
-    mask = narrow.type((1 << n) - 1)
-    return [
-        (mixed >> mixed.dtype.type(plane * n)).astype(narrow) & mask for plane in PLANES
-    ]
+    mask = low_mask(n, narrow)
+    return [(mixed >> mixed.dtype.type(plane * n)).astype(narrow) & mask for plane in PLANES]
 
 
 def equals(bits: Sequence[Array], n: int) -> Array:
@@ -77,7 +75,7 @@ def at_least(bits: Sequence[Array], n: int) -> Array:
 
 def _pair_equals(b0: Array, b1: Array, n: int) -> Array:
     """Which pairs of bits spell 0, 1, 2, 3."""
-    ones = b0.dtype.type((1 << n) - 1)
+    ones = low_mask(n, b0.dtype)
     not0, not1 = b0 ^ ones, b1 ^ ones
     return jnp.stack([not0 & not1, b0 & not1, not0 & b1, b0 & b1])
 
@@ -87,11 +85,11 @@ def _rows(grid: Array) -> Array:
 
 
 def carries(equal: Array, levels: Sequence[int]) -> Array:
-    """What `at_least` of v is multiplied by to give carries of c + v, from `equals` of c.
+    """Where the carries of c + v step as v grows from j - 1 to j, from `equals` of c.
 
-    For each level l: S_l, bit l of the sum of the nibbles (4: the carry out), and D_l, by how much a carry in
-    would change it. S_l steps where c + j = 0 mod 2^l, and D_l, which is [c + v = -1 mod 2^l], where c + j is
-    -1 or 0. Returns (S of all levels, then D of all levels; 15 values j of v; ...).
+    S_l is bit l of the sum of two nibbles (4: the carry out); it steps where c + j = 0 mod 2^l.
+    D_l = [c + v = -1 mod 2^l] says whether a carry in would change it; it steps there and one
+    before. Returns S of all levels, then D of all levels: (2 levels; j = 1 .. 15; ...).
     """
     steps, at = jnp.flip(equal, axis=0), {}  # row j - 1: c + j = 0 mod 16, for j = 1 .. 16
     for level in range(NIBBLE, min(levels), -1):

@@ -2,8 +2,8 @@
 
     x y = sum_i z_i,   z_i = x_i (y_i + y_{i+1}) + x_{i+1} y_i   known to P_i.
 
-A `Product` is the three z_i, as they are: sums and linear maps of products stay local. One round makes it
-a `Ring` again: P_i adds its summand of a sharing of zero and sends the result to P_{i-1}.
+A `Product` is the three z_i, as they are: sums and linear maps of products stay local. One round
+makes it a `Ring` again: P_i adds its summand of a sharing of zero and sends the result to P_{i-1}.
 """
 
 from __future__ import annotations
@@ -35,7 +35,7 @@ class ProductsMixin(Parties):
     def settle(self, x: Product) -> Ring:
         """The product as a `Ring`. Rounds: 1, 192 bits.
 
-        P_{i-1} sees z_i + F(K_i) - F(K_{i+1}) and lacks K_{i+1}, which masks nothing else towards it.
+        P_{i-1} sees z_i + F(K_i) - F(K_{i+1}). It lacks K_{i+1}, and sees this word nowhere else.
         """
         return Ring(self._reshare(x.slots, Group.RING, 64))
 

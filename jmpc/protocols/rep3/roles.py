@@ -1,11 +1,13 @@
 """The three parties of replicated sharing, their keys, and the roles that gates give them.
 
-A value is x = x_0 + x_1 + x_2 (or the xor of three words). Slot x_i is held by P_{i-1} and P_i, so that
-P_i holds (x_i, x_{i+1}) and misses x_{i+2}; key K_i is held by the holders of slot x_i. (Indices mod 3.)
+A value is x = x_0 + x_1 + x_2 (or the xor of three words). Slot x_i is held by P_{i-1} and P_i, so
+that P_i holds (x_i, x_{i+1}) and misses x_{i+2}; key K_i is held by the holders of slot x_i.
+(Indices mod 3.)
 
-An asymmetric gate calls the parties A = P_r, B = P_{r+1}, C = P_{r+2}, and names slots and keys by their
-holders: AB = x_{r+1}, BC = x_{r+2}, CA = x_r. Its *two-operand view* of a sharing is x = c + v, with
-c = x_AB known to A and B, and v = x_BC + x_CA known to C: free, and the start of every gate.
+An asymmetric gate calls the parties A = P_r, B = P_{r+1}, C = P_{r+2}, and names slots and keys by
+their holders: AB = x_{r+1}, BC = x_{r+2}, CA = x_r. Its *two-operand view* of a sharing is
+x = c + v, with c = x_AB known to A and B, and v = x_BC + x_CA known to C: free, and the start of
+every gate.
 """
 
 from __future__ import annotations

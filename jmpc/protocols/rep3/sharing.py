@@ -7,6 +7,7 @@ import dataclasses
 import jax.numpy as jnp
 
 from jmpc.choreography.primitives import Group, draw, release, send_masked
+from jmpc.kernels.bits import low_mask
 from jmpc.protocols.base import Array, Bits, Product, Ring, S, Sharing, as_word
 from jmpc.protocols.rep3.roles import Parties, combine, key
 
@@ -17,13 +18,14 @@ class SharingMixin(Parties):
     def share(self, x: Array, owner: str) -> Ring:
         """Shares the uint64 array `x` of `owner`.
 
-        A party P_i: x_{i+2} = F(K_012), x_i = F(K_i), x_{i+1} = the rest, sent to P_{i+1}. Rounds: 1, 64 bits.
-        P_{i+1} sees a value masked by K_i, which it lacks; P_{i+2} sees nothing. The word of the key
-        K_012 of all three hides nothing; it makes every slot uniform given x, so that a truncation
-        of a raw input rounds without bias whoever is C (with a zero slot and C = P_i it would round down).
+        A party P_i: x_i = F(K_i), x_{i+2} = F(K_012), and the rest, x_{i+1}, goes to P_{i+1}.
+        Rounds: 1, 64 bits. P_{i+1} sees it masked under K_i, which it lacks; P_{i+2} sees nothing.
+        The word of K_012, a key of all three, hides nothing. It makes every slot uniform given x,
+        so that truncating a raw input is unbiased whoever is C; with zero for it, the coin of a
+        truncation with C = P_i would be constant.
 
-        Any other player: x_0 = F(owner, P_2, P_0) and x_1 = F(owner, P_0, P_1), and x_2 = x - x_0 - x_1 goes to
-        P_1 and P_2. Rounds: 1, 128 bits. Each of them lacks the key of one of the two masks.
+        Any other player: x_0 = F(owner, P_2, P_0), x_1 = F(owner, P_0, P_1), and the rest, x_2,
+        goes to P_1 and P_2. Rounds: 1, 128 bits. Each of them lacks the key of one of the masks.
         """
         p = self.parties
         if owner not in p:
@@ -32,7 +34,11 @@ class SharingMixin(Parties):
             return Ring((masks[0], masks[1], rest))
         i = p.index(owner)
         coin, mask = draw(p, x.shape), draw(key(p, i), x.shape)
-        slots = {i: mask, (i + 1) % 3: send_masked(x - coin, {p[(i + 1) % 3]: mask}, owner), (i + 2) % 3: coin}
+        slots = {
+            i: mask,
+            (i + 1) % 3: send_masked(x - coin, {p[(i + 1) % 3]: mask}, owner),
+            (i + 2) % 3: coin,
+        }
         return Ring((slots[0], slots[1], slots[2]))
 
     def constant(self, x: Array) -> Ring:
@@ -43,16 +49,17 @@ class SharingMixin(Parties):
     def constant_bits(self, x: Array, width: int) -> Bits:
         """The public words `x` in slot 0; no message."""
         word = Bits((x,), width).dtype
-        x = x.astype(word) & word.type((1 << width) - 1)
+        x = x.astype(word) & low_mask(width, word)
         zero = jnp.zeros_like(x)
         return Bits((x, zero, zero), width)
 
     def reveal(self, x: Ring, to: str, why: str) -> Array:
         """Opens `x` to `to`. Rounds: 1; 64 bits to a party, 192 to any other player.
 
-        P_j gets the one slot that it lacks, which is the value minus the slots that it has: no more than
-        the value says. Another player gets three pieces x_i + F(K_i) - F(K_{i+1}) and keeps their sum;
-        given the sum the pieces are uniform. Bare slots would show it how intermediate values were made.
+        P_j gets the one slot that it lacks, which is the value minus the slots that it has: no more
+        than the value says. Another player gets three pieces x_i + F(K_i) - F(K_{i+1}) and keeps
+        their sum; given the sum the pieces are uniform. Bare slots would show it how intermediate
+        values were made.
         """
         return self._open(x, Group.RING, 64, to, why)
 
@@ -80,8 +87,8 @@ class SharingMixin(Parties):
 
     def xor_public(self, x: Bits, k: Array | int) -> Bits:
         """x ^ k, in slot 0 alone; no message."""
-        word, low = x.dtype, (1 << x.width) - 1
-        k = word.type(k & low) if isinstance(k, int) else k.astype(word) & word.type(low)
+        low = low_mask(x.width, x.dtype)
+        k = x.dtype.type(k & int(low)) if isinstance(k, int) else k.astype(x.dtype) & low
         return _in_slot_0(x, x.slots[0] ^ k)
 
     def as_product(self, x: Ring) -> Product:

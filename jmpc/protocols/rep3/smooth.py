@@ -51,9 +51,9 @@ class SmoothMixin(Parties):
     def exp2_blocks(self, y: Ring, fraction: int) -> tuple[Ring, Ring]:
         """2^(y / 2^fraction) as a mantissa in [1, 2^16) and a block number. Rounds: 1, 2304 bits.
 
-        y = c + v is cut at 2^sh = 8 octaves: the low parts give the mantissa as a product of two powers in
-        [1, 2^8), one of A and B and one of C (256 bits); (c >> sh) + (v >> sh) mod 8 is the block (2048).
-        Two cross gates on fresh masks.
+        y = c + v is cut at 2^sh = 8 octaves: the low parts give the mantissa as a product of two
+        powers in [1, 2^8), one of A and B and one of C (256 bits); (c >> sh) + (v >> sh) mod 8 is
+        the block (2048). Two cross gates on fresh masks.
         """
         roles = self._roles()
         c, v = roles.split(y)
@@ -62,12 +62,15 @@ class SmoothMixin(Parties):
         mantissa, _ = cross(
             roles, Group.RING, [Lanes(right, RING_BITS)], lambda m: left * m, bits=RING_BITS
         )
-        return Ring(mantissa), Ring(_unit_vectors(roles, c >> np.uint64(cut), v >> np.uint64(cut), BLOCK))
+        return Ring(mantissa), Ring(
+            _unit_vectors(roles, c >> np.uint64(cut), v >> np.uint64(cut), BLOCK)
+        )
 
     def one_hot(self, index: Ring, n: int) -> Ring:
         """Unit vectors of `index` mod n = 2^k, on a new last axis. Rounds: 1, 256 n bits.
 
-        C's unit vector at v, rotated by c; to rotate is a linear map that A and B apply to masked lanes.
+        C's unit vector at v, rotated by c; to rotate is a linear map that A and B apply to masked
+        lanes.
         """
         if n & (n - 1):
             raise ValueError(f"A one-hot vector needs a power of two as its length, not {n}")
@@ -86,7 +89,9 @@ def _unit_vectors(roles: Roles, c: Array, v: Array, n: int) -> Slots:
 
 
 def _rotate(vectors: Array, by: Array, n: int) -> Array:
-    """out[..., j] = vectors[..., (j - by) mod n]: log2(n) conditional rotations, no gather by data."""
+    """out[..., j] = vectors[..., (j - by) mod n]: log2(n) conditional rotations, no gather by
+    data.
+    """
     step = 1
     while step < n:
         there = ((by & np.uint64(step)) != np.uint64(0))[..., None]
@@ -110,8 +115,8 @@ def _brackets(c: Array, harmonics: list[int], series: Sequence[Series], shift: i
         a[o, at], b[o, at] = s.cosines, s.sines
     waves = _waves(c, harmonics)
     swapped = jnp.roll(waves, len(harmonics), axis=0)
-    # a cos + b sin for the cosines' lanes, -a sin + b cos for the sines'. |a|, |b| < 2 and Q30 twice:
-    # the sum is below 2^62.
+    # a cos + b sin for the cosines' lanes, -a sin + b cos for the sines'. |a|, |b| < 2 and Q30
+    # twice: the sum is below 2^62.
     own, other = (column(np.concatenate(half, axis=1), c.ndim) for half in ((a, -a), (b, b)))
     return _rounded(own * waves + other * swapped, shift).astype(np.uint64)
 

@@ -1,19 +1,20 @@
 """Division by 2^s with one-bit rounding, and never a large error.
 
-Let z' = c + v mod 2^64 with 0 <= z' < 2^63 (c known to A and B, v to C; signed values are lifted by 2^62).
-The sum wraps at most once, and it does iff one of the top bits m_c, m_v is set, so that
+Let z' = c + v mod 2^64 with 0 <= z' < 2^63 (c known to A and B, v to C; signed values are lifted by
+2^62). The sum wraps at most once, and it does iff one of the top bits m_c, m_v is set, so that
 
     z' = c + v - 2^64 (m_c + m_v - m_c m_v)
     floor(z' / 2^s) = (c >> s) + (v >> s) + 2^(64-s) m_c m_v + carry       (>> arithmetic)
 
-because an arithmetic shift of c takes 2^(64-s) m_c off by itself. Only kappa = m_c m_v is joint, and it is
-needed mod 2^s only. Dropping the carry of the low parts, and adding 2^s - 1 to c beforehand, gives
-floor((z + rho) / 2^s) with rho = 2^s - 1 - (v mod 2^s): unbiased stochastic rounding.
+because an arithmetic shift of c takes 2^(64-s) m_c off by itself. Only kappa = m_c m_v is joint,
+and it is needed mod 2^s only. Dropping the carry of the low parts, and adding 2^s - 1 to c
+beforehand, gives floor((z + rho) / 2^s) with rho = 2^s - 1 - (v mod 2^s): unbiased stochastic
+rounding.
 
-What is realised is the functionality F_dither: rho is uniform, independent of z, and *public*: a corrupted C
-knows it, and a corrupted A or B knows rho' = 2^s - 1 - (c mod 2^s), which rounds z to the same result.
-(The sharing must be uniform given the value; all are, except public constants, which round down.)
-Truncating one sharing twice in one rotation uses one coin twice.
+What is realised is the functionality F_dither: rho is uniform, independent of z, and *public*: a
+corrupted C knows it, and a corrupted A or B knows rho' = 2^s - 1 - (c mod 2^s), which rounds z to
+the same result. (The sharing must be uniform given the value. All are, except public constants,
+which round to one side.) One sharing that is truncated twice in one rotation meets one coin twice.
 """
 
 from __future__ import annotations
@@ -21,6 +22,7 @@ from __future__ import annotations
 import numpy as np
 
 from jmpc.choreography.primitives import Group, draw, send_masked
+from jmpc.kernels.truncation import floor_shift_signed, wrap_bit, wrap_weight
 from jmpc.protocols.base import RING_BITS, Array, Product, Ring, word_dtype
 from jmpc.protocols.rep3.cross_gate import Lanes, cross, solo
 from jmpc.protocols.rep3.products import ProductsMixin
@@ -35,31 +37,36 @@ class TruncationMixin(ProductsMixin):
     def truncate(self, x: Ring | Product, shift: int, *, signed: bool = True) -> Ring:
         """floor((x + rho) / 2^shift), rho a uniform public coin; see the module.
 
-        A `Ring`: 1 round, 64 + 4s bits. C receives nothing; A and B receive the messages of a cross gate,
-        and B one more element masked under K_CA, which it lacks.
+        A `Ring`: 1 round, 64 + 4s bits. C receives nothing; A and B receive the messages of a cross
+        gate, and B one more element masked under K_CA, which it lacks.
 
-        A `Product`: 2 rounds, 192 + 3s bits, against 256 + 4s for `settle` and `truncate`. A and B open
-        c = z_A + z_B - F(K_CA) - F(K_BC) to each other: A sees z_B under K_BC, B sees z_A under K_CA, while
-        v = z_C + F(K_CA) + F(K_BC) is C's. B sees C's pieces of v under further words of K_CA, and C sees what
-        A and B make of kappa under K_AB: each time a key that the receiver lacks.
+        A `Product`: 2 rounds, 192 + 3s bits, against 256 + 4s for `settle` and `truncate`. A and B
+        open c = z_A + z_B - F(K_CA) - F(K_BC) to each other: A sees z_B under K_BC, B sees z_A
+        under K_CA, while v = z_C + F(K_CA) + F(K_BC) is C's. B sees C's pieces of v under further
+        words of K_CA, and C sees what A and B make of kappa under K_AB: each time a key that the
+        receiver lacks.
         """
         if not 0 <= shift <= LIFT_BITS:
             raise ValueError(f"A truncation shifts by 0 to {LIFT_BITS} bits, not by {shift}")
         if shift == 0:
             return self.settle(x) if isinstance(x, Product) else x
         lift = (1 << LIFT_BITS) if signed else 0
-        shifted = truncate_product if isinstance(x, Product) else truncate_ring
-        slots = shifted(self._roles(), x, shift, lift + (1 << shift) - 1)
-        return self.add_public(Ring(slots), -(lift >> shift))
+        offset = lift + (1 << shift) - 1
+        if isinstance(x, Product):
+            slots = truncate_product(self._roles(), x, shift, offset)
+        else:
+            slots = truncate_ring(self._roles(), x, shift, offset)
+        return self.add_public(Ring(slots), -(lift >> shift)) if signed else Ring(slots)
 
 
 def truncate_ring(roles: Roles, x: Ring, shift: int, offset: int) -> Slots:
     """The arithmetic of the module without the carry, for x + offset in [0, 2^63)."""
     c, v = roles.split(x)
     c = c + np.uint64(offset)
-    m_c, m_v = (_top_bit(half, shift) for half in (c, v))
+    m_c, m_v = _wraps(c, shift), _wraps(v, shift)
     kappa, _ = cross(roles, Group.RING, [Lanes(m_v, shift)], lambda m: m_c * m, bits=shift)
-    halves = solo(roles, Group.RING, Lanes(_shift(v, shift), RING_BITS), ab=_shift(c, shift))
+    lane = Lanes(floor_shift_signed(v, shift), RING_BITS)
+    halves = solo(roles, Group.RING, lane, ab=floor_shift_signed(c, shift))
     return _add_wrap(halves, kappa, shift)
 
 
@@ -69,10 +76,11 @@ def truncate_product(roles: Roles, x: Product, shift: int, offset: int) -> Slots
     ab, bc, ca = roles.keys
     z_a, z_b, z_c = (x.slots[(roles.rotation + i) % 3] for i in range(3))
     to_b, to_a = draw(ca, x.shape), draw(bc, x.shape)
-    c_ = send_masked(z_a, {b: to_b}, a) + send_masked(z_b, {a: to_a}, b) + np.uint64(offset)
-    v = z_c + to_a + to_b
-    halves = solo(roles, Group.RING, Lanes(_shift(v, shift), RING_BITS), ab=_shift(c_, shift))
-    m_c, m_v = (_top_bit(half, shift) for half in (c_, v))
+    opened = send_masked(z_a, {b: to_b}, a) + send_masked(z_b, {a: to_a}, b) + np.uint64(offset)
+    v = z_c + to_b + to_a
+    m_c, m_v = _wraps(opened, shift), _wraps(v, shift)
+    lane = Lanes(floor_shift_signed(v, shift), RING_BITS)
+    halves = solo(roles, Group.RING, lane, ab=floor_shift_signed(opened, shift))
     _, mu_bc, mu_ca = roles.named(solo(roles, Group.RING, Lanes(m_v, shift)))
     rho_a, rho_b = (draw(ab, x.shape, m_c.dtype, bits=shift) for _ in range(2))
     kappa = roles.slots(
@@ -83,18 +91,14 @@ def truncate_product(roles: Roles, x: Product, shift: int, offset: int) -> Slots
     return _add_wrap(halves, kappa, shift)
 
 
+def _wraps(x: Array, shift: int) -> Array:
+    """The top bit of x, as a number mod 2^shift."""
+    return wrap_bit(x).astype(word_dtype(shift))
+
+
 def _add_wrap(halves: Slots, kappa: Slots, shift: int) -> Slots:
     """halves + 2^(64-s) kappa, kappa mod 2^s."""
-    up = np.uint64(RING_BITS - shift)
-    first, second, third = (h + (k.astype(np.uint64) << up) for h, k in zip(halves, kappa, strict=True))
+    first, second, third = (
+        h + wrap_weight(k.astype(np.uint64), shift) for h, k in zip(halves, kappa, strict=True)
+    )
     return first, second, third
-
-
-def _shift(x: Array, shift: int) -> Array:
-    """x >> shift with the sign carried down."""
-    return (x.astype(np.int64) >> np.int64(shift)).astype(np.uint64)
-
-
-def _top_bit(x: Array, bits: int) -> Array:
-    """The top bit of x, as a number mod 2^bits."""
-    return (x >> np.uint64(RING_BITS - 1)).astype(word_dtype(bits))

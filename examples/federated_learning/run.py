@@ -1,0 +1,117 @@
+"""Federated learning on handwritten digits: the servers average gradients that nobody else sees.
+
+In every iteration the model owner shows its parameters to three data owners, each computes the gradient of a
+batch of its own images, the gradients are secret-shared among three servers, averaged there, and the mean,
+nothing else, is opened to the model owner, which takes a step.
+
+    python examples/federated_learning/run.py                        # simulated
+    python examples/federated_learning/run.py --config config.json   # on running nodes, see README.md
+"""
+
+import sys
+from pathlib import Path
+
+sys.path.insert(0, str(Path(__file__).parents[1]))  # for examples/common.py
+
+import data
+import model
+import numpy as np
+import providers
+from common import configure, parser, plot
+from tqdm import trange
+
+import jmpc
+
+MODEL_OWNER = "model-owner"
+DATA_OWNERS = [f"data-owner-{i}" for i in range(data.OWNERS)]
+GRADIENT_RANGE = (-16.0, 16.0)  # checked at each owner; a known range makes the mean exact to one ulp
+
+
+@jmpc.function
+def mean(gradients):
+    return sum(gradients) / len(gradients)
+
+
+def computations(next_batch, validation_set, pixels: int):
+    """One training step and one validation, to be run as often as wanted."""
+    parameters = jmpc.define_local_variable(MODEL_OWNER, lambda: model.initial_vector(pixels))
+
+    # step 1: local training
+    gradients = []
+    for owner in DATA_OWNERS:
+        images, labels = jmpc.define_private_input(owner, next_batch)
+        known = parameters.reveal(owner)
+        gradients.append(
+            jmpc.define_local_computation(owner, model.gradient, known, images, labels, range=GRADIENT_RANGE)
+        )
+    # step 2: secure aggregation; step 3: only the mean is opened, to the model owner
+    opened = mean(gradients).reveal(MODEL_OWNER)
+    step = jmpc.define_local_computation(MODEL_OWNER, model.update, parameters, opened)
+    train = parameters.assign(step)
+
+    images, labels = jmpc.define_private_input(MODEL_OWNER, validation_set)
+    report = jmpc.define_local_computation(MODEL_OWNER, model.validate, parameters, images, labels)
+    return train, [value.reveal() for value in report], opened
+
+
+def train_privately(arguments, split: int = 0) -> tuple[list[int], list[float], float]:
+    """Trains under MPC; iterations and losses of the validations, and the final accuracy."""
+    digits = data.load(arguments.data, split)
+    sources = (providers.next_batch, providers.validation_set)
+    if not arguments.config:
+        sources = providers.make(digits, seed=100 * split)
+    train, report, _ = computations(*sources, digits.validation.pixels.shape[1])
+    iterations, losses, accuracy = [], [], 0.0
+    for i in trange(arguments.iterations + 1, desc="training", unit="iteration", disable=arguments.quiet):
+        if i % arguments.log_every == 0 or i == arguments.iterations:
+            loss, accuracy, labels, predictions = jmpc.run(report)
+            _log(i, loss, labels, predictions)
+            iterations.append(i)
+            losses.append(float(loss))
+        if i < arguments.iterations:
+            jmpc.run(train)
+    return iterations, losses, float(accuracy)
+
+
+def train_in_plaintext(arguments, split: int = 0) -> tuple[list[float], float]:
+    """The same training on the same batches, by one process that sees everything."""
+    import jax
+
+    digits = data.load(arguments.data, split)
+    next_batch, _ = providers.make(digits, seed=100 * split)
+    parameters = model.initial_vector(digits.validation.pixels.shape[1])
+    gradient, validate = jax.jit(model.gradient), jax.jit(model.validate)
+    losses, accuracy = [], 0.0
+    for i in range(arguments.iterations + 1):
+        if i % arguments.log_every == 0 or i == arguments.iterations:
+            loss, accuracy, *_ = validate(parameters, digits.validation.pixels, digits.validation.labels)
+            losses.append(float(loss))
+        if i < arguments.iterations:
+            gradients = [gradient(parameters, *next_batch(owner)) for owner in DATA_OWNERS]
+            parameters = model.update(parameters, sum(gradients) / len(gradients))
+    return losses, float(accuracy)
+
+
+def _log(iteration: int, loss, labels, predictions) -> None:
+    with np.printoptions(linewidth=1000):
+        print(f"Iteration {iteration}\nexpect {loss:.9g} {labels} {predictions}", flush=True)
+
+
+def main(argv: list[str] | None = None) -> tuple[float, float]:
+    options = parser(__doc__ or "")
+    options.add_argument("--iterations", type=int, default=2000)
+    options.add_argument("--log-every", type=int, default=100, help="iterations between validations")
+    options.add_argument("--data", help="folder with MNIST in IDX format (default: scikit-learn's digits)")
+    options.add_argument("--quiet", action="store_true", help="no progress bar")
+    arguments = options.parse_args(argv)
+    configure(arguments)
+    iterations, losses, accuracy = train_privately(arguments)
+    plain_losses, plain_accuracy = train_in_plaintext(arguments)
+    print(f"held-out accuracy: {accuracy:.4f} under MPC, {plain_accuracy:.4f} in plaintext")
+    curves = {"under MPC": losses, "plaintext": plain_losses}
+    print("plot:", plot(arguments, __file__, "loss", iterations, curves, ("iteration", "validation loss")))
+    return accuracy, plain_accuracy
+
+
+if __name__ == "__main__":
+    main()

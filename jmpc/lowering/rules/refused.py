@@ -1,0 +1,126 @@
+"""What cannot be computed on secret values, why not, and what to do instead."""
+
+from jmpc.lowering.registry import refuse
+
+refuse(
+    "pure_callback",
+    "io_callback",
+    "debug_callback",
+    "debug_print",
+    "outside_call",
+    "infeed",
+    "outfeed",
+    reason="it hands a secret value to the host",
+    instead="Reveal the value first, or remove the callback or print",
+)
+refuse(
+    "psum",
+    "psum2",
+    "psum_invariant",
+    "pmax",
+    "pmin",
+    "ppermute",
+    "pbroadcast",
+    "all_gather",
+    "all_to_all",
+    "reduce_scatter",
+    "axis_index",
+    "shard_map",
+    "xla_pmap",
+    reason="it is a collective of several devices",
+    instead="Players are not devices of a mesh: write the function for whole arrays, without pmap or shard_map",
+)
+refuse(
+    "bitcast_convert_type",
+    "nextafter",
+    reason="it reads the bits of a floating-point number, and secret reals are fixed-point numbers",
+    instead="Use arithmetic: jnp.abs, jnp.sign, jnp.floor, jnp.log2",
+)
+refuse(
+    "random_bits",
+    "random_fold_in",
+    "random_seed",
+    "random_split",
+    "random_unwrap",
+    "random_wrap",
+    "threefry2x32",
+    "rng_bit_generator",
+    "rng_uniform",
+    reason="it makes random numbers from a secret",
+    instead="Make them from a public key: jax.random then runs in the clear, and the numbers may meet secrets",
+)
+refuse(
+    "ref_get",
+    "ref_set",
+    "get",
+    "swap",
+    "addupdate",
+    "new_ref",
+    "mutable_array",
+    "freeze",
+    "run_state",
+    reason="it is a mutable reference",
+    instead="Return the new value instead of writing it",
+)
+refuse(
+    "ffi_call",
+    "custom_call",
+    "pallas_call",
+    "tpu_custom_call",
+    reason="it is code that is not JAX",
+    instead="Write it with jax.numpy",
+)
+refuse(
+    "complex",
+    "conj",
+    "real",
+    "imag",
+    "fft",
+    reason="complex numbers have no secret form",
+    instead="Compute with the real and the imaginary part as two real arrays; a public DFT matrix replaces an FFT",
+)
+refuse(
+    "erf_inv",
+    "lgamma",
+    "digamma",
+    "polygamma",
+    "igamma",
+    "igammac",
+    "igamma_grad_a",
+    "random_gamma_grad",
+    "regularized_incomplete_beta",
+    "bessel_i0e",
+    "bessel_i1e",
+    "zeta",
+    reason="there is no protocol for this special function",
+    instead="Approximate it on the range that you need by polynomials or by exp, log and sqrt",
+)
+refuse(
+    "cholesky",
+    "eig",
+    "eigh",
+    "lu",
+    "lu_pivots_to_permutation",
+    "qr",
+    "geqrf",
+    "geqp3",
+    "householder_product",
+    "hessenberg",
+    "schur",
+    "svd",
+    "triangular_solve",
+    "tridiagonal",
+    "tridiagonal_solve",
+    reason="factorisations of secret matrices are not implemented",
+    instead="Solve by iteration, for example with conjugate gradients or Newton-Schulz in a lax.fori_loop",
+)
+refuse(
+    "scatter-mul",
+    "scatter_mul",
+    "scatter-min",
+    "scatter_min",
+    "scatter-max",
+    "scatter_max",
+    reason="only scatters that set, add or subtract are linear maps of the updates",
+    instead="Use .at[].set or .at[].add, or reduce with jnp.max over a gathered array",
+)

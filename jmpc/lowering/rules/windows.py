@@ -1,0 +1,250 @@
+"""Pooling: sums and maxima over windows, and the gradients of the latter.
+
+The maximum of a window is a tournament of neighbours; its comparisons also say, by one AND for each level, which
+element won. The gradient of a max-pool uses the comparisons that the pooling made.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import itertools
+import math
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import jax.numpy as jnp
+import numpy as np
+from jax import lax
+
+from jmpc.lowering import arithmetic, choosing, comparing
+from jmpc.lowering.context import Context
+from jmpc.lowering.registry import rule
+from jmpc.lowering.rules.reductions import standard, summed
+from jmpc.lowering.rules.shape import moved
+from jmpc.lowering.values import Boolean, FixedPoint, Secret, Value
+from jmpc.protocols.base import Bits
+
+Dims = tuple[int, ...]
+
+
+@dataclass(frozen=True)
+class Windows:
+    """The windows over an array, as a last axis of their elements, in order."""
+
+    shape: Dims
+    sizes: Dims
+    strides: Dims
+    padding: tuple[tuple[int, int], ...]
+    base_dilation: Dims
+    dilation: Dims
+
+    @property
+    def simple(self) -> bool:
+        """Every element of every window exists."""
+        return not any(map(any, self.padding)) and set(self.base_dilation) <= {1}
+
+    @property
+    def out_shape(self) -> Dims:
+        return tuple(self._places(d).shape[0] for d in range(len(self.shape)))
+
+    def _places(self, d: int) -> np.ndarray:
+        """[window, element] to the index along dimension d, -1 where there is no element."""
+        size = (self.shape[d] - 1) * self.base_dilation[d] + 1
+        low, high = self.padding[d]
+        span = (self.sizes[d] - 1) * self.dilation[d] + 1
+        count = (size + low + high - span) // self.strides[d] + 1
+        starts = np.arange(count) * self.strides[d] - low
+        places = starts[:, None] + np.arange(self.sizes[d]) * self.dilation[d]
+        exists = (places >= 0) & (places < size) & (places % self.base_dilation[d] == 0)
+        return np.where(exists, places // self.base_dilation[d], -1)
+
+    def sources(self) -> np.ndarray:
+        """[*out, element] to the flat index; a missing element is the first of its window that exists, or -1."""
+        flat, exists = np.zeros((), np.int64), np.ones((), bool)
+        for d, n in enumerate(self.shape):
+            places = self._places(d)
+            flat = flat[..., None, None] * n + np.maximum(places, 0)
+            exists = exists[..., None, None] & (places >= 0)
+        rank = len(self.shape)
+        order = [*range(0, 2 * rank, 2), *range(1, 2 * rank, 2)]
+        flat, exists = (a.transpose(order).reshape(*self.out_shape, -1) for a in (flat, exists))
+        first = np.take_along_axis(flat, exists.argmax(-1)[..., None], -1)
+        first = np.where(exists.any(-1, keepdims=True), first, -1)
+        return np.where(exists, flat, first).astype(np.int32)
+
+    def patches(self, slot: Any, sources: Any) -> Any:
+        """[*out, element]: the elements of each window."""
+        if not self.simple:
+            return jnp.take(slot.reshape(-1), sources)
+        pieces = [lax.slice(slot, start, stop, self.strides) for start, stop in self._slices()]
+        return jnp.stack(pieces, axis=-1)
+
+    def unpatch(self, slot: Any, sources: Any) -> Any:
+        """The transpose of `patches`: the sum of what every window has for an element."""
+        if not self.simple:
+            flat = jnp.zeros(math.prod(self.shape), slot.dtype)
+            return flat.at[sources.reshape(-1)].add(slot.reshape(-1)).reshape(self.shape)
+        total = jnp.zeros(self.shape, slot.dtype)
+        for i, (start, stop) in enumerate(self._slices()):
+            config = [
+                (a, n - b, s - 1)
+                for a, b, n, s in zip(start, stop, self.shape, self.strides, strict=True)
+            ]
+            total = total + lax.pad(slot[..., i], slot.dtype.type(0), config)
+        return total
+
+    def _slices(self) -> list[tuple[Dims, Dims]]:
+        """(start, stop) of the strided slice of each element of the windows."""
+        found = []
+        for offset in itertools.product(*map(range, self.sizes)):
+            start = tuple(o * d for o, d in zip(offset, self.dilation, strict=True))
+            spans = zip(start, self.out_shape, self.strides, strict=True)
+            found.append((start, tuple(a + (n - 1) * s + 1 for a, n, s in spans)))
+        return found
+
+
+def _windows(
+    x: Value,
+    *,
+    window_dimensions: Sequence[int],
+    window_strides: Sequence[int],
+    padding: Any,
+    base_dilation: Sequence[int] | None = None,
+    window_dilation: Sequence[int] | None = None,
+    **_: Any,
+) -> Windows:
+    def ints(values: Sequence[int] | None) -> Dims:
+        return tuple(int(v) for v in values) if values is not None else (1,) * len(x.shape)
+
+    pads = tuple((int(low), int(high)) for low, high in padding)
+    return Windows(
+        x.shape, ints(window_dimensions), ints(window_strides), pads, ints(base_dilation), ints(window_dilation)
+    )
+
+
+@dataclass(frozen=True)
+class Tournament:
+    """The maxima of windows, and [left < right] of every pair, level by level."""
+
+    best: Secret
+    levels: tuple[Bits, ...]
+    sources: Any
+
+
+def _tournament(context: Context, x: Secret, windows: Windows) -> Tournament:
+    return context.once(x, windows, lambda: _play(context, x, windows))
+
+
+def _play(context: Context, x: Secret, windows: Windows) -> Tournament:
+    sources = None
+    if not windows.simple:
+        flat = windows.sources()
+        if (flat < 0).any():
+            raise context.refuse("a maximum over a window that lies in the padding", "Use less padding")
+        sources = context.constant(flat)
+    players = moved(context, standard(context, x), lambda slot: windows.patches(slot, sources))
+    levels = []
+    while (n := players.shape[-1]) > 1:
+        pairs = n - n % 2
+        left = moved(context, players, lambda slot, m=pairs: slot[..., 0:m:2])
+        right = moved(context, players, lambda slot, m=pairs: slot[..., 1:m:2])
+        bit = comparing.less(context, left, right)
+        levels.append(context.bits(bit))
+        best = choosing.select(context, bit, right, left)
+        if n % 2:
+            best = _appended(context, best, moved(context, players, lambda slot: slot[..., -1:]))
+        players = best
+    best = moved(context, players, lambda slot: slot[..., 0])
+    return Tournament(best, tuple(levels), sources)
+
+
+def _appended(context: Context, x: Secret, y: Secret) -> Secret:
+    a, b = choosing.unify(context, [x, y])
+    sharing = context.protocol.map(lambda s, t: jnp.concatenate([s, t], axis=-1), a.sharing, b.sharing)
+    return dataclasses.replace(a, sharing=sharing)
+
+
+def _winners(context: Context, x: Secret, windows: Windows) -> tuple[Tournament, Boolean]:
+    """[*out, element]: whether the element is the first maximum of its window. One round for each level."""
+    played = _tournament(context, x, windows)
+    return played, context.once(x, ("winners", windows), lambda: _trace_back(context, played, windows))
+
+
+def _trace_back(context: Context, played: Tournament, windows: Windows) -> Boolean:
+    protocol = context.protocol
+    shape = (*windows.out_shape, 1)
+    chosen = protocol.constant_bits(jnp.ones(shape, np.uint8), 1)
+    for bit in reversed(played.levels):
+        pairs = bit.shape[-1]
+        paired = protocol.map(lambda slot, m=pairs: slot[..., :m], chosen)
+        right = protocol.and_(paired, bit)
+        left = protocol.xor(paired, right)
+        both = protocol.map(
+            lambda a, b: jnp.stack([a, b], axis=-1).reshape(*a.shape[:-1], -1), left, right
+        )
+        rest = protocol.map(lambda slot, m=pairs: slot[..., m:], chosen)
+        chosen = protocol.map(lambda a, b: jnp.concatenate([a, b], axis=-1), both, rest)
+    return Boolean(chosen)
+
+
+# -- the rules -------------------------------------------------------------------------------------------------
+
+
+@rule("reduce_window_sum")
+def reduce_window_sum(context: Context, x: Secret, **params: Any) -> Value:
+    assert context.equation is not None
+    terms = math.prod(params["window_dimensions"])
+    return summed(context, x, lambda slot: context.equation.primitive.bind(slot, **params), terms)
+
+
+@rule("reduce_window_max")
+def reduce_window_max(context: Context, x: Secret, **params: Any) -> Value:
+    return _tournament(context, x, _windows(x, **params)).best
+
+
+@rule("reduce_window_min")
+def reduce_window_min(context: Context, x: Secret, **params: Any) -> Value:
+    opposite = context.once(x, "negated", lambda: arithmetic.negate(context, x))
+    return arithmetic.negate(context, _tournament(context, opposite, _windows(x, **params)).best)
+
+
+@rule("select_and_scatter_add")
+def select_and_scatter_add(context: Context, source: Value, x: Value, *, select_prim: Any, **params: Any) -> Value:
+    """The gradient of a max-pool: every window's source goes to its first maximum."""
+    played, chosen = _selected(context, x, select_prim, params)
+    windows = _windows(x, **params)
+    terms = math.prod(windows.sizes)
+    gated = _gated(context, chosen, context.secret(source))
+    return summed(context, gated, lambda slot: windows.unpatch(slot, played.sources), terms)
+
+
+@rule("select_and_gather_add")
+def select_and_gather_add(context: Context, tangents: Value, x: Value, *, select_prim: Any, **params: Any) -> Value:
+    """The derivative of a max-pool: every window's tangent at its first maximum."""
+    played, chosen = _selected(context, x, select_prim, params)
+    windows = _windows(x, **params)
+    patches = moved(context, _plain(context, context.secret(tangents)), lambda s: windows.patches(s, played.sources))
+    gated = choosing.gate(context, chosen, patches)
+    return moved(context, gated, lambda slot: jnp.sum(slot, axis=-1, dtype=slot.dtype))
+
+
+def _selected(context: Context, x: Value, select_prim: Any, params: dict[str, Any]) -> tuple[Tournament, Boolean]:
+    secret = context.secret(x)
+    if select_prim.name == "le":
+        secret = context.once(secret, "negated", lambda: arithmetic.negate(context, secret))
+    elif select_prim.name != "ge":
+        raise context.refuse(f"a window selection by `{select_prim.name}`", "Use max- or min-pooling")
+    return _winners(context, secret, _windows(x, **params))
+
+
+def _gated(context: Context, chosen: Boolean, source: Secret) -> Secret:
+    source = _plain(context, source)
+    spread = moved(
+        context, source, lambda slot: jnp.broadcast_to(slot[..., None], chosen.shape)
+    )
+    return choosing.gate(context, chosen, spread)
+
+
+def _plain(context: Context, x: Secret) -> Secret:
+    return context.at_most(x) if isinstance(x, FixedPoint) else context.settled(x)
