@@ -29,7 +29,8 @@ from jax.interpreters import partial_eval
 
 Atom = Var | Literal
 _BUILT = "jmpc"  # what the jaxprs that are built here say they were traced for
-JAX_VERSION: tuple[int, int] = tuple(int(part) for part in jax.__version__.split(".")[:2])
+_major, _minor, *_ = jax.__version__.split(".")
+JAX_VERSION = (int(_major), int(_minor))
 
 
 #
@@ -174,7 +175,7 @@ def call_operands(eqn: JaxprEqn) -> list[Atom]:
 
 def _expand_hi_primitive(eqn: JaxprEqn) -> ClosedJaxpr:
     """JAX >= 0.12 stages some library functions (searchsorted) as one object that knows its own expansion."""
-    avals = [v.aval for v in eqn.invars]
+    avals: list[Any] = [v.aval for v in eqn.invars]
     wide = any(np.dtype(a.dtype).itemsize == 8 for a in avals if isinstance(a.dtype, np.dtype))
     with jax.enable_x64(wide):
         return jax.make_jaxpr(ft.partial(eqn.primitive.to_lojax, **eqn.params))(*avals)
@@ -207,7 +208,7 @@ def scan_params(
     params = dict(jaxpr=body, length=length, reverse=reverse, unroll=unroll)
     if JAX_VERSION < (0, 11):
         return dict(params, num_consts=num_consts, num_carry=num_carry)
-    from jax._src import flattree
+    from jax._src import flattree  # pyrefly: ignore[missing-module-attribute]
 
     leaves = flattree.nones
     num_xs = len(body.in_avals) - num_consts - num_carry
@@ -250,6 +251,12 @@ def key_primitives() -> dict[str, Primitive]:
 _LINE = re.compile(r"^(?P<file>.*?):(?P<line>\d+)(?::\d+)? \((?P<function>.*)\)$")
 # A line that came from another machine has no stack frame here; it travels as the name of a scope.
 _REMOTE_LINE = re.compile(r"@([^/@]+:\d+ \([^()/]*\))")
+_UNKNOWN = "unknown line"
+LINE_LENGTH = 256
+
+
+def _can_travel(line: str) -> bool:
+    return len(line) <= LINE_LENGTH and bool(_REMOTE_LINE.fullmatch("@" + line))
 
 
 def source_line(eqn: JaxprEqn) -> str:
@@ -269,15 +276,16 @@ def line_of(source_info: Any) -> str:
 def _short_line(summary: str) -> str:
     match = _LINE.match(summary)
     if not match:
-        return "unknown line"
+        return _UNKNOWN
     function = match["function"].split(".")[-1]  # a qualified name such as main.<locals>.loss
-    return f"{os.path.basename(match['file'])}:{match['line']} ({function})"
+    line = f"{os.path.basename(match['file'])}:{match['line']} ({function})"
+    return line if _can_travel(line) else _UNKNOWN
 
 
 @ft.lru_cache(maxsize=4096)
 def remote_source(line: str) -> Any:
     """Source information whose `source_line` is `line`, for equations that were traced on another machine."""
-    name = "@" + line if _REMOTE_LINE.fullmatch("@" + line) else ""
+    name = "@" + line if _can_travel(line) else ""
     stack = source_info_util.new_name_stack(name)
     return source_info_util.new_source_info().replace(name_stack=stack)
 

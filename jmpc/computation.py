@@ -155,7 +155,6 @@ class Computation:
 
     @property
     def players(self) -> tuple[str, ...]:
-        """Everyone who takes part: the servers, and every player named in a call."""
-        named = {call.player for call in self.calls if isinstance(call, Source | Compute | Reveal | Output)}
-        named |= {call.player for call in self.calls if isinstance(call, Read | Assign) and call.player}
-        return self.servers + tuple(sorted(named - set(self.servers)))
+        """Everyone who takes part: the servers, then every player in the order in which calls name them."""
+        named = [getattr(call, "player", None) for call in self.calls]
+        return tuple(dict.fromkeys([*self.servers, *(player for player in named if player)]))

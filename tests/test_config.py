@@ -1,5 +1,6 @@
 import json
 import threading
+from pathlib import Path
 
 import pytest
 
@@ -52,7 +53,7 @@ def test_a_script_may_say_which_player_it_is(write):
 
 
 def test_the_repositorys_own_file_is_a_loopback_cluster():
-    config = RemoteConfig.load("config.json")
+    config = RemoteConfig.load(Path(__file__).parents[1] / "config.json")
     assert config.loopback and config.driver == config.me == "driver"
     assert {"model-owner", "data-owner-0", "input-provider"} <= set(config.players)
 

@@ -62,14 +62,13 @@ def train_privately(arguments, split: int = 0) -> tuple[list[int], list[float], 
         sources = providers.make(digits, seed=100 * split)
     train, report, _ = computations(*sources, digits.validation.pixels.shape[1])
     iterations, losses, accuracy = [], [], 0.0
-    for i in trange(arguments.iterations + 1, desc="training", unit="iteration", disable=arguments.quiet):
-        if i % arguments.log_every == 0 or i == arguments.iterations:
+    for i in trange(arguments.iterations, desc="training", unit="iteration", disable=arguments.quiet):
+        jmpc.run(train)
+        if i % arguments.log_every == 0 or i == arguments.iterations - 1:
             loss, accuracy, labels, predictions = jmpc.run(report)
             _log(i, loss, labels, predictions)
             iterations.append(i)
             losses.append(float(loss))
-        if i < arguments.iterations:
-            jmpc.run(train)
     return iterations, losses, float(accuracy)
 
 
@@ -82,13 +81,12 @@ def train_in_plaintext(arguments, split: int = 0) -> tuple[list[float], float]:
     parameters = model.initial_vector(digits.validation.pixels.shape[1])
     gradient, validate = jax.jit(model.gradient), jax.jit(model.validate)
     losses, accuracy = [], 0.0
-    for i in range(arguments.iterations + 1):
-        if i % arguments.log_every == 0 or i == arguments.iterations:
+    for i in range(arguments.iterations):
+        gradients = [gradient(parameters, *next_batch(owner)) for owner in DATA_OWNERS]
+        parameters = model.update(parameters, sum(gradients) / len(gradients))
+        if i % arguments.log_every == 0 or i == arguments.iterations - 1:
             loss, accuracy, *_ = validate(parameters, digits.validation.pixels, digits.validation.labels)
             losses.append(float(loss))
-        if i < arguments.iterations:
-            gradients = [gradient(parameters, *next_batch(owner)) for owner in DATA_OWNERS]
-            parameters = model.update(parameters, sum(gradients) / len(gradients))
     return losses, float(accuracy)
 
 

@@ -83,7 +83,7 @@ class _Builder:
                 continue
             missing = [arg.node for arg in node.args if arg.node not in self._start]
             if missing:
-                stack += missing
+                stack += reversed(missing)  # so that arguments are numbered in their order
                 continue
             stack.pop()
             self._add(node)

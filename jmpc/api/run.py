@@ -60,6 +60,7 @@ def run(fetches: Any) -> Any:
     session = current_session()
     leaves, tree = jax.tree.flatten(fetches, is_leaf=_is_fetch)
     built = _built(session, tuple(leaves))
+    session.announce(built)
     _initialise(session, built)
     outputs = session.run(built)
     return jax.tree.unflatten(tree, [None if key is None else outputs[key] for key in built.outputs])

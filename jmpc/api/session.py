@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import logging
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from types import TracebackType
 from typing import Any, Protocol, Self
 
@@ -28,6 +28,8 @@ class Session(Protocol):
 
     def knows(self, variable: str) -> bool: ...
 
+    def announce(self, built: Built) -> None: ...
+
     def prepare(self, computation: Computation) -> Prepared: ...
 
     def run(self, built: Built) -> Mapping[str, Any]:
@@ -50,6 +52,14 @@ def open_session(config: LocalConfig | RemoteConfig) -> Session:
     return LocalSession(config)
 
 
+def announce(players: Sequence[str], known: frozenset[str], driver: str) -> frozenset[str]:
+    """Logs who takes part, whenever someone new does; the driver goes without saying."""
+    others = [player for player in players if player != driver]
+    if not known.issuperset(others):
+        _log.info("Players: %s", others)
+    return known.union(others)
+
+
 class LocalSession:
     """All players on this machine."""
 
@@ -60,19 +70,20 @@ class LocalSession:
         self.built: dict[tuple[Any, ...], Built] = {}
         simulation = {Mode.FUSED: FusedSimulation, Mode.THREADS: ThreadedSimulation}[config.mode]
         self.simulation = simulation(Rep3)
-        self._players: tuple[str, ...] = ()
+        self._players: frozenset[str] = frozenset()
 
     def knows(self, variable: str) -> bool:
         return self.simulation.knows(variable)
+
+    def announce(self, built: Built) -> None:
+        """Logs who takes part, whenever someone new does."""
+        self._players = announce(built.computation.players, self._players, self.driver)
 
     def prepare(self, computation: Computation) -> Prepared:
         return self.simulation.prepare(computation)
 
     def run(self, built: Built) -> Mapping[str, Any]:
         prepared = self.prepare(built.computation)
-        if not set(prepared.players) <= set(self._players):
-            self._players = prepared.players
-            _log.info("Players: %s", list(prepared.players))
         outputs = self.simulation.run(prepared, source_feed(built.feeds))
         for player, results in outputs.items():
             mine = {group: sink for group, (owner, sink) in built.sinks.items() if owner == player}

@@ -10,9 +10,11 @@ from __future__ import annotations
 import dataclasses
 import enum
 import hashlib
-from collections.abc import Iterable, Mapping
+import re
+from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
+import jax
 import numpy as np
 from jax.extend.core import ClosedJaxpr, Jaxpr, JaxprEqn, Literal, Var
 
@@ -33,43 +35,52 @@ class Fingerprint:
             self._hash.update(len(data).to_bytes(8, "little") + data)
 
     def array(self, x: Any) -> None:
+        if jax.dtypes.issubdtype(x.dtype, jax.dtypes.prng_key):
+            self.token("key", str(x.dtype))
+            x = jax.random.key_data(x)
         x = np.asarray(x)
         self.token("array", x.dtype.name, x.shape, hashlib.sha256(np.ascontiguousarray(x).tobytes()).hexdigest())
 
     def atoms(self, atoms: Iterable[Var | Literal]) -> None:
         for atom in atoms:
             if isinstance(atom, Literal):
-                self.array(atom.val)
+                self.array(np.asarray(atom.val, atom.aval.dtype))
             else:
                 number = self._numbers.setdefault(atom, len(self._numbers))
                 self.token(number, str(atom.aval.dtype), atom.aval.shape)
 
     def equations(self, eqns: Iterable[JaxprEqn]) -> None:
         for eqn in eqns:
-            self.token(eqn.primitive.name)
-            self.atoms(eqn.invars)
-            for name in sorted(eqn.params):
-                self.token(name)
-                self.parameter(eqn.params[name])
-            self.atoms(eqn.outvars)
+            self.equation(eqn, sorted(eqn.params))
+
+    def equation(self, eqn: JaxprEqn, params: Sequence[str]) -> None:
+        """One equation; of its parameters those that are named."""
+        self.token(eqn.primitive.name, len(eqn.invars), len(params), len(eqn.outvars))
+        self.atoms(eqn.invars)
+        for name in params:
+            self.token(name)
+            self.parameter(eqn.params[name])
+        self.atoms(eqn.outvars)
 
     def jaxpr(self, jaxpr: Jaxpr | ClosedJaxpr) -> None:
-        if isinstance(jaxpr, ClosedJaxpr):
-            for const in jaxpr.consts:
-                self.array(const)
-            jaxpr = jaxpr.jaxpr
-        self.token("jaxpr")
+        consts = jaxpr.consts if isinstance(jaxpr, ClosedJaxpr) else ()
+        jaxpr = jaxpr.jaxpr if isinstance(jaxpr, ClosedJaxpr) else jaxpr
+        sizes = [len(part) for part in (consts, jaxpr.constvars, jaxpr.invars, jaxpr.eqns, jaxpr.outvars)]
+        self.token("jaxpr", sizes)
+        for const in consts:
+            self.array(const)
         self.atoms([*jaxpr.constvars, *jaxpr.invars])
         self.equations(jaxpr.eqns)
         self.atoms(jaxpr.outvars)
 
     def parameter(self, value: Any) -> None:
-        """An equation's parameter, or any plain data: tuples, mappings, arrays, enums, records."""
+        """An equation's parameter, or any plain data: tuples, mappings, arrays, enums, records.
+
+        Raises:
+          TypeError: for an object that can only be described by where it lies in memory.
+        """
         if dataclasses.is_dataclass(value) and not isinstance(value, type):
-            self.token(type(value).__name__)
-            for item in dataclasses.fields(value):
-                self.parameter(getattr(value, item.name))
-            return
+            value = (type(value), *(getattr(value, item.name) for item in dataclasses.fields(value)))
         match value:
             case ClosedJaxpr() | Jaxpr():
                 self.jaxpr(value)
@@ -78,6 +89,7 @@ class Fingerprint:
                 for item in value:
                     self.parameter(item)
             case Mapping():
+                self.token("mapping", len(value))
                 for key in sorted(value):
                     self.token(key)
                     self.parameter(value[key])
@@ -86,10 +98,14 @@ class Fingerprint:
             case np.dtype():
                 self.token("dtype", value.name)
             case enum.Enum():
-                self.token(type(value).__name__, value.name)
-            case type():
-                self.token("type", value.__name__)
-            case None | bool() | int() | float() | str() | bytes() | frozenset():
-                self.token(sorted(value) if isinstance(value, frozenset) else value)
+                self.token("enum", type(value).__name__, value.name)
+            case frozenset() | set():
+                self.token("set", sorted(value))
+            case None | bool() | int() | float() | complex() | str() | bytes():
+                self.token("plain", value)
+            case _ if hasattr(value, "__qualname__"):  # functions and types
+                self.token("code", value.__module__, value.__qualname__)
+            case _ if re.search(r" at 0x[0-9a-f]+", str(value)):
+                raise TypeError(f"{type(value).__name__} {value} has no description that others would share")
             case _:
-                self.token(type(value).__name__, str(value))
+                self.token("other", type(value).__name__, str(value))

@@ -44,7 +44,9 @@ def infer_holders(closed: ClosedJaxpr, inputs: Sequence[Holders], players: Itera
         sends or releases what it does not hold, or if a captured array was not declared.
     """
     holders = HolderMap(frozenset(players))
-    _infer(closed.jaxpr, inputs, holders)
+    for index, who in enumerate(_infer(closed.jaxpr, inputs, holders)):
+        if not who:
+            raise ChoreographyError(f"result {index} of the choreography: {_UNDECLARED}")
     return holders
 
 
@@ -62,25 +64,34 @@ def _infer(jaxpr: Jaxpr, inputs: Sequence[Holders], holders: HolderMap) -> list[
     return [holders[atom] for atom in jaxpr.outvars]
 
 
+_UNDECLARED = (
+    "an array captured from outside that nobody declared; pass it as an input, or declare it with `public` if "
+    "everyone may know it"
+)
+
+
 def _names(players: Iterable[str]) -> str:
     return "{" + ", ".join(sorted(players)) + "}"
 
 
 def _can_compute(eqn: JaxprEqn, holders: HolderMap) -> Holders:
-    operands = [holders[atom] for atom in eqn.invars]
+    operands = _declared(eqn, eqn.invars, holders)
     who = holders.everyone.intersection(*operands)
     if who:
         return who
-    if NOBODY in operands:
-        raise ChoreographyError(
-            f"{source_line(eqn)}: `{eqn.primitive.name}` uses an array captured from outside that nobody "
-            "declared; pass it as an input, or declare it with `public` if everyone may know it"
-        )
     raise ChoreographyError(
         f"{source_line(eqn)}: no player holds all operands of `{eqn.primitive.name}`; they are held by "
         + ", ".join(_names(h) for h in operands)
         + ". Send what is missing, masked (`send_masked`) or released (`release`)"
     )
+
+
+def _declared(eqn: JaxprEqn, atoms: Sequence[Var | Literal], holders: HolderMap) -> list[Holders]:
+    """Who holds each operand; all must be held by somebody."""
+    operands = [holders[atom] for atom in atoms]
+    if NOBODY in operands:
+        raise ChoreographyError(f"{source_line(eqn)}: `{eqn.primitive.name}` uses {_UNDECLARED}")
+    return operands
 
 
 def _draw(eqn: JaxprEqn, holders: HolderMap) -> Holders:
@@ -107,7 +118,7 @@ def _send(eqn: JaxprEqn, holders: HolderMap) -> Holders:
 
 
 def _agree(eqn: JaxprEqn, holders: HolderMap) -> Holders:
-    return frozenset().union(*(holders[atom] for atom in eqn.invars))
+    return frozenset().union(*_declared(eqn, eqn.invars, holders))
 
 
 def _public(eqn: JaxprEqn, holders: HolderMap) -> Holders:
@@ -130,6 +141,16 @@ def _local(eqn: JaxprEqn, holders: HolderMap) -> Holders:
     return frozenset({player})
 
 
+def _guard(eqn: JaxprEqn, holders: HolderMap) -> Holders:
+    player = eqn.params["player"]
+    if player not in _can_compute(eqn, holders):
+        raise ChoreographyError(
+            f"{source_line(eqn)}: guard by {player!r}, who does not hold both the value and its condition; they are "
+            "held by " + ", ".join(_names(holders[atom]) for atom in eqn.invars)
+        )
+    return frozenset({player})
+
+
 def _greatest_fixpoint(eqn: JaxprEqn, carry: list[Holders], step) -> list[Holders]:
     """Shrinks the holders of loop carries until the body keeps them; `step` gives the body's carry."""
     while True:
@@ -148,6 +169,7 @@ def _greatest_fixpoint(eqn: JaxprEqn, carry: list[Holders], step) -> list[Holder
 def _scan(eqn: JaxprEqn, holders: HolderMap) -> list[Holders]:
     num_consts, num_carry = scan_counts(eqn.params)
     body = eqn.params["jaxpr"].jaxpr
+    _declared(eqn, eqn.invars[num_consts:][:num_carry], holders)
     operands = [holders[atom] for atom in eqn.invars]
     consts, init, xs = operands[:num_consts], operands[num_consts:][:num_carry], operands[num_consts + num_carry :]
     carry = _greatest_fixpoint(eqn, init, lambda c: _infer(body, [*consts, *c, *xs], holders)[:num_carry])
@@ -157,13 +179,14 @@ def _scan(eqn: JaxprEqn, holders: HolderMap) -> list[Holders]:
 def _while(eqn: JaxprEqn, holders: HolderMap) -> list[Holders]:
     cond, body = eqn.params["cond_jaxpr"].jaxpr, eqn.params["body_jaxpr"].jaxpr
     cut, more = eqn.params["cond_nconsts"], eqn.params["body_nconsts"]
+    _declared(eqn, eqn.invars[cut + more :], holders)
     operands = [holders[atom] for atom in eqn.invars]
     cond_consts, body_consts, init = operands[:cut], operands[cut : cut + more], operands[cut + more :]
 
     def step(carry: list[Holders]) -> list[Holders]:
         (predicate,) = _infer(cond, [*cond_consts, *carry], holders)
         after = _infer(body, [*body_consts, *carry], holders)
-        _all_steer(eqn, [body], predicate, holders)
+        _all_steer(eqn, [cond, body], predicate)
         return [h & predicate for h in after]
 
     carry = _greatest_fixpoint(eqn, init, step)
@@ -175,17 +198,17 @@ def _cond(eqn: JaxprEqn, holders: HolderMap) -> list[Holders]:
     index, *operands = [holders[atom] for atom in eqn.invars]
     branches = [branch.jaxpr for branch in eqn.params["branches"]]
     outs = [_infer(branch, operands, holders) for branch in branches]
-    _all_steer(eqn, branches, index, holders)
+    _all_steer(eqn, branches, index)
     result = [index.intersection(*per_branch) for per_branch in zip(*outs, strict=True)]
     if not all(result):
         raise ChoreographyError(f"{source_line(eqn)}: no player holds this cond's index and its result in all branches")
     return result
 
 
-def _all_steer(eqn: JaxprEqn, bodies: Iterable[Jaxpr], steering: Holders, holders: HolderMap) -> None:
+def _all_steer(eqn: JaxprEqn, bodies: Iterable[Jaxpr], steering: Holders) -> None:
     """Whoever talks inside a loop or branch must know whether it runs."""
     for inner in (e for body in bodies for e in all_equations(body)):
-        if inner.primitive in (prim.send_masked_p, prim.release_p):
+        if inner.primitive in prim.TALK:
             talkers = {inner.params["src"], *inner.params["dsts"]}
             if not talkers <= steering:
                 raise ChoreographyError(
@@ -219,6 +242,7 @@ _RULES = {
     prim.send_masked_p.name: _send,
     prim.release_p.name: _send,
     prim.agree_p.name: _agree,
+    prim.guard_p.name: _guard,
     prim.public_p.name: _public,
     prim.local_p.name: _local,
     "scan": _scan,

@@ -17,10 +17,9 @@ from jmpc._compat import scan_counts
 from jmpc.choreography import primitives as prim
 from jmpc.choreography.holders import HolderMap, all_equations, inner_jaxprs
 
-TOGETHER = "everyone"  # the imagined player of a fused simulation
+TOGETHER = "(everyone)"  # the imagined player of a fused simulation; no name of a real one
 
-_TALK = (prim.send_masked_p, prim.release_p)
-_PLACED = (*_TALK, prim.draw_p, prim.agree_p, prim.guard_p, prim.local_p)
+_PLACED = (*prim.TALK, prim.draw_p, prim.agree_p, prim.guard_p, prim.local_p)
 
 
 @dataclass(frozen=True)
@@ -33,6 +32,15 @@ class View:
     players: tuple[str, ...]
     holders: HolderMap | None
     cut_messages: bool = True
+
+    @property
+    def eager(self) -> bool:
+        """Whether everything is computed as early as it can be, not as late as it is used.
+
+        A fused reading that is cut at the messages has no reason to put an equation into one segment or
+        another, except that no segment should be large.
+        """
+        return self.holders is None and self.cut_messages
 
     def holds(self, player: str, atom: Var | Literal) -> bool:
         return self.holders is None or player in self.holders[atom] or not self.holders[atom]
@@ -70,7 +78,7 @@ class Needs:
 def mark_needs(jaxpr: Jaxpr, view: View, needs: Needs) -> None:
     """Extends `needs`, which holds what is needed of the outputs, backwards over a body."""
     for eqn in reversed(jaxpr.eqns):
-        if eqn.primitive in _TALK:
+        if eqn.primitive in prim.TALK:
             _mark_message(eqn, view, needs)
         elif eqn.primitive is prim.agree_p:
             _mark_copy(eqn, view, needs)
@@ -134,7 +142,7 @@ def _mark_while(eqn: JaxprEqn, view: View, needs: Needs) -> None:
     for player in view.players:
         need = needs.of_player[player]
         _carry_needs(need, body.invars[more:], body.outvars, eqn.outvars)
-        if takes_part(need, [body], eqn):
+        if takes_part(need, eqn):
             needs.add(player, cond.outvars)
     mark_needs(cond, view, needs)
     for player in view.players:  # what the predicate reads of the carry, the body must keep up to date
@@ -156,17 +164,20 @@ def _mark_cond(eqn: JaxprEqn, view: View, needs: Needs) -> None:
         for player in view.players:
             needs.add(player, _paired(needs.of_player[player], branch.invars, operands))
     for player in view.players:
-        if takes_part(needs.of_player[player], branches, eqn):
+        if takes_part(needs.of_player[player], eqn):
             needs.add(player, [index])
 
 
-def takes_part(need: set[Var], bodies: Iterable[Jaxpr], eqn: JaxprEqn) -> bool:
-    """Whether a player has anything to do in a loop or branch."""
+def takes_part(need: set[Var], eqn: JaxprEqn) -> bool:
+    """Whether a player has anything to do in a loop or branch, at any depth of nesting."""
     if not need.isdisjoint(eqn.outvars):
         return True
-    return any(not need.isdisjoint(inner.outvars) for body in bodies for inner in body.eqns) or any(
-        not need.isdisjoint(body.invars) for body in bodies
-    )
+    for body in inner_jaxprs(eqn):
+        if not need.isdisjoint(body.invars) or any(
+            not need.isdisjoint(inner.outvars) or takes_part(need, inner) for inner in body.eqns
+        ):
+            return True
+    return False
 
 
 def _paired(need: set[Var], those: Iterable, these: Iterable) -> list[Var | Literal]:

@@ -1,8 +1,10 @@
-"""When each value can be there: the depth that orders messages, the level that orders local units.
+"""When each value can be there: the depth that orders messages, the level that orders units.
 
-The position of a value is (depth, level): the number of messages, and after the last of them the number
-of local units, on the longest path to it. It is a property of the whole choreography, so both ends of a
-message agree on its round without talking about it.
+A *unit* is what a program runs as a step of its own without talking: local code, or a loop or branch
+without messages. The position of a value is (depth, level): the number of messages (and of loops and
+branches with messages) and, after the last of them, the number of units on the longest path to it. The
+depth is a property of the choreography alone, however it is read, so both ends of a message agree on its
+round without talking about it, and so does a simulation.
 """
 
 from __future__ import annotations
@@ -10,11 +12,12 @@ from __future__ import annotations
 from jax.extend.core import Jaxpr, JaxprEqn, Literal, Var
 
 from jmpc.choreography import primitives as prim
+from jmpc.choreography.holders import all_equations, inner_jaxprs
 from jmpc.choreography.needs import View
 
 Position = tuple[int, int]
 START: Position = (0, 0)
-LAST_LEVEL = 1 << 30  # after all local units of a depth
+LAST_LEVEL = 1 << 30  # after all units of a depth
 END: Position = (LAST_LEVEL, LAST_LEVEL)
 
 
@@ -38,13 +41,22 @@ class Positions:
         """Where the operands of `eqn` are there: it can run, or its message be sent."""
         return self._of_eqn[id(eqn)]
 
+    def earliest(self, eqn: JaxprEqn, otherwise: Position) -> Position:
+        """`self[eqn]`, or `otherwise` for an equation that the scheduler has made."""
+        return self._of_eqn.get(id(eqn), otherwise)
+
     @staticmethod
     def _after(eqn: JaxprEqn, here: Position, view: View) -> Position:
         depth, level = here
-        if eqn.primitive in (prim.send_masked_p, prim.release_p):
+        if eqn.primitive in prim.TALK:
             return (depth + 1, 0) if view.cut_messages else here
-        if eqn.primitive is prim.local_p:
-            return (depth, level + 1)
-        if view.is_step(eqn):
+        if talks(eqn):
             return (depth + 1, 0)
+        if eqn.primitive is prim.local_p or view.is_step(eqn):
+            return (depth, level + 1)
         return here
+
+
+def talks(eqn: JaxprEqn) -> bool:
+    """Whether a loop or branch has messages in it."""
+    return any(inner.primitive in prim.TALK for body in inner_jaxprs(eqn) for inner in all_equations(body))

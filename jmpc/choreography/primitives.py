@@ -55,6 +55,8 @@ public_p = _primitive("public")
 guard_p = _primitive("guard")
 local_p = _primitive("local", multiple_results=True)
 
+TALK = (send_masked_p, release_p)
+
 
 def width(dtype: Any) -> int:
     """Bits of one element of `dtype`."""
@@ -69,6 +71,11 @@ def masked(x: Any, masks: Iterable[Any], group: Group, bits: int) -> Any:
     """
     for mask in masks:
         x = x - mask if group is Group.RING else x ^ mask
+    return low_bits(x, bits)
+
+
+def low_bits(x: Any, bits: int) -> Any:
+    """`x` with zeros above its `bits` low bits."""
     return x if bits == width(x.dtype) else x & x.dtype.type((1 << bits) - 1)
 
 
@@ -118,7 +125,8 @@ def release(x: jax.Array, src: str, dsts: str | Sequence[str], why: str, *, bits
     """Sends `x` in the clear from `src` to `dsts`, who may see it; `why` goes into the account.
 
     For outputs (a reveal), for public inputs, and for values that are already uniform given what the
-    receiver may know. Nothing else: a value that needs hiding goes through `send_masked`.
+    receiver may know. Nothing else: a value that needs hiding goes through `send_masked`. The result is `x`
+    with zeros above its `bits` low bits; all of its type travel unless told (fewer only of unsigned ones).
     """
     dsts = (dsts,) if isinstance(dsts, str) else tuple(dsts)
     return release_p.bind(x, src=src, dsts=dsts, why=why, bits=width(x.dtype) if bits is None else bits)
@@ -128,6 +136,8 @@ def release(x: jax.Array, src: str, dsts: str | Sequence[str], why: str, *, bits
 def _(x: ShapedArray, *, src: str, dsts: tuple[str, ...], why: str, bits: int) -> ShapedArray:
     if not dsts or src in dsts or len(set(dsts)) != len(dsts):
         raise ChoreographyError(f"release: {src!r} cannot release to {dsts} ({why})")
+    if bits != width(x.dtype) and not (np.issubdtype(x.dtype, np.unsignedinteger) and 1 <= bits <= width(x.dtype)):
+        raise ChoreographyError(f"release: {bits} bits of {x.dtype} cannot be released")
     return ShapedArray(x.shape, x.dtype)
 
 
@@ -154,14 +164,17 @@ def draw(key: Iterable[str], shape: Sequence[int], dtype: Any = np.uint64, *, bi
 def _(*, key: tuple[str, ...], shape: tuple[int, ...], dtype: np.dtype, bits: int) -> ShapedArray:
     if not np.issubdtype(dtype, np.unsignedinteger) or not 1 <= bits <= width(dtype):
         raise ChoreographyError(f"draw: no keystream of {bits} bits in {dtype}")
+    if not key:
+        raise ChoreographyError("draw: a key that nobody holds")
     return ShapedArray(shape, dtype)
 
 
 def agree(x: jax.Array, *others: jax.Array) -> jax.Array:
     """The value that several players computed in different ways; each continues with its own copy.
 
-    Held by everyone who holds one of the copies. The copies must be equal bit for bit (tests evaluate
-    them all), hence they may only come from integer code. A fused simulation computes the first only.
+    Held by everyone who holds one of the copies; each player goes on with the first that it holds. The
+    copies must be equal bit for bit (tests evaluate them all), hence they may only come from integer code.
+    A fused simulation computes the first only.
     """
     return agree_p.bind(x, *others)
 
@@ -190,7 +203,9 @@ def _(x: ShapedArray) -> ShapedArray:
 def guard(x: jax.Array, ok: jax.Array, player: str, message: str) -> jax.Array:
     """`x`, where the scalar boolean `ok` holds; otherwise `player`'s run ends before its next message.
 
-    Raises `InputError(player, message)` at run time, at that player. `message` must not contain data.
+    The result is held by `player` alone, so nobody goes on with a value that was not checked; a guard
+    whose result nobody uses is not checked at all. Raises `InputError(player, message)` at run time, at that
+    player. `message` must not contain data.
     """
     return guard_p.bind(x, ok, player=player, message=message)
 

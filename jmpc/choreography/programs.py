@@ -8,10 +8,12 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from dataclasses import dataclass
+from typing import Any
 
-from jax.extend.core import Jaxpr, JaxprEqn, Literal, Var
+from jax.extend.core import JaxprEqn, Literal, Var
 
 Atom = Var | Literal
+BLOCK_BYTES = 64  # keystream is made in whole blocks, and no block serves two draws
 
 
 @dataclass(frozen=True)
@@ -22,6 +24,17 @@ class Draw:
     key: tuple[str, ...]
     op_id: int
     bits: int
+
+    @property
+    def padded(self) -> int:
+        """Elements that are made for this draw: those of whole blocks."""
+        lanes = BLOCK_BYTES // self.var.aval.dtype.itemsize
+        return -(-self.var.aval.size // lanes) * lanes
+
+    @property
+    def size(self) -> int:
+        """Bytes that are made for this draw."""
+        return self.padded * self.var.aval.dtype.itemsize
 
 
 @dataclass(frozen=True)
@@ -64,10 +77,7 @@ class Message:
     @property
     def size(self) -> int:
         """Payload bytes."""
-        count = 1
-        for n in self.value.aval.shape:
-            count *= n
-        return -(-count * self.bits // 8)
+        return -(-self.value.aval.size * self.bits // 8)
 
 
 @dataclass(frozen=True)
@@ -125,8 +135,7 @@ class While:
     body_consts: tuple[tuple[Atom, Var], ...]
     carry: tuple[tuple[Atom, Var | None, Var | None, Atom, Var | None], ...]
     # outer initial, inner of cond, inner of body, inner after, outer final
-    predicate: Atom
-    cond: Program
+    cond: Program  # its one output is the predicate
     body: Program
 
 
@@ -147,9 +156,10 @@ Step = Segment | Local | Send | Receive | Scan | While | Branch
 
 @dataclass(frozen=True)
 class Program:
-    """One player's steps. `drops[i]` are the variables whose last use is step i."""
+    """One player's steps. `drops[i]` are the variables that nothing needs after step i."""
 
     player: str
+    constants: tuple[tuple[Var, Any], ...]  # the declared ones that the steps read
     steps: tuple[Step, ...]
     drops: tuple[tuple[Var, ...], ...]
     outputs: tuple[Atom, ...]
@@ -174,8 +184,3 @@ class Program:
                 yield step
         for _, program in self.inner():
             yield from program.segments()
-
-
-def jaxpr_vars(jaxpr: Jaxpr) -> list[Var]:
-    """Constant and input variables of a jaxpr."""
-    return [*jaxpr.constvars, *jaxpr.invars]

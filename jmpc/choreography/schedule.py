@@ -8,33 +8,29 @@ there to be made while the network waits.
 
 from __future__ import annotations
 
-import functools
 from collections import defaultdict
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
-from jax.core import ShapedArray
-from jax.extend.core import ClosedJaxpr, Jaxpr, JaxprEqn, Literal, Primitive, Var, new_jaxpr_eqn
-
 import numpy as np
+from jax.core import ShapedArray
+from jax.extend.core import ClosedJaxpr, JaxprEqn, Literal, Primitive, Var
 
-from jmpc._compat import fresh_var, scan_counts, source_line
+from jmpc._compat import fresh_var, make_equation, scan_counts, source_line
 from jmpc.choreography import primitives as prim
 from jmpc.choreography.holders import HolderMap, all_equations
+from jmpc.choreography.liveness import finish
 from jmpc.choreography.needs import TOGETHER, Needs, View, copy_of, mark_needs, takes_part
-from jmpc.choreography.positions import END, LAST_LEVEL, Position, Positions
+from jmpc.choreography.positions import END, LAST_LEVEL, Position, Positions, talks
 from jmpc.choreography.programs import (
     Atom,
     Branch,
-    Draw,
     Frame,
-    Guard,
     Local,
     Message,
     Program,
     Receive,
     Scan,
-    Segment,
     Send,
     Step,
     While,
@@ -58,7 +54,7 @@ class Schedule:
 
     def program(self, player: str) -> Program:
         """The program of one player of the view."""
-        return _Projection(self, self.closed.jaxpr, player).program(self.outputs.get(player, ()))
+        return _Projection(self, self.closed, player).program(self.outputs.get(player, ()))
 
 
 def schedule(
@@ -102,12 +98,9 @@ def schedule(
         needs,
         op_ids={var: number for number, var in enumerate(draws)},
         numbers={id(eqn): number for number, eqn in enumerate(control)},
-        payloads={eqn.outvars[0]: _payload(eqn) for eqn in everything if eqn.primitive in _TALK},
+        payloads={eqn.outvars[0]: _payload(eqn) for eqn in everything if eqn.primitive in prim.TALK},
         outputs=wanted,
     )
-
-
-_TALK = (prim.send_masked_p, prim.release_p)
 
 
 def _payload(eqn: JaxprEqn) -> Var:
@@ -122,29 +115,30 @@ def _payload(eqn: JaxprEqn) -> Var:
 class _Projection:
     """One player's program for one body."""
 
-    def __init__(self, plan: Schedule, jaxpr: Jaxpr, player: str) -> None:
-        self.plan, self.jaxpr, self.player = plan, jaxpr, player
+    def __init__(self, plan: Schedule, closed: ClosedJaxpr, player: str) -> None:
+        self.plan, self.jaxpr, self.player = plan, closed.jaxpr, player
+        self.constants = dict(zip(closed.jaxpr.constvars, closed.consts, strict=True))
         self.need = plan.needs.of_player[player]
-        self.positions = Positions(jaxpr, plan.view)
+        self.positions = Positions(closed.jaxpr, plan.view)
         self.first_use: dict[Var, Position] = {}
         self.segments: dict[Position, list[JaxprEqn]] = defaultdict(list)
-        self.units: dict[Position, list[Step]] = defaultdict(list)
-        self.control: dict[int, list[Step]] = defaultdict(list)
+        self.units: dict[Position, list[Step]] = defaultdict(list)  # after the segment of the same position
+        self.control: dict[int, list[Step]] = defaultdict(list)  # loops and branches that talk, by depth
         self.sends: dict[tuple[int, str, str], list[Message]] = defaultdict(list)  # by depth, src, dst
         self.receives: dict[tuple[int, str, str], list[Message]] = defaultdict(list)
 
     def program(self, outputs: Sequence[Atom]) -> Program:
         self._use(outputs, END)
         for eqn in reversed(self.jaxpr.eqns):
-            if eqn.primitive in _TALK:
+            if eqn.primitive in prim.TALK:
                 self._place_message(eqn)
-            elif self.need.isdisjoint(eqn.outvars) and not self._has_part(eqn):
-                continue
             elif self.plan.view.is_step(eqn):
-                self._place_control(eqn)
+                if takes_part(self.need, eqn):
+                    self._place_control(eqn)
+            elif self.need.isdisjoint(eqn.outvars):
+                continue
             elif eqn.primitive is prim.local_p:
-                self.units[self.positions[eqn]].append(Local(eqn))
-                self._use(eqn.invars, self.positions[eqn])
+                self._place_unit(eqn, Local(eqn), eqn.invars)
             else:
                 self._place(eqn)
         return self._assemble(tuple(outputs))
@@ -157,8 +151,10 @@ class _Projection:
                 self.first_use[atom] = min(self.first_use.get(atom, END), at)
 
     def _place(self, eqn: JaxprEqn) -> None:
-        """Puts an equation into the segment of its first use."""
+        """Puts an equation into the segment of its first use; a guard as early as it can be checked."""
         at = min(self.first_use.get(var, END) for var in eqn.outvars)
+        if eqn.primitive is prim.guard_p or (self.plan.view.eager and eqn.primitive is not prim.draw_p):
+            at = min(at, self.positions.earliest(eqn, at))
         if eqn.primitive is prim.agree_p:  # only the copy that this player has
             eqn = eqn.replace(invars=[copy_of(eqn, self.player, self.plan.view)])
         self.segments[at].append(eqn)
@@ -186,25 +182,23 @@ class _Projection:
         if all(view.holds(self.player, atom) for atom in eqn.invars):
             self._place(eqn)
 
-    def _has_part(self, eqn: JaxprEqn) -> bool:
-        if not self.plan.view.is_step(eqn):
-            return False
-        bodies = {
-            "scan": ["jaxpr"],
-            "while": ["body_jaxpr"],
-        }.get(eqn.primitive.name)
-        inner = [eqn.params[name].jaxpr for name in bodies] if bodies else [b.jaxpr for b in eqn.params["branches"]]
-        return takes_part(self.need, inner, eqn)
+    def _place_unit(self, eqn: JaxprEqn, step: Step, operands: Sequence[Atom]) -> None:
+        at = self.positions[eqn]
+        self.units[at].append(step)
+        self._use(operands, at)
 
     # -- loops and branches -------------------------------------------------------------------------------------
 
-    def _inner(self, jaxpr: Jaxpr, outputs: Sequence[Atom]) -> Program:
-        return _Projection(self.plan, jaxpr, self.player).program(outputs)
+    def _inner(self, closed: ClosedJaxpr, outputs: Sequence[Atom]) -> Program:
+        return _Projection(self.plan, closed, self.player).program(outputs)
 
     def _place_control(self, eqn: JaxprEqn) -> None:
-        depth, _ = self.positions[eqn]
         build = {"scan": self._scan, "while": self._while, "cond": self._branch}[eqn.primitive.name]
         step, operands = build(eqn, self.plan.numbers[id(eqn)])
+        if not talks(eqn):
+            self._place_unit(eqn, step, operands)
+            return
+        depth, _ = self.positions[eqn]
         self.control[depth].append(step)
         self._use(operands, (depth, LAST_LEVEL))
 
@@ -232,7 +226,7 @@ class _Projection:
             for inner, outer in zip(body.outvars[num_carry:], eqn.outvars[num_carry:], strict=True)
             if outer in self.need
         )
-        program = self._inner(body, [*(after for _, _, after, _ in carry), *(inner for inner, _ in ys)])
+        program = self._inner(eqn.params["jaxpr"], [*(after for _, _, after, _ in carry), *(inner for inner, _ in ys)])
         step = Scan(number, source_line(eqn), eqn.params["length"], eqn.params["reverse"], consts, carry, xs, ys, program)
         return step, [atom for atom, *_ in (*consts, *carry, *xs)]
 
@@ -260,9 +254,8 @@ class _Projection:
             cond_consts,
             body_consts,
             carry,
-            cond.outvars[0],
-            self._inner(cond, cond.outvars),
-            self._inner(body, [after for _, _, _, after, _ in carry]),
+            self._inner(eqn.params["cond_jaxpr"], cond.outvars),
+            self._inner(eqn.params["body_jaxpr"], [after for _, _, _, after, _ in carry]),
         )
         return step, [atom for atom, *_ in (*cond_consts, *body_consts, *carry)]
 
@@ -276,7 +269,7 @@ class _Projection:
         )
         programs = tuple(
             self._inner(branch, [inner for inner, _ in result])
-            for branch, result in zip(branches, results, strict=True)
+            for branch, result in zip(eqn.params["branches"], results, strict=True)
         )
         step = Branch(number, source_line(eqn), index, operands, results, programs)
         return step, [index, *(atom for operand in operands for atom, _ in operand)]
@@ -295,7 +288,7 @@ class _Projection:
             ((depth, LAST_LEVEL, 3), Receive(depth, frames)) for depth, frames in _frames(self.receives)
         ]
         ordered.sort(key=lambda item: item[0])
-        return _finish(self.player, [step for _, step in ordered], outputs, self.plan.op_ids)
+        return finish(self.player, [step for _, step in ordered], outputs, self.constants, self.plan.op_ids)
 
 
 def _frames(messages: dict[tuple[int, str, str], list[Message]]) -> list[tuple[int, tuple[Frame, ...]]]:
@@ -306,73 +299,4 @@ def _frames(messages: dict[tuple[int, str, str], list[Message]]) -> list[tuple[i
 
 
 def _packing(eqn: JaxprEqn, primitive: Primitive, source: Var, target: Var) -> JaxprEqn:
-    return new_jaxpr_eqn(
-        [source], [target], primitive, {"bits": eqn.params["bits"]}, frozenset(), source_info=eqn.source_info
-    )
-
-
-def _finish(player: str, rough: list, outputs: tuple[Atom, ...], op_ids: dict[Var, int]) -> Program:
-    """Turns equation lists into segments that return just what is used later, and finds last uses."""
-    alive = {atom for atom in outputs if not isinstance(atom, Literal)}
-    steps, drops = [], []
-    for item in reversed(rough):
-        step = _segment(item, player, alive, op_ids) if isinstance(item, list) else item
-        read = reads(step)
-        drops.append(tuple(var for var in read if var not in alive))
-        alive -= set(writes(step))
-        alive |= set(read)
-        steps.append(step)
-    return Program(player, tuple(reversed(steps)), tuple(reversed(drops)), outputs)
-
-
-def _segment(eqns: list[JaxprEqn], player: str, alive: set[Var], op_ids: dict[Var, int]) -> Segment:
-    draws = tuple(
-        Draw(eqn.outvars[0], eqn.params["key"], op_ids[eqn.outvars[0]], eqn.params["bits"])
-        for eqn in eqns
-        if eqn.primitive is prim.draw_p
-    )
-    rest = tuple(eqn for eqn in eqns if eqn.primitive is not prim.draw_p)
-    guards = tuple(
-        Guard(eqn.invars[1], eqn.params["player"], eqn.params["message"])
-        for eqn in rest
-        if eqn.primitive is prim.guard_p and player in (eqn.params["player"], TOGETHER)
-    )
-    made = {var for eqn in eqns for var in eqn.outvars}
-    inputs = dict.fromkeys(
-        atom for eqn in rest for atom in eqn.invars if not isinstance(atom, Literal) and atom not in made
-    )
-    kept = alive | {guard.ok for guard in guards}
-    outputs = [var for eqn in eqns for var in eqn.outvars if var in kept]
-    return Segment(rest, draws, tuple(inputs), tuple(outputs), guards)
-
-
-def _variables(atoms) -> list[Var]:
-    return list(dict.fromkeys(a for a in atoms if isinstance(a, Var)))
-
-
-@functools.singledispatch
-def reads(step: Step) -> list[Var]:
-    """The outer variables a step reads."""
-    raise TypeError(f"not a step: {step!r}")
-
-
-@functools.singledispatch
-def writes(step: Step) -> list[Var]:
-    """The outer variables a step writes."""
-    raise TypeError(f"not a step: {step!r}")
-
-
-reads.register(Segment, lambda step: _variables([*step.inputs, *(g.ok for g in step.guards if g.ok not in step.outputs)]))
-writes.register(Segment, lambda step: list(step.outputs))
-reads.register(Local, lambda step: _variables(step.equation.invars))
-writes.register(Local, lambda step: list(step.equation.outvars))
-reads.register(Send, lambda step: _variables(m.payload for f in step.frames for m in f.messages))
-writes.register(Send, lambda step: [])
-reads.register(Receive, lambda step: [])
-writes.register(Receive, lambda step: _variables(m.payload for f in step.frames for m in f.messages))
-reads.register(Scan, lambda step: _variables(atom for atom, *_ in (*step.consts, *step.carry, *step.xs)))
-writes.register(Scan, lambda step: _variables([*(c[-1] for c in step.carry), *(outer for _, outer in step.ys)]))
-reads.register(While, lambda step: _variables(a for a, *_ in (*step.cond_consts, *step.body_consts, *step.carry)))
-writes.register(While, lambda step: _variables(c[-1] for c in step.carry))
-reads.register(Branch, lambda step: _variables([step.index, *(a for op in step.operands for a, _ in op)]))
-writes.register(Branch, lambda step: _variables(outer for _, outer in step.results[0]))
+    return make_equation([source], [target], primitive, {"bits": eqn.params["bits"]}, eqn.source_info)

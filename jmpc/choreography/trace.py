@@ -14,7 +14,9 @@ from jmpc.choreography import primitives as prim
 from jmpc.choreography.holders import HolderMap, Holders, all_equations, infer_holders
 from jmpc.choreography.inline import inline_calls
 from jmpc.choreography.masks import check_masks
+from jmpc.choreography.needs import TOGETHER
 from jmpc.choreography.unshare import unshare
+from jmpc.errors import ChoreographyError
 
 
 @dataclass(frozen=True)
@@ -54,9 +56,18 @@ def trace(
     Raises:
       ChoreographyError: naming the author's line; see `infer_holders` and `check_masks`.
     """
+    located = tuple(frozenset(who) for who in inputs)
+    _check_players(located, players)
     with jax.enable_x64(True):
         closed = inline_calls(jax.make_jaxpr(fn)(*avals))
         closed = unshare(dce(closed, [True] * len(closed.out_avals)))
-    located = tuple(frozenset(who) for who in inputs)
     holders = infer_holders(closed, located, players)
     return Choreography(closed, located, tuple(players), holders, check_masks(closed))
+
+
+def _check_players(inputs: Sequence[Holders], players: Sequence[str]) -> None:
+    if len(set(players)) != len(players) or TOGETHER in players:
+        raise ChoreographyError(f"the players {list(players)} need different names, other than {TOGETHER!r}")
+    for index, who in enumerate(inputs):
+        if not who or not who <= set(players):
+            raise ChoreographyError(f"argument {index} is held by {sorted(who)}, the players are {list(players)}")

@@ -2,17 +2,21 @@
 
 y = x log2(e) is taken apart in octaves locally on the two operands of its sharing (Kelkar, Le, Raykova and Seth,
 "Secure Poisson Regression", 2022): `exp2_blocks` gives 2^y = mantissa * 2^(8q) with the mantissa in [1, 2^16) at
-scale 2^46 and the one-hot of q mod 8. For each q that can occur, the mantissa truncated by 46 - f - 8q
-is the result; all are truncated in parallel and a product with the one-hot picks one: 3 rounds.
-Comparisons of x itself (5 rounds) put 0 and a constant in where the result leaves its range.
+scale 2^46, and the one-hot of q mod 8. A public weight for each q makes a power of two out of the one-hot, and
+its product with the mantissa is the result. The whole range of q does not fit into 62 bits at once, so the
+q are split in groups, each with a truncated mantissa of its own (mostly two): 4 rounds. Comparisons of x
+itself, which run beside (5 rounds), put 0 and a constant in where the result leaves its range.
 """
 
 from __future__ import annotations
 
+import functools
 import math
 from dataclasses import dataclass
 
+import jax
 import jax.numpy as jnp
+import numpy as np
 
 from jmpc.functions.series import Bounds, check_fraction
 from jmpc.protocols.base import Array, Bits, Protocol, Ring
@@ -24,8 +28,18 @@ _MANTISSA_OCTAVES = 16
 _BLOCK = 8
 _BLOCKS = 8
 _LARGEST_OCTAVES = 24.5
+_PRODUCT_BITS = 61
+_LEAST_PRECISION, _MOST_PRECISION = 4, 28
 _MULTIPLIER_BITS = 30
 _LARGEST_SCALE = 56  # leaves 2^7 octaves to the angle, and 5 bits to its block number
+
+
+@dataclass(frozen=True)
+class Group:
+    """Blocks q that share one truncated mantissa, at `precision` fractional bits."""
+
+    blocks: range
+    precision: int
 
 
 @dataclass(frozen=True)
@@ -40,6 +54,23 @@ class Octaves:
         """All q with 8q <= y < 8q + 16 for some y between the ends."""
         lowest = math.floor((self.low - _MANTISSA_OCTAVES) / _BLOCK) + 1
         return range(lowest, math.floor(self.high / _BLOCK) + 1)
+
+    def groups(self, out_fraction: int) -> list[Group]:
+        """From the top: as many blocks as fit.
+
+        A mantissa at precision g has the error 2^(8q - g), wanted below 2^-(out_fraction + 4) absolutely
+        or 2^-28 relatively; times 2^(8 (q - start)) it reaches 2^(high + g - 8 start), at most 2^61.
+        """
+        blocks, high = self.blocks, self.high
+        assert len(blocks) <= _BLOCKS
+        stop, groups = blocks.stop, []
+        while stop > blocks.start:
+            wanted = out_fraction + 4 + _BLOCK * (stop - 1)
+            precision = min(_MOST_PRECISION, max(_LEAST_PRECISION, wanted))
+            start = max(blocks.start, math.ceil((high + precision - _PRODUCT_BITS) / _BLOCK))
+            groups.append(Group(range(start, stop), precision))
+            stop, high = start, min(high, _BLOCK * (start - 1) + _MANTISSA_OCTAVES)
+        return groups
 
 
 def exp(protocol: Protocol, x: Ring, fraction: int, *, bounds: Bounds | None = None) -> Ring:
@@ -92,26 +123,25 @@ def result_octaves(fraction: int) -> Octaves:
 def exp2_core(
     protocol: Protocol, y: Ring, scale: int, out_fraction: int, octaves: Octaves
 ) -> Ring:
-    """2^(y / 2^scale) at `out_fraction` where it lies within `octaves`, garbage elsewhere. 3 rounds."""
-    blocks = octaves.blocks
-    assert len(blocks) <= _BLOCKS
+    """2^(y / 2^scale) at `out_fraction` where it lies within `octaves`, garbage elsewhere. 4 rounds."""
     mantissa, one_hot = protocol.exp2_blocks(y, scale)
-    shifts = [_MANTISSA_SCALE - out_fraction - _BLOCK * q for q in blocks]
-    candidates = [
-        protocol.truncate(mantissa, shift, signed=False)
-        if shift > 0
-        else protocol.scale(mantissa, 1 << -shift)
-        for shift in shifts
-    ]
+    parts = []
+    for group in octaves.groups(out_fraction):
+        blocks, precision = group.blocks, group.precision
+        reduced = protocol.truncate(mantissa, _MANTISSA_SCALE - precision, signed=False)
+        # 0 where another group's block is the right one
+        power = protocol.map(lambda slot, blocks=blocks: _weigh(slot, blocks), one_hot)
+        shift = precision - _BLOCK * blocks.start - out_fraction
+        parts.append(protocol.truncate(protocol.multiply(reduced, power), shift))
+    return functools.reduce(protocol.add, parts)
 
-    def in_order(slot: Array) -> Array:
-        return jnp.roll(slot, -blocks.start, axis=-1)[..., : len(blocks)]
 
-    def dot(a: Array, b: Array) -> Array:
-        return jnp.sum(a * b, axis=-1)
-
-    stacked = protocol.map(lambda *slots: jnp.stack(slots, axis=-1), *candidates)
-    return protocol.settle(protocol.multiply(protocol.map(in_order, one_hot), stacked, dot))
+def _weigh(one_hot: Array, blocks: range) -> Array:
+    """2^(8 (q - start)) for the q of `blocks` that is set mod 8, 0 if none is."""
+    place = (jax.lax.iota(np.uint64, _BLOCKS) - np.uint64(blocks.start % _BLOCKS)) & np.uint64(_BLOCKS - 1)
+    power = np.uint64(1) << (place * np.uint64(_BLOCK))
+    weights = jnp.where(place < np.uint64(len(blocks)), power, np.uint64(0))
+    return jnp.sum(one_hot * weights, axis=-1)
 
 
 def clamp(

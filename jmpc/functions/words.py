@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
+
 import jax.numpy as jnp
 import numpy as np
 
@@ -17,45 +19,47 @@ def prefix_or(protocol: Protocol, x: Bits) -> Bits:
     of the upper half, which already is the or of that half. Only 32 of the 64 positions change on a
     level, so the words of two elements share one AND. Rounds: 6, 576 bits (for an even number of words).
     """
-    m = -(-x.size // 2)
-    pad = 2 * m - x.size
+    half = -(-x.size // 2)
+    padded = 2 * half - x.size
 
-    def to_pairs(slot: Array) -> Array:
-        return jnp.pad(slot.reshape(-1), (0, pad)).reshape(2, m)
+    def ends(start: int) -> Callable[[Array], Array]:
+        return lambda slot: jnp.pad(slot.reshape(-1), (0, padded))[start : start + half]
 
-    def from_pairs(slot: Array) -> Array:
-        return slot.reshape(-1)[: 2 * m - pad].reshape(x.shape)
+    def whole(first: Array, second: Array) -> Array:
+        return jnp.concatenate([first, second])[: x.size].reshape(x.shape)
 
-    y = protocol.map(to_pairs, x)
+    first, second = protocol.map(ends(0), x), protocol.map(ends(half), x)
     for level in range(_LEVELS):
-        y = _level(protocol, y, 1 << level)
-    return protocol.map(from_pairs, y)
+        first, second = _level(protocol, first, second, 1 << level)
+    return protocol.map(whole, first, second)
 
 
-def _level(protocol: Protocol, y: Bits, width: int) -> Bits:
+def _level(protocol: Protocol, first: Bits, second: Bits, width: int) -> tuple[Bits, Bits]:
     active = _positions(lambda i: not i & width)  # the lower halves
     lowest = _positions(lambda i: i % (2 * width) == 0)
     replicate = np.uint64((1 << width) - 1)
     shift = np.uint64(width)
 
     def spread(slot: Array) -> Array:
-        """The lowest bit of each upper half at every position of its lower half."""
+        """The lowest bit of each upper half, at every position of its lower half and nowhere else."""
         return ((slot >> shift) & lowest) * replicate
 
-    def join(slot: Array) -> Array:
-        """The active positions of the second word, in the idle ones of the first."""
-        return (slot[0] & active) | ((slot[1] & active) << shift)
+    def join(a: Array, b: Array) -> Array:
+        """The second word's active positions in the first word's idle ones."""
+        return (a & active) | ((b & active) << shift)
 
-    def split(slot: Array) -> Array:
-        return jnp.stack([slot & active, (slot >> shift) & active])
-
-    upper = protocol.map(spread, y)
-    both = protocol.and_(protocol.map(join, y), protocol.map(join, upper))
+    upper = [protocol.map(spread, y) for y in (first, second)]
+    both = protocol.and_(
+        protocol.map(join, first, second), protocol.map(lambda a, b: a | (b << shift), *upper)
+    )
     # a | b = a ^ b ^ (a & b)
-    return protocol.map(lambda a, b, ab: a ^ b ^ split(ab), y, upper, both)
+    return (
+        protocol.map(lambda a, b, ab: a ^ b ^ (ab & active), first, upper[0], both),
+        protocol.map(lambda a, b, ab: a ^ b ^ ((ab >> shift) & active), second, upper[1], both),
+    )
 
 
-def _positions(wanted) -> np.uint64:
+def _positions(wanted: Callable[[int], bool]) -> np.uint64:
     return np.uint64(sum(1 << i for i in range(RING_BITS) if wanted(i)))
 
 

@@ -338,4 +338,6 @@ def _declare(array: Any) -> Any:
     if not is_key(array.dtype):
         return public(np.asarray(array))
     impl = jax.random.key_impl(array)
-    return jax.random.wrap_key_data(public(np.asarray(jax.random.key_data(array))), impl=impl)
+    with jax.ensure_compile_time_eval():
+        data = np.asarray(jax.random.key_data(array))
+    return jax.random.wrap_key_data(public(data), impl=impl)

@@ -281,8 +281,8 @@ class Protocol(abc.ABC):
         """2^(y / 2^fraction) taken apart in blocks of eight octaves. 1 round.
 
         Returns (mantissa, blocks): mantissa in [1, 2^16) at scale 2^46, and the one-hot of the
-        block number q mod 8 on a new last axis of length 8, such that 2^(y / 2^fraction) = mantissa
-        * 2^(8 q), where q is -3 .. 3 around 0 (the caller knows the range of y).
+        block number q mod 8 on a new last axis of length 8: 2^(y / 2^fraction) is the mantissa
+        times 2^(8 q). The caller knows the range of y; q is in -4 .. 3 for exponents in [-20, 25).
         """
 
     @abc.abstractmethod

@@ -25,6 +25,10 @@ def _send_masked(eqn: JaxprEqn, x: Array, *masks: Array) -> list[Array]:
     return [prim.masked(x, masks, eqn.params["group"], eqn.params["bits"])]
 
 
+def _release(eqn: JaxprEqn, x: Array) -> list[Array]:
+    return [prim.low_bits(x, eqn.params["bits"])]
+
+
 def _first(eqn: JaxprEqn, x: Array, *_: Array) -> list[Array]:
     return [x]
 
@@ -40,9 +44,16 @@ def _unpack(eqn: JaxprEqn, buffer: Array) -> list[Array]:
     return [packing.unpack(buffer, eqn.params["bits"], aval.shape, dtype).astype(aval.dtype)]
 
 
+# Of the primitives below, the parameters that the results depend on.
+COMPUTED: dict[Any, tuple[str, ...]] = {
+    prim.send_masked_p: ("group", "bits"),
+    prim.release_p: ("bits",),
+    prim.guard_p: (),
+}
+
 _RULES: dict[Any, Callable[..., list[Array]]] = {
     prim.send_masked_p: _send_masked,
-    prim.release_p: _first,
+    prim.release_p: _release,
     prim.agree_p: _first,
     prim.public_p: _first,
     prim.guard_p: _first,
@@ -54,7 +65,7 @@ _RULES: dict[Any, Callable[..., list[Array]]] = {
 def evaluate(eqns: Sequence[JaxprEqn], env: dict[Var, Array]) -> None:
     """Evaluates equations in order, reading and extending `env`."""
     for eqn in eqns:
-        operands = [atom.val if isinstance(atom, Literal) else env[atom] for atom in eqn.invars]
+        operands = [literal(atom) if isinstance(atom, Literal) else env[atom] for atom in eqn.invars]
         if rule := _RULES.get(eqn.primitive):
             results = rule(eqn, *operands)
         else:
@@ -63,20 +74,25 @@ def evaluate(eqns: Sequence[JaxprEqn], env: dict[Var, Array]) -> None:
         env.update(zip(eqn.outvars, results, strict=True))
 
 
+def literal(atom: Literal) -> np.ndarray:
+    """A literal as the array it stands for."""
+    return np.asarray(atom.val, atom.aval.dtype)
+
+
 def keystream_layout(draws: Sequence[Draw]) -> dict[np.dtype, list[tuple[Draw, int]]]:
     """How the draws of a segment lie in one flat buffer for each dtype: (draw, first element)."""
     layout: dict[np.dtype, list[tuple[Draw, int]]] = {}
     for draw in draws:
         rows = layout.setdefault(np.dtype(draw.var.aval.dtype), [])
-        start = rows[-1][1] + padded_size(rows[-1][0]) if rows else 0
+        start = rows[-1][1] + rows[-1][0].padded if rows else 0
         rows.append((draw, start))
     return layout
 
 
-def padded_size(draw: Draw) -> int:
-    """Elements of a draw in the buffer: whole 64-byte blocks, so that every draw starts on a block."""
-    lanes = 64 // np.dtype(draw.var.aval.dtype).itemsize
-    return -(-draw.var.aval.size // lanes) * lanes
+def buffer_size(rows: Sequence[tuple[Draw, int]]) -> int:
+    """Elements of the buffer of one dtype."""
+    last, start = rows[-1]
+    return start + last.padded
 
 
 def segment_function(segment: Segment) -> Callable[..., list[Array]]:

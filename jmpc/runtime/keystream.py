@@ -14,7 +14,7 @@ import numpy as np
 
 from jmpc.choreography.programs import Draw
 from jmpc.kernels import keystream
-from jmpc.runtime.evaluate import keystream_layout, padded_size
+from jmpc.runtime.evaluate import buffer_size, keystream_layout
 
 
 class Keystream(Protocol):
@@ -36,11 +36,10 @@ class HostKeystream:
     def buffers(self, draws: Sequence[Draw], iteration: int) -> list[np.ndarray]:
         made = []
         for dtype, rows in keystream_layout(draws).items():
-            last, start = rows[-1]
-            buffer = aligned_empty(start + padded_size(last), dtype)
-            for draw, begin in rows:
-                if draw.var.aval.size:
-                    words = buffer[begin : begin + padded_size(draw)]
+            buffer = aligned_empty(buffer_size(rows), dtype)
+            for draw, start in rows:
+                if draw.padded:
+                    words = buffer[start : start + draw.padded]
                     keystream.fill(self.keys[draw.key], draw.op_id, iteration, words)
             made.append(buffer)
         return made

@@ -28,7 +28,8 @@ from jmpc.choreography.programs import (
     While,
 )
 from jmpc.errors import FrameError, InputError
-from jmpc.runtime.compiler import Compiler, literal
+from jmpc.runtime.compiler import Compiler
+from jmpc.runtime.evaluate import literal
 from jmpc.runtime.keystream import Keystream
 
 Array = Any
@@ -60,7 +61,6 @@ class Machine:
       compiler: holds the compiled segments.
       keystream: of this player, in this run.
       link: to the other players.
-      progress: called with the number of finished loop iterations of the outermost loop and its length.
     """
 
     def __init__(self, compiler: Compiler, keystream: Keystream, link: Link | None = None) -> None:
@@ -71,11 +71,12 @@ class Machine:
         self._prefetched: dict[tuple[int, int], list[np.ndarray]] = {}
 
     def run(self, program: Program, env: Mapping[Var, Array]) -> list[Array]:
-        """Runs `program` on the arrays of its inputs (and constants); returns its outputs."""
+        """Runs `program` on the arrays of its inputs; returns its outputs."""
         with jax.enable_x64(True):
             return self._run(program, dict(env), (), 0)
 
     def _run(self, program: Program, env: dict[Var, Array], path: Slot, iteration: int) -> list[Array]:
+        env.update(program.constants)
         for index, (step, dead) in enumerate(zip(program.steps, program.drops, strict=True)):
             match step:
                 case Segment():

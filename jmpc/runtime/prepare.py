@@ -24,6 +24,8 @@ from jmpc.runtime.compiler import Compiler
 from jmpc.runtime.store import Store
 
 VERSION = "jmpc/0.1"
+# Compiling takes more than linear time: a larger fused program is compiled in pieces, cut where messages would be.
+_FUSED_EQUATIONS = 400
 
 
 @dataclass(frozen=True)
@@ -79,7 +81,8 @@ class Prepared:
     def _fused(self, record: Mapping[Var, tuple[str, ...]] | None) -> Program:
         traced = self.lowered.choreography
         wanted = {player: self.lowered.outputs_of(player) for player in traced.players}
-        plan = schedule(traced.closed, None, (), wanted, cut_messages=record is not None, record=record)
+        large = sum(1 for _ in traced.equations()) > _FUSED_EQUATIONS
+        plan = schedule(traced.closed, None, (), wanted, cut_messages=large, record=record)
         return plan.program(TOGETHER)
 
     def releases(self, store: Store | None = None) -> tuple[ReleaseAccount, ...]:

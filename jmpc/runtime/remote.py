@@ -9,6 +9,7 @@ from types import TracebackType
 from typing import Any, Self
 
 from jmpc.api.graph import Built
+from jmpc.api.session import announce
 from jmpc.computation import Assign, Computation, Read
 from jmpc.config import RemoteConfig
 from jmpc.errors import ConfigError, JmpcError, RunAborted
@@ -47,7 +48,7 @@ class RemoteSession:
         self._prepared: dict[bytes, Prepared] = {}
         self._submitted: dict[int, bytes] = {}  # id of a prepared computation to its submission
         self._generations: dict[str, bytes] = {}
-        self._players: set[str] = set()
+        self._players: frozenset[str] = frozenset()
         self._store = Store()
         self.transport = Transport(
             self.driver,
@@ -60,6 +61,10 @@ class RemoteSession:
 
     def knows(self, variable: str) -> bool:
         return variable in self._generations
+
+    def announce(self, built: Built) -> None:
+        """Logs who takes part, whenever someone new does."""
+        self._players = announce(built.computation.players, self._players, self.driver)
 
     def prepare(self, computation: Computation) -> Prepared:
         """The computation as this player lowers it; nothing is sent."""
@@ -77,9 +82,6 @@ class RemoteSession:
         peers = [player for player in prepared.players if player != self.driver]
         if missing := [player for player in peers if player not in self._config.players]:
             raise ConfigError(f"players {missing} are not in the configuration; known are {list(self._config.players)}")
-        if not set(prepared.players) <= self._players:
-            self._players |= set(prepared.players)
-            _log.info("Players: %s", list(prepared.players))
         self._submit(prepared, peers)
         run = secrets.token_bytes(RUN_BYTES)
         self.transport.open_run(run, {*prepared.players, self.driver})

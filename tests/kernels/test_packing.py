@@ -37,7 +37,7 @@ def test_widths(dtype, bits):
     check(x.astype(dtype), bits)
 
 
-@settings(max_examples=25, deadline=None, derandomize=True)
+@settings(max_examples=12, deadline=None, derandomize=True)
 @given(st.data())
 def test_any_array(data):
     dtype = np.dtype(data.draw(st.sampled_from(list(WIDTHS))))
@@ -83,8 +83,9 @@ def test_buffers_of_another_size():
             unpack(buffer, 4, (3,), np.uint16)
 
 
-def test_no_64_bit_words_outside_of_64_bit_mode():
+@pytest.mark.parametrize("bits", [63, 64])
+def test_no_64_bit_words_outside_of_64_bit_mode(bits):
     buffer = jnp.zeros(8, jnp.uint8)
-    with jax.enable_x64(False):
-        with pytest.raises(TypeError, match="enable_x64"):
-            unpack(buffer, 64, (1,), np.uint64)
+    with jax.enable_x64(False), pytest.warns(UserWarning, match="truncated to dtype uint32"):
+        with pytest.raises((TypeError, ValueError)):
+            unpack(buffer, bits, (1,), np.uint64)

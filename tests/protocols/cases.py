@@ -1,7 +1,7 @@
 """The table of protocol functions that the tests of a family go through.
 
-Each row: how to call the function, what to give it, what must come out, and what it costs in rounds and
-in total bits for each element.
+Each row: how to call the function, what to give it, what must come out, and what it costs in rounds
+and in total bits for each element.
 """
 
 from __future__ import annotations
@@ -86,7 +86,7 @@ def _exp2(out: tuple[Ring, Ring], x: np.ndarray) -> None:
     mantissa, blocks = opened(out[0]), opened(out[1])
     assert (mantissa >= 1 << 46).all() and (mantissa >> 46 < 1 << 16).all()
     assert ((blocks == 0) | (blocks == 1)).all() and (blocks.sum(-1) == 1).all()
-    q = (blocks.argmax(-1) + 3) % 8 - 3
+    q = (blocks.argmax(-1) + 4) % 8 - 4
     assert np.abs(mantissa / 2.0**46 * 2.0 ** (8 * q) / 2.0 ** (x / 2.0**48) - 1).max() < 2**-22.3
 
 
@@ -124,9 +124,7 @@ CASES = (
     ),
     Case(
         "sum_of_products",
-        lambda p, x, y: p.settle(
-            p.add(p.subtract(p.multiply(x, y), p.square(y)), p.as_product(p.add_public(x, -7)))
-        ),
+        lambda p, x, y: p.settle(p.add(p.subtract(p.multiply(x, y), p.square(y)), p.as_product(p.add_public(x, -7)))),
         lambda rng, n: [numbers(rng, n, 63), numbers(rng, n, 63)],
         lambda out, x, y: same(x * y - y * y + x - 7, out),
         1,

@@ -17,6 +17,7 @@ import numpy as np
 from jax.extend.core import ClosedJaxpr, Jaxpr, JaxprEqn, Literal
 
 from jmpc.choreography import primitives as prim
+from protocols.numpy_ops import OPS
 
 P = ("P0", "P1", "P2")
 PAIRS = tuple(frozenset((P[i - 1], P[i])) for i in range(3))  # holders of slot i and of key i
@@ -84,14 +85,10 @@ class Choreography:
         with jax.enable_x64(True):
             self.closed, out = jax.make_jaxpr(fn, return_shape=True)(*args)
         self.structure = jax.tree_util.tree_structure(out)
-        self.inputs = [
-            who for i, arg in enumerate(args) for who in self._locate(arg, (holders or {}).get(i))
-        ]
+        self.inputs = [who for i, arg in enumerate(args) for who in self._locate(arg, (holders or {}).get(i))]
         self.specs = [eqn.params for eqn in _draws(self.closed.jaxpr)]
 
-    def __call__(
-        self, *args: Any, seed: int = 0, draws: Mapping[int, np.ndarray] | None = None
-    ) -> Result:
+    def __call__(self, *args: Any, seed: int = 0, draws: Mapping[int, np.ndarray] | None = None) -> Result:
         """Evaluates with fresh draws, or with the given ones in place of those of these numbers."""
         rng = np.random.default_rng(seed)
         self._result, self._masked = Result(), set()
@@ -135,9 +132,14 @@ class Choreography:
             return self._walk(inner, ins)
         who = self._together(eqn.primitive.name, ins)
         depth = max((v.depth for v in ins), default=0)
-        outs = eqn.primitive.bind(*(v.array for v in ins), **eqn.params)
+        do = OPS.get(eqn.primitive.name, eqn.primitive.bind)
+        with np.errstate(over="ignore"):
+            outs = do(*(v.array for v in ins), **eqn.params)
         many = outs if eqn.primitive.multiple_results else [outs]
-        return [Value(array, depth, who) for array in many]
+        arrays = [np.asarray(array) for array in many]
+        for array, var in zip(arrays, eqn.outvars, strict=True):
+            assert (array.dtype, array.shape) == (var.aval.dtype, var.aval.shape), eqn
+        return [Value(array, depth, who) for array in arrays]
 
     def _together(self, name: str, ins: Sequence[Value]) -> frozenset[str]:
         who = self.everyone.intersection(*(v.holders for v in ins))
@@ -174,9 +176,7 @@ class Choreography:
         array = prim.masked(x.array, words, params["group"], params["bits"])
         return self._send(params, array, [x, *masks], released=False)
 
-    def _send(
-        self, params: Mapping[str, Any], array: Any, ins: list[Value], *, released: bool
-    ) -> Value:
+    def _send(self, params: Mapping[str, Any], array: Any, ins: list[Value], *, released: bool) -> Value:
         src, dsts, bits = params["src"], params["dsts"], params["bits"]
         who = self._together("send", ins)
         assert src in who, f"{src} sends what it does not hold"

@@ -14,7 +14,7 @@ from protocols.cases import CASES, Case, rounded
 from protocols.evaluate import PAIRS, Choreography, P
 from protocols.sharings import U64, numbers, opened, opened_bits, words
 
-N = 512
+N = 4096
 OWNERS = (*P, "owner")
 
 
@@ -54,9 +54,7 @@ def test_passes_the_static_checks(case: Case) -> None:
 @pytest.mark.parametrize("owner", OWNERS)
 def test_share(owner: str) -> None:
     x = numbers(np.random.default_rng(1), N, 63).view(U64)
-    share = Choreography(
-        lambda x: Rep3(P).share(x, owner), x, holders={0: [owner]}, players=["owner"]
-    )
+    share = Choreography(lambda x: Rep3(P).share(x, owner), x, holders={0: [owner]}, players=["owner"])
     result = share(x)
     np.testing.assert_array_equal(opened(result.out).view(U64), x)
     assert (result.rounds, result.bits / N) == (1, 64 if owner in P else 128)
@@ -162,9 +160,7 @@ def test_truncate_exact_at_every_width(shift: int) -> None:
 def test_a_shift_of_zero_is_free() -> None:
     rng = np.random.default_rng(7)
     x = sharings.ring(rng, numbers(rng, N, 63))
-    result = Choreography(
-        lambda x: (Rep3(P).truncate(x, 0), Rep3(P).truncate_exact(x, 0)), x
-    )(x)
+    result = Choreography(lambda x: (Rep3(P).truncate(x, 0), Rep3(P).truncate_exact(x, 0)), x)(x)
     assert result.messages == []
     settled = Choreography(lambda x: Rep3(P).truncate(Rep3(P).square(x), 0), x)(x)
     assert (settled.rounds, settled.bits / N) == (1, 192)

@@ -47,7 +47,7 @@ def convert(context: Context, x: Secret, dtype: np.dtype) -> Secret:
     if is_float(dtype):
         return _to_real(context, x, dtype)
     if not is_integer(dtype):
-        raise context.refuse(f"a conversion of secret values to {dtype}", "Use real, integer or boolean types")
+        raise context.refuse(f"a conversion of secret values to {dtype}", "Use real, integer or boolean types; two real arrays for complex numbers")
     if isinstance(x, Integer):
         return _to_width(context, x, dtype)
     return to_integer(context, toward_zero(context, x), dtype)

@@ -6,12 +6,12 @@ from typing import Any
 
 import numpy as np
 
-from jmpc.lowering import comparing, traits
+from jmpc.lowering import comparing, interval, traits
 from jmpc.lowering.context import Context
 from jmpc.lowering.interval import Interval
 from jmpc.lowering.registry import rule
 from jmpc.lowering.rules.logic import bitwise_and, exclusive_or
-from jmpc.lowering.values import Attains, Boolean, FixedPoint, Public, Value, is_boolean
+from jmpc.lowering.values import Attains, Boolean, FixedPoint, Integer, Public, Value, is_boolean
 
 
 @rule("lt", "lt_to")
@@ -43,6 +43,8 @@ def ge(context: Context, x: Value, y: Value, **_: Any) -> Value:
 def eq(context: Context, x: Value, y: Value, **_: Any) -> Value:
     if is_boolean(x.dtype):
         return complement(context, exclusive_or(context, x, y))
+    if x is y:  # how NaN is looked for, which fixed-point numbers never are
+        return Public(np.ones(x.shape, np.bool_))
     if _infinite(x) or _infinite(y):
         return Public(np.zeros(np.broadcast_shapes(x.shape, y.shape), np.bool_))
     same = comparing.equal(context, x, y)
@@ -79,18 +81,22 @@ def _infinite(x: Value) -> bool:
 
 def _decided(context: Context, x: Value, y: Value) -> Public | None:
     """The answer to x < y where intervals know it for certain."""
-    if isinstance(x, FixedPoint) or isinstance(y, FixedPoint):
-        a, b = context.interval(x), context.interval(y)
-        answer = _certainly_less(a, b)
-        if answer is not None:
-            return Public(np.full(np.broadcast_shapes(x.shape, y.shape), answer))
-    return None
-
-
-def _certainly_less(a: Interval, b: Interval) -> bool | None:
-    infinite = np.isinf([a.low, a.high, b.low, b.high]).any()
-    if not infinite:
+    if x is y:
+        return Public(np.zeros(x.shape, np.bool_))
+    a, b = _certain(context, x), _certain(context, y)
+    if a is None or b is None or not (a.high < b.low or a.low >= b.high):
         return None
-    if a.high < b.low:
-        return True
-    return False if a.low >= b.high else None
+    return Public(np.full(np.broadcast_shapes(x.shape, y.shape), a.high < b.low))
+
+
+def _certain(context: Context, x: Value) -> Interval | None:
+    """What is known of the value that is compared."""
+    known = context.interval(x)
+    if isinstance(x, Integer):
+        limits = interval.of_dtype(x.dtype)
+        return known if x.interval is not None and known.inside(limits.low, limits.high) else limits
+    if isinstance(x, FixedPoint) and not known.certain:
+        return interval.symmetric(2.0**64)  # finite: enough against an infinity
+    if isinstance(x, Public) and not x.known:
+        return None
+    return None if np.isnan([known.low, known.high]).any() else known

@@ -68,6 +68,11 @@ def concatenate(context: Context, *xs: Value, dimension: int, **_: Any) -> Value
     return joined(context, xs, lambda *slots: lax.concatenate(slots, dimension))
 
 
+@rule("stack")
+def stack(context: Context, *xs: Value, axis: int, **_: Any) -> Value:
+    return joined(context, xs, lambda *slots: jnp.stack(slots, axis))
+
+
 def joined(context: Context, values: Sequence[Value], f: Callable[..., Any]) -> Secret:
     """A map of several values of one type that only moves elements."""
     secrets = choosing.unify(context, values)

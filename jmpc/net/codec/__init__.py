@@ -8,6 +8,7 @@ from jmpc.net.codec._bytes import VERSION as VERSION
 from jmpc.net.codec._bytes import digest as digest
 from jmpc.net.codec._bytes import from_bytes as from_bytes
 from jmpc.net.codec._bytes import to_bytes as to_bytes
+from jmpc.net.codec._bytes import unpack as unpack
 from jmpc.net.codec._decode import decode_jaxpr as decode_jaxpr
 from jmpc.net.codec._encode import encode_jaxpr as encode_jaxpr
 from jmpc.net.codec._limits import CodecError as CodecError

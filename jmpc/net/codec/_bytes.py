@@ -14,6 +14,7 @@ from jmpc.net.codec._limits import CodecError, Limits, check_limit
 VERSION = 1
 _MAGIC = "jmpc computation"
 _FIELDS = 64  # of a map: no primitive has as many parameters
+_TEXT = 1024  # bytes; names and source lines are shorter
 
 
 def to_bytes(closed: ClosedJaxpr) -> bytes:
@@ -24,8 +25,7 @@ def to_bytes(closed: ClosedJaxpr) -> bytes:
 def from_bytes(data: bytes, limits: Limits | None = None) -> ClosedJaxpr:
     """Decodes a computation from anyone. Raises CodecError for anything that `to_bytes` has not made."""
     limits = limits or Limits()
-    check_limit(len(data), limits.message_bytes, "the size of a computation in bytes")
-    message = _unpack(bytes(data), limits)
+    message = unpack(data, limits)
     if type(message) is not list or len(message) != 4 or message[0] != _MAGIC:
         raise CodecError("not a computation")
     _, version, release, body = message
@@ -43,19 +43,25 @@ def digest(data: bytes) -> bytes:
 
 def _release() -> str:
     """Primitives and their parameters differ between minor releases of JAX."""
-    return "%d.%d" % _compat.JAX_VERSION
+    major, minor = _compat.JAX_VERSION
+    return f"{major}.{minor}"
 
 
-def _unpack(data: bytes, limits: Limits) -> Any:
-    # A header that announces n elements makes the reader allocate n slots: short lists bound that, and it is why
-    # equations come in blocks.
+def unpack(data: bytes, limits: Limits) -> Any:
+    """Reads msgpack from anyone: plain data only, within the limits, in the one encoding that a value has.
+
+    A header that announces n elements makes the reader allocate n slots, and headers nest. Short lists bound
+    that, and it is why equations come in blocks.
+    """
+    data = bytes(data)
+    check_limit(len(data), limits.message_bytes, "the size of a computation in bytes")
     try:
         message = msgpack.unpackb(
             data,
             raw=False,
             strict_map_key=True,
             max_bin_len=limits.constant_bytes,
-            max_str_len=1024,
+            max_str_len=_TEXT,
             max_array_len=max(limits.operands, BLOCK),
             max_map_len=_FIELDS,
             max_ext_len=0,

@@ -11,7 +11,7 @@ from typing import Any
 
 import jax
 import numpy as np
-from jax.extend.core import ClosedJaxpr, JaxprEqn, Literal, Var
+from jax.extend.core import ClosedJaxpr, JaxprEqn, Var
 
 from jmpc import _compat
 from jmpc._compat import Atom
@@ -27,8 +27,6 @@ from jmpc.net.codec._types import (
     size_in_bytes,
     to_jax,
 )
-
-_LINE_LENGTH = 256
 
 
 def decode_jaxpr(data: Any, limits: Limits | None = None) -> ClosedJaxpr:
@@ -59,7 +57,7 @@ class _Decoder:
 
     def __init__(self, lines: Any, limits: Limits) -> None:
         check_limit(len(as_list(lines)), limits.operands, "the number of source lines")
-        if any(len(as_text(line)) > _LINE_LENGTH for line in lines):
+        if any(len(as_text(line)) > _compat.LINE_LENGTH for line in lines):
             raise CodecError("a source line is too long")
         self._sources = [_compat.remote_source(line) for line in lines]
         self._limits = limits

@@ -19,10 +19,14 @@ from jmpc.net.codec._plain import INT64, as_bool, as_float, as_int, as_list, as_
 from jmpc.net.codec._types import KEY_IMPL, decode_dtype, encode_dtype
 
 
-class Bodies(Protocol):
-    """What a nested jaxpr is encoded with (`encode`) and decoded with (`decode`)."""
+class Encoder(Protocol):
+    """What a nested jaxpr is encoded with."""
 
-    def encode(self, jaxpr: ClosedJaxpr) -> Any: ...
+    def encode(self, closed: ClosedJaxpr) -> Any: ...
+
+
+class Decoder(Protocol):
+    """What a nested jaxpr is decoded with."""
 
     def decode(self, data: Any) -> ClosedJaxpr: ...
 
@@ -31,8 +35,8 @@ class Bodies(Protocol):
 class Kind:
     """One kind of parameter. An `optional` one may be missing from an equation."""
 
-    encode: Callable[[Any, Bodies], Any]
-    decode: Callable[[Any, Bodies], Any]
+    encode: Callable[[Any, Encoder], Any]
+    decode: Callable[[Any, Decoder], Any]
     optional: bool = False
 
 
@@ -98,12 +102,12 @@ def maybe(kind: Kind) -> Kind:
 def many(kind: Kind) -> Kind:
     """A tuple of the kind."""
 
-    def encode(value: Any, bodies: Bodies) -> list[Any]:
+    def encode(value: Any, bodies: Encoder) -> list[Any]:
         if not isinstance(value, (tuple, list)):
             raise _refuse(value)
         return [kind.encode(item, bodies) for item in value]
 
-    def decode(data: Any, bodies: Bodies) -> tuple[Any, ...]:
+    def decode(data: Any, bodies: Decoder) -> tuple[Any, ...]:
         return tuple(kind.decode(item, bodies) for item in as_list(data))
 
     return Kind(encode, decode)
@@ -111,31 +115,32 @@ def many(kind: Kind) -> Kind:
 
 def one_of(members: type[enum.Enum]) -> Kind:
     """A member of an enumeration, by its name."""
+    return _atomic(lambda value: _name_of(members, value), lambda data: _member(members, data))
 
-    def encode(value: Any) -> str:
-        if not isinstance(value, members):
-            raise _refuse(value)
-        return value.name
 
-    def decode(data: Any) -> enum.Enum:
-        found = members.__members__.get(as_text(data))
-        if found is None:
-            raise CodecError(f"not a member of {members.__name__}")
-        return found
+def _name_of(members: type[enum.Enum], value: Any) -> str:
+    if not isinstance(value, members):
+        raise _refuse(value)
+    return value.name
 
-    return _atomic(encode, decode)
+
+def _member(members: type[enum.Enum], data: Any) -> enum.Enum:
+    found = members.__members__.get(as_text(data))
+    if found is None:
+        raise CodecError(f"not a member of {members.__name__}")
+    return found
 
 
 def record(cls: Any, kind: Kind) -> Kind:
     """A named tuple whose fields are all of the kind, in the order of its fields."""
     names = cls._fields
 
-    def encode(value: Any, bodies: Bodies) -> list[Any]:
+    def encode(value: Any, bodies: Encoder) -> list[Any]:
         if not isinstance(value, cls):
             raise _refuse(value)
         return [kind.encode(getattr(value, name), bodies) for name in names]
 
-    def decode(data: Any, bodies: Bodies) -> Any:
+    def decode(data: Any, bodies: Decoder) -> Any:
         return cls(*(kind.decode(item, bodies) for item in as_list(data, len(names))))
 
     return Kind(encode, decode)
@@ -166,7 +171,7 @@ JAXPR = Kind(
 )
 
 
-def _decode_open(data: Any, bodies: Bodies) -> Any:
+def _decode_open(data: Any, bodies: Decoder) -> Any:
     jaxpr = bodies.decode(data)
     if jaxpr.consts:
         raise CodecError("constants in a jaxpr that can have none")
@@ -188,7 +193,7 @@ def _encode_precision(value: Any) -> Any:
     if isinstance(value, lax.DotAlgorithmPreset):
         return value.name
     if isinstance(value, tuple) and len(value) == 2:
-        return [_PRECISION.encode(item, None) for item in value]
+        return [_name_of(lax.Precision, item) for item in value]
     return _nothing(value)
 
 
@@ -196,12 +201,10 @@ def _decode_precision(data: Any) -> Any:
     if data is None:
         return None
     if type(data) is list:
-        return tuple(_PRECISION.decode(item, None) for item in as_list(data, 2))
-    return _PRESET.decode(data, None)
+        return tuple(_member(lax.Precision, item) for item in as_list(data, 2))
+    return _member(lax.DotAlgorithmPreset, data)
 
 
-_PRECISION = one_of(lax.Precision)
-_PRESET = one_of(lax.DotAlgorithmPreset)
 PRECISION = _atomic(_encode_precision, _decode_precision)
 
 

@@ -10,9 +10,8 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
-import jax
 from jax import lax
-from jax.extend.core import JaxprEqn, Primitive, primitives
+from jax.extend.core import JaxprEqn, Primitive, jaxpr_as_fun, primitives
 
 from jmpc import _compat
 from jmpc.net.codec import _bodies
@@ -268,7 +267,7 @@ def _cond_restored(params: Params, avals: Avals) -> Params:
 
 def _reduce_restored(params: Params, avals: Avals) -> Params:
     _bodies.check_reducer(params["jaxpr"], avals)
-    return dict(params, computation=jax.extend.core.jaxpr_as_fun(params["jaxpr"]))
+    return dict(params, computation=jaxpr_as_fun(params["jaxpr"]))
 
 
 def _reduce_window_restored(params: Params, avals: Avals) -> Params:
@@ -278,7 +277,7 @@ def _reduce_window_restored(params: Params, avals: Avals) -> Params:
 
 def _scatter_restored(params: Params, avals: Avals) -> Params:
     if params["update_jaxpr"] is not None:
-        _bodies.check_reducer(_compat.closed(params["update_jaxpr"]), avals[:1] * 2)
+        _bodies.check_reducer(_compat.closed(params["update_jaxpr"]), [*avals[:1], *avals[:1]])
     return params
 
 

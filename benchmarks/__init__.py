@@ -1,0 +1,1 @@
+"""Every figure in the documentation is printed by a command here."""
