@@ -24,6 +24,7 @@ def configure(arguments: argparse.Namespace) -> None:
     """Sets the configuration that the command line asks for."""
     logging.basicConfig(level=logging.INFO, format="%(levelname)s:%(name)s:%(message)s")
     logging.getLogger("jax").setLevel(logging.WARNING)
+    jmpc.use_compilation_cache()
     if arguments.config:
         jmpc.set_config(jmpc.RemoteConfig.load(arguments.config, insecure=arguments.insecure or None))
     else:

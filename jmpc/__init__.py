@@ -63,3 +63,4 @@ from jmpc.errors import JmpcError as JmpcError
 from jmpc.lowering.values import Precision as Precision
 from jmpc.providers import provider as provider
 from jmpc.providers import sink as sink
+from jmpc.runtime.cache import use_compilation_cache as use_compilation_cache

@@ -124,3 +124,7 @@ def _print_table(rows: Sequence[tuple[str, ...]]) -> None:
         print(
             "  ".join(cell.ljust(width) for cell, width in zip(row, widths, strict=True)).rstrip()
         )
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -7,12 +7,15 @@ travel through `jmpc.net.codec`.
 
 from __future__ import annotations
 
+import functools
 from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
 from jax.extend.core import ClosedJaxpr
+
+from jmpc.choreography.fingerprint import Fingerprint
 
 DRIVER_INPUT = ""  # `Source.provider` of what the player's own process hands in at run time
 
@@ -158,3 +161,12 @@ class Computation:
         """Everyone who takes part: the servers, then every player in the order in which calls name them."""
         named = [getattr(call, "player", None) for call in self.calls]
         return tuple(dict.fromkeys([*self.servers, *(player for player in named if player)]))
+
+    @functools.cached_property
+    def structure(self) -> bytes:
+        """A digest of the computation as it was written, to find its prepared form again."""
+        marks = Fingerprint()
+        marks.token(self.servers, self.fraction)
+        for call in self.calls:
+            marks.parameter(call)
+        return marks.digest()

@@ -12,6 +12,7 @@ from jmpc.config import RemoteConfig
 from jmpc.errors import JmpcError
 from jmpc.protocols.rep3 import Rep3
 from jmpc.providers import Registry
+from jmpc.runtime.cache import use_compilation_cache
 from jmpc.runtime.node import Node
 
 
@@ -22,6 +23,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     logging.getLogger("jax").setLevel(logging.WARNING)
     try:
         config = RemoteConfig.load(arguments.config, player=arguments.name, insecure=arguments.insecure or None)
+        use_compilation_cache()
         node = Node(config, arguments.name, Registry.load(arguments.providers), Rep3)
     except JmpcError as error:
         print(f"jmpc-node: {error}", file=sys.stderr)

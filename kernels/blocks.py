@@ -19,9 +19,7 @@ def map_blocks(f: Callable[[jax.Array], jax.Array], x: jax.Array, length: int) -
     return results.reshape(blocks * length, *results.shape[2:])[:rows]
 
 
-def sum_blocks(
-    f: Callable[[jax.Array, jax.Array], jax.Array], x: jax.Array, y: jax.Array, length: int
-) -> jax.Array:
+def sum_blocks(f: Callable[[jax.Array, jax.Array], jax.Array], x: jax.Array, y: jax.Array, length: int) -> jax.Array:
     """`f(x[..., m, k], y[..., k, n])` for a product `f` that is exact for k up to `length` only."""
     inner = x.shape[-1]
     blocks = -(-inner // length)

@@ -66,16 +66,12 @@ def keystream(
     size = math.prod(shape)
     count = -(-size * dtype.itemsize // BLOCK_BYTES)
     if count >= 1 << 32:
-        raise ValueError(
-            f"a draw of {count} blocks exceeds the block counter: use several streams."
-        )
+        raise ValueError(f"a draw of {count} blocks exceeds the block counter: use several streams.")
     words = blocks(key, jnp.arange(count, dtype=np.uint32), op_id, iteration, stream)
     return _as_dtype(words.reshape(-1), dtype)[:size].reshape(shape)
 
 
-def _nonce(
-    op_id: jax.Array | int, iteration: jax.Array | int, stream: int
-) -> tuple[jax.Array, ...]:
+def _nonce(op_id: jax.Array | int, iteration: jax.Array | int, stream: int) -> tuple[jax.Array, ...]:
     """Words 13 to 15 of the state."""
     check_address(
         op_id if isinstance(op_id, int) else 0,
@@ -134,7 +130,5 @@ def _as_dtype(words: jax.Array, dtype: np.dtype) -> jax.Array:
         words = words.reshape(-1, 2)
     result = lax.bitcast_convert_type(words, dtype).reshape(-1)
     if result.dtype != dtype:
-        raise TypeError(
-            f"JAX turned {dtype} into {result.dtype}: run under `jax.enable_x64(True)`."
-        )
+        raise TypeError(f"JAX turned {dtype} into {result.dtype}: run under `jax.enable_x64(True)`.")
     return result

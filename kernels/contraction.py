@@ -20,9 +20,7 @@ def canonical(
     (x_contracting, y_contracting), (x_batch, y_batch) = dimension_numbers
     for a, b in ((x_contracting, y_contracting), (x_batch, y_batch)):
         if len(a) != len(b):
-            raise TypeError(
-                f"`dimension_numbers` pair {len(a)} axes with {len(b)}: {dimension_numbers}."
-            )
+            raise TypeError(f"`dimension_numbers` pair {len(a)} axes with {len(b)}: {dimension_numbers}.")
     return (
         (_axes(x_contracting, x_rank), _axes(y_contracting, y_rank)),
         (_axes(x_batch, x_rank, x_contracting), _axes(y_batch, y_rank, y_contracting)),
@@ -74,9 +72,7 @@ def matrix_sizes(x_shape: Dims, y_shape: Dims, dimension_numbers: DimensionNumbe
     )
 
 
-def as_matrices(
-    x: jax.Array, y: jax.Array, dimension_numbers: DimensionNumbers
-) -> tuple[jax.Array, jax.Array]:
+def as_matrices(x: jax.Array, y: jax.Array, dimension_numbers: DimensionNumbers) -> tuple[jax.Array, jax.Array]:
     """`x[batch, m, k]` and `y[batch, k, n]`, whose product reshapes to `result_shape`."""
     (x_contracting, y_contracting), (x_batch, y_batch) = dimension_numbers
     x_free = free_axes(x.ndim, x_contracting, x_batch)

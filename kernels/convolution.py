@@ -6,6 +6,7 @@ from typing import NamedTuple
 
 import jax
 import jax.numpy as jnp
+import numpy as np
 from jax import lax
 
 from jmpc.kernels.blocks import map_blocks
@@ -73,9 +74,7 @@ def _result_space(space: Dims, window: Dims, params: ConvolutionParams) -> Dims:
 
 def matrix_sizes(x_shape: Dims, y_shape: Dims, params: ConvolutionParams) -> Dims:
     """The `(m, k, n)` of one matrix product in `convolve`."""
-    features_out, features_in, *window = (
-        y_shape[axis] for axis in params.dimension_numbers.rhs_spec
-    )
+    features_out, features_in, *window = (y_shape[axis] for axis in params.dimension_numbers.rhs_spec)
     outputs = math.prod(result_shape(x_shape, y_shape, params))
     groups = params.feature_group_count * params.batch_group_count
     return outputs // max(1, features_out), math.prod(window) * features_in, features_out // groups
@@ -134,9 +133,7 @@ def _images(x: jax.Array, params: ConvolutionParams) -> jax.Array:
     return x.reshape(*x.shape[:-2], -1)
 
 
-def _kernel_matrices(
-    y: jax.Array, groups: int, params: ConvolutionParams
-) -> tuple[jax.Array, Dims]:
+def _kernel_matrices(y: jax.Array, groups: int, params: ConvolutionParams) -> tuple[jax.Array, Dims]:
     """The kernel as `(groups, window * features in, features out)`, and its window."""
     features_out, features_in, *space = params.dimension_numbers.rhs_spec
     y = lax.transpose(y, (*space, features_in, features_out))
@@ -145,20 +142,15 @@ def _kernel_matrices(
     return jnp.moveaxis(y, 1, 0), window
 
 
-def _patches(
-    x: jax.Array, space: Dims, window: Dims, groups: int, params: ConvolutionParams
-) -> jax.Array:
+def _patches(x: jax.Array, space: Dims, window: Dims, groups: int, params: ConvolutionParams) -> jax.Array:
     """What the window sees: `(groups, images * space, window * features of a group)`."""
     for axis, (size, taps, stride, dilation) in enumerate(
         zip(space, window, params.window_strides, params.rhs_dilation, strict=True)
     ):
-        # One strided slice for each tap. Each axis that is done has become two: positions, taps.
-        reach = (size - 1) * stride + 1
-        slices = [
-            lax.slice_in_dim(x, tap * dilation, tap * dilation + reach, stride, 2 * axis + 1)
-            for tap in range(taps)
-        ]
-        x = jnp.stack(slices, axis=2 * axis + 2)
+        # Each axis that is done has become two: positions, taps. A gather, because its size does not grow with
+        # the window, which in the gradient of a kernel is as large as an image.
+        sources = np.arange(size)[:, None] * stride + np.arange(taps) * dilation
+        x = jnp.take(x, sources, axis=2 * axis + 1, mode="clip")
     x = x.reshape(*x.shape[:-1], groups, -1)
     rank = len(space)
     positions = [1 + 2 * axis for axis in range(rank)]

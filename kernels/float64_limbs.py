@@ -80,7 +80,7 @@ def _exact_product(x: jax.Array, y: jax.Array) -> jax.Array:
 
 
 def _digits(x: jax.Array) -> tuple[jax.Array, jax.Array, jax.Array]:
-    # Half of each digit's range makes the digits those of an unsigned number, carries included.
+    # Adding half of each digit's range makes the digits those of an unsigned number, carries included.
     shifted = x + np.uint64((1 << 21) + (1 << (22 + 20)) + (1 << (43 + 20)))
 
     def digit(start: int, bits: int) -> jax.Array:

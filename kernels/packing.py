@@ -62,9 +62,7 @@ def unpack(buffer: jax.Array, bits: int, shape: Sequence[int], dtype: npt.DTypeL
 def _check(dtype: np.dtype, bits: int) -> None:
     width = 1 if dtype == np.bool_ else 8 * dtype.itemsize
     if dtype.kind not in "ub" or not 1 <= bits <= width:
-        raise ValueError(
-            f"{bits} bits of {dtype} cannot be packed: 1 to {width} bits of an unsigned type can."
-        )
+        raise ValueError(f"{bits} bits of {dtype} cannot be packed: 1 to {width} bits of an unsigned type can.")
 
 
 def _regroup(words: jax.Array, old: int, new: int, dtype: np.dtype) -> jax.Array:

@@ -59,9 +59,7 @@ def prefix_right(generate: jax.Array, propagate: jax.Array, level: int) -> jax.A
     return below | (spread(propagate, level) >> _half(level, below.dtype))
 
 
-def prefix_merge(
-    generate: jax.Array, propagate: jax.Array, z: jax.Array, level: int
-) -> tuple[jax.Array, jax.Array]:
+def prefix_merge(generate: jax.Array, propagate: jax.Array, z: jax.Array, level: int) -> tuple[jax.Array, jax.Array]:
     """The pairs after a level, where `z` is the AND of its operands."""
     upper = active(level, z.dtype)
     lower = ~upper

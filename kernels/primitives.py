@@ -28,9 +28,7 @@ _ACCELERATORS = ("cuda", "rocm", "tpu")
 # Abstract evaluation. Shapes are computed by hand: JAX must not be called from an abstract rule.
 
 
-def _dot_general_aval(
-    x: Any, y: Any, *, dimension_numbers: DimensionNumbers
-) -> jax.core.ShapedArray:
+def _dot_general_aval(x: Any, y: Any, *, dimension_numbers: DimensionNumbers) -> jax.core.ShapedArray:
     _check_ring(x, y)
     return _ring_aval(contraction.result_shape(x.shape, y.shape, dimension_numbers))
 
@@ -83,9 +81,7 @@ def _around(mapped: int | None, axes: Dims) -> Dims:
     return axes if mapped is None else tuple(axis + (axis >= mapped) for axis in axes)
 
 
-def _batch_conv(
-    operands: Sequence[jax.Array], axes: Sequence[int | None], **params: Any
-) -> tuple[jax.Array, int]:
+def _batch_conv(operands: Sequence[jax.Array], axes: Sequence[int | None], **params: Any) -> tuple[jax.Array, int]:
     # One after the other: this is rare, a user's own vmap being resolved before ring arithmetic.
     (x, y), (x_axis, y_axis) = operands, axes
     mapped = (

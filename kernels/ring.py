@@ -13,9 +13,7 @@ from jmpc.kernels.convolution import ConvolutionParams
 from jmpc.kernels.primitives import ring_conv_general_dilated_p, ring_dot_general_p
 
 
-def dot_general(
-    x: jax.Array, y: jax.Array, dimension_numbers: Sequence[Sequence[Sequence[int]]]
-) -> jax.Array:
+def dot_general(x: jax.Array, y: jax.Array, dimension_numbers: Sequence[Sequence[Sequence[int]]]) -> jax.Array:
     """`lax.dot_general` of uint64 arrays, exact mod 2^64.
 
     Arguments:

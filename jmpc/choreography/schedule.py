@@ -151,10 +151,13 @@ class _Projection:
                 self.first_use[atom] = min(self.first_use.get(atom, END), at)
 
     def _place(self, eqn: JaxprEqn) -> None:
-        """Puts an equation into the segment of its first use; a guard as early as it can be checked."""
+        """Puts an equation into the segment of its first use; a guard before the next messages."""
         at = min(self.first_use.get(var, END) for var in eqn.outvars)
-        if eqn.primitive is prim.guard_p or (self.plan.view.eager and eqn.primitive is not prim.draw_p):
-            at = min(at, self.positions.earliest(eqn, at))
+        if eqn.primitive is prim.guard_p:
+            depth, _ = self.positions[eqn]
+            at = min(at, (depth, LAST_LEVEL))
+        if self.plan.view.eager and eqn.primitive is not prim.draw_p:
+            at = self.positions.earliest(eqn, at)
         if eqn.primitive is prim.agree_p:  # only the copy that this player has
             eqn = eqn.replace(invars=[copy_of(eqn, self.player, self.plan.view)])
         self.segments[at].append(eqn)

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from typing import Any
 
 import jax
@@ -45,11 +45,28 @@ def evaluate(context: Context, eqn: JaxprEqn, place: Placement, operands: Sequen
 
 
 def _evaluate_here(eqn: JaxprEqn, operands: Sequence[Public]) -> list[Public]:
+    if (move := _MOVES.get(eqn.primitive.name)) and not any(is_key(x.dtype) for x in operands):
+        return [Public(move(*(x.array for x in operands), **eqn.params))]
     # The user's own x64 flag: 64-bit types only appear in a jaxpr that was traced with it.
     wide = any(np.dtype(v.aval.dtype).itemsize == 8 for v in (*eqn.invars, *eqn.outvars) if not is_key(v.aval.dtype))
     cpu = jax.local_devices(backend="cpu")[0]
     with jax.ensure_compile_time_eval(), jax.enable_x64(wide), jax.default_device(cpu):
         return [constant(out) for out in _bind(eqn, [x.array for x in operands])]
+
+
+def _broadcast(x: np.ndarray, *, shape: Sequence[int], broadcast_dimensions: Sequence[int], **_: Any) -> np.ndarray:
+    sizes = [1] * len(shape)
+    for dim, size in zip(broadcast_dimensions, x.shape, strict=True):
+        sizes[dim] = size
+    return np.broadcast_to(x.reshape(sizes), shape)  # a view: a large constant array of equal elements stays one
+
+
+def _squeeze(x: np.ndarray, *, dimensions: Sequence[int], **_: Any) -> np.ndarray:
+    return np.squeeze(x, tuple(dimensions))
+
+
+# What needs no compiler to be evaluated.
+_MOVES: dict[str, Callable[..., np.ndarray]] = {"broadcast_in_dim": _broadcast, "squeeze": _squeeze}
 
 
 def _bind(eqn: JaxprEqn, arrays: Sequence[Any]) -> list[Any]:

@@ -175,9 +175,7 @@ class Protocol(abc.ABC):
     # -- products and truncation -------------------------------------------------------------------
 
     @abc.abstractmethod
-    def multiply(
-        self, x: Ring, y: Ring, bilinear: Callable[[Array, Array], Array] = jnp.multiply
-    ) -> Product:
+    def multiply(self, x: Ring, y: Ring, bilinear: Callable[[Array, Array], Array] = jnp.multiply) -> Product:
         """Any bilinear map of two secrets (product, dot, convolution), exact mod 2^64."""
 
     @abc.abstractmethod
@@ -267,9 +265,7 @@ class Protocol(abc.ABC):
     # -- smooth functions and look-ups -------------------------------------------------------------
 
     @abc.abstractmethod
-    def fourier(
-        self, turn: Ring, series: Sequence[Series], scales: tuple[int, int] = (30, 30)
-    ) -> list[Ring]:
+    def fourier(self, turn: Ring, series: Sequence[Series], scales: tuple[int, int] = (30, 30)) -> list[Ring]:
         """Each series at the angle turn / 2^64, at scale 2^(sum of scales). 1 round.
 
         The pair of scales is the precision of the coefficients' side and of the angle's side; every
@@ -280,7 +276,7 @@ class Protocol(abc.ABC):
     def exp2_blocks(self, y: Ring, fraction: int) -> tuple[Ring, Ring]:
         """2^(y / 2^fraction) taken apart in blocks of eight octaves. 1 round.
 
-        Returns (mantissa, blocks): mantissa in [1, 2^16) at scale 2^46, and the one-hot of the
+        Returns (mantissa, blocks): mantissa in [1, 2^16] at scale 2^46, and the one-hot of the
         block number q mod 8 on a new last axis of length 8: 2^(y / 2^fraction) is the mantissa
         times 2^(8 q). The caller knows the range of y; q is in -4 .. 3 for exponents in [-20, 25).
         """

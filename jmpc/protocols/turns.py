@@ -39,7 +39,7 @@ def cos_turn(theta: Array) -> Array:
 
 
 def exp2_q30(fraction31: Array) -> Array:
-    """2^(fraction31 / 2^31) in Q30 (int64), in [1, 2), for int64 `fraction31` in [0, 2^31)."""
+    """2^(fraction31 / 2^31) in Q30 (int64), in [1, 2], for int64 `fraction31` in [0, 2^31)."""
     return _horner(_EXP2, fraction31)
 
 

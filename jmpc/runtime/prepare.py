@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import dataclasses
 import functools
 import threading
 from collections.abc import Mapping
@@ -122,15 +121,3 @@ class Prepared:
 def prepare(computation: Computation, make_protocol: ProtocolFactory, compiler: Compiler) -> Prepared:
     """Lowers a computation. Raises what `lower_computation` raises."""
     return Prepared(lower_computation(computation, make_protocol), compiler)
-
-
-def structure(computation: Computation) -> bytes:
-    """A digest of a computation as it was written, to find its prepared form again."""
-    marks = Fingerprint()
-    marks.token(computation.servers, computation.fraction)
-    for call in computation.calls:
-        marks.token(type(call).__name__)
-        for item in dataclasses.fields(call):
-            marks.token(item.name)
-            marks.parameter(getattr(call, item.name))
-    return marks.digest()

@@ -21,7 +21,7 @@ from jmpc.runtime.compiler import Compiler
 from jmpc.runtime.inputs import Results, deliver
 from jmpc.runtime.orders import Order, decode_status
 from jmpc.runtime.party import Party, reason_of
-from jmpc.runtime.prepare import Prepared, prepare, structure
+from jmpc.runtime.prepare import Prepared, prepare
 from jmpc.runtime.simulate import source_feed
 from jmpc.runtime.store import Store
 
@@ -68,7 +68,7 @@ class RemoteSession:
 
     def prepare(self, computation: Computation) -> Prepared:
         """The computation as this player lowers it; nothing is sent."""
-        mark = structure(computation)
+        mark = computation.structure
         if mark not in self._prepared:
             self._prepared[mark] = prepare(computation, Rep3, self._compiler)
         return self._prepared[mark]

@@ -23,7 +23,7 @@ from jmpc.runtime.keystream import HostKeystream
 from jmpc.runtime.links import Recorder
 from jmpc.runtime.machine import Link, Machine
 from jmpc.runtime.party import Party
-from jmpc.runtime.prepare import Prepared, prepare, structure
+from jmpc.runtime.prepare import Prepared, prepare
 from jmpc.runtime.store import Store
 
 Keys = Mapping[tuple[str, ...], bytes]
@@ -44,7 +44,7 @@ class _Simulation:
 
     def prepare(self, computation: Computation) -> Prepared:
         """The computation ready to run; the same object for the same computation."""
-        mark = structure(computation)
+        mark = computation.structure
         if mark not in self._prepared:
             self._prepared[mark] = prepare(computation, self._make_protocol, self.compiler)
         return self._prepared[mark]

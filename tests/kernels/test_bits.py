@@ -141,9 +141,7 @@ def test_prefix_steps_are_linear():
             lambda g, p, level=level: prefix.prefix_right(g, p, level),
         ):
             per_slot = step(generate, propagate)
-            of_all = step(
-                np.bitwise_xor.reduce(generate, axis=0), np.bitwise_xor.reduce(propagate, axis=0)
-            )
+            of_all = step(np.bitwise_xor.reduce(generate, axis=0), np.bitwise_xor.reduce(propagate, axis=0))
             same(np.bitwise_xor.reduce(np.asarray(per_slot), axis=0), np.asarray(of_all))
 
 

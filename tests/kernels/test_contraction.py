@@ -28,16 +28,12 @@ def oracle(x, y, dimension_numbers):
     result = [x_names[i] for i in x_batch]
     result += [name for name in (*x_names, *y_names) if name not in shared]
     letters = {name: chr(97 + i) for i, name in enumerate(dict.fromkeys(x_names + y_names))}
-    x_axes, y_axes, axes = (
-        "".join(letters[n] for n in names) for names in (x_names, y_names, result)
-    )
+    x_axes, y_axes, axes = ("".join(letters[n] for n in names) for names in (x_names, y_names, result))
     return np.einsum(f"{x_axes},{y_axes}->{axes}", x, y)
 
 
 @DIGITS
-@pytest.mark.parametrize(
-    "k", [1, 2, 3, 896, 897, 1023, 1024, 1025, 2047, 2048, 2049, 8192, 8193, 20_000]
-)
+@pytest.mark.parametrize("k", [1, 2, 3, 896, 897, 1023, 1024, 1025, 2047, 2048, 2049, 8192, 8193, 20_000])
 def test_inner_dimensions(compiled, kernel, k, ring_array):
     x, y = ring_array(k, 3, k), ring_array(k + 1, k, 5)
     np.testing.assert_array_equal(run(compiled, kernel, x, y, MATRICES), x @ y)
@@ -90,9 +86,7 @@ def test_dimension_numbers(compiled, kernel, x_shape, y_shape, dimension_numbers
 @st.composite
 def contractions(draw):
     """Shapes of two operands, and dimension numbers that contract them."""
-    batch, contracting, x_free, y_free = (
-        draw(st.lists(st.integers(1, 5), max_size=2)) for _ in range(4)
-    )
+    batch, contracting, x_free, y_free = (draw(st.lists(st.integers(1, 5), max_size=2)) for _ in range(4))
     x_order = draw(st.permutations(range(len(batch) + len(contracting) + len(x_free))))
     y_order = draw(st.permutations(range(len(batch) + len(contracting) + len(y_free))))
 

@@ -48,9 +48,7 @@ def check(compiled, ring_array, x_shape, y_shape, seed=0, kernel=float64_limbs, 
 
 CASES = {
     "1d": dict(x_shape=(2, 3, 10), y_shape=(4, 3, 3)),
-    "1d strides, padding": dict(
-        x_shape=(2, 3, 10), y_shape=(4, 3, 3), strides=(2,), padding=((2, 1),)
-    ),
+    "1d strides, padding": dict(x_shape=(2, 3, 10), y_shape=(4, 3, 3), strides=(2,), padding=((2, 1),)),
     "1d one window": dict(x_shape=(1, 1, 7), y_shape=(1, 1, 7)),
     "1d inner dimension of several blocks": dict(x_shape=(2, 300, 9), y_shape=(3, 300, 7)),
     "2d": dict(x_shape=(2, 3, 6, 5), y_shape=(4, 3, 3, 2)),
@@ -63,12 +61,8 @@ CASES = {
         y_dilation=(2, 3),
         groups=2,
     ),
-    "2d channels last": dict(
-        x_shape=(2, 6, 5, 3), y_shape=(3, 2, 3, 4), numbers=("NHWC", "HWIO", "NHWC")
-    ),
-    "2d odd layouts": dict(
-        x_shape=(6, 3, 2, 5), y_shape=(3, 3, 4, 2), numbers=("HCNW", "IHOW", "WNCH")
-    ),
+    "2d channels last": dict(x_shape=(2, 6, 5, 3), y_shape=(3, 2, 3, 4), numbers=("NHWC", "HWIO", "NHWC")),
+    "2d odd layouts": dict(x_shape=(6, 3, 2, 5), y_shape=(3, 3, 4, 2), numbers=("HCNW", "IHOW", "WNCH")),
     "2d depthwise": dict(x_shape=(2, 4, 6, 5), y_shape=(8, 1, 3, 3), groups=4),
     "2d batch groups": dict(x_shape=(6, 4, 5, 5), y_shape=(9, 4, 3, 3), batch_groups=3),
     "2d batch groups, channels last": dict(
@@ -78,15 +72,14 @@ CASES = {
         numbers=("NHWC", "HWIO", "NHWC"),
     ),
     "2d many images": dict(x_shape=(50, 2, 9, 9), y_shape=(3, 2, 2, 2)),
-    "2d negative padding": dict(
-        x_shape=(2, 2, 7, 7), y_shape=(3, 2, 2, 2), padding=((-2, 0), (1, -3))
+    "2d the gradient of a kernel": dict(
+        x_shape=(40, 2, 14, 14), y_shape=(40, 3, 12, 12), numbers=("CNHW", "IOHW", "NCHW")
     ),
+    "2d negative padding": dict(x_shape=(2, 2, 7, 7), y_shape=(3, 2, 2, 2), padding=((-2, 0), (1, -3))),
     "2d window larger than the input": dict(x_shape=(2, 2, 3, 3), y_shape=(3, 2, 5, 4)),
     "2d no images": dict(x_shape=(0, 2, 3, 3), y_shape=(3, 2, 2, 2)),
     "2d no input features": dict(x_shape=(2, 0, 3, 3), y_shape=(3, 0, 2, 2)),
-    "3d": dict(
-        x_shape=(2, 2, 4, 5, 4), y_shape=(3, 2, 2, 3, 2), strides=(1, 2, 1), padding=((1, 1),) * 3
-    ),
+    "3d": dict(x_shape=(2, 2, 4, 5, 4), y_shape=(3, 2, 2, 3, 2), strides=(1, 2, 1), padding=((1, 1),) * 3),
     "no space": dict(x_shape=(3, 4), y_shape=(5, 4)),
 }
 

@@ -97,9 +97,7 @@ def test_rfc_8439(key, nonce, counter, block):
     op_id=st.integers(0, 2**32 - 1),
     iteration=st.integers(0, 2**48 - 1),
     stream=st.sampled_from([0, 1, 2**16 - 1]),
-    layout=st.sampled_from(
-        [((3, 7), np.uint64), ((33,), np.uint32), ((2, 3, 5), np.uint16), ((65,), np.uint8)]
-    ),
+    layout=st.sampled_from([((3, 7), np.uint64), ((33,), np.uint32), ((2, 3, 5), np.uint16), ((65,), np.uint8)]),
 )
 def test_device_draws_what_the_host_draws(key, op_id, iteration, stream, layout):
     shape, dtype = layout

@@ -67,9 +67,7 @@ def test_few_equations():
     assert len(jax.make_jaxpr(lambda x: pack(x, 64))(x).eqns) < 5
 
 
-@pytest.mark.parametrize(
-    ("dtype", "bits"), [(np.uint8, 0), (np.uint8, 9), (np.uint64, 65), (bool, 2), (np.int64, 8)]
-)
+@pytest.mark.parametrize(("dtype", "bits"), [(np.uint8, 0), (np.uint8, 9), (np.uint64, 65), (bool, 2), (np.int64, 8)])
 def test_bits_that_are_not_there(dtype, bits):
     with pytest.raises(ValueError, match="cannot be packed"):
         pack(jnp.zeros(3, dtype), bits)

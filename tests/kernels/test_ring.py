@@ -98,11 +98,10 @@ def test_vmap_of_dot(in_axes, ring_array):
 
 @pytest.mark.parametrize("in_axes", [(1, 0), (0, None), (None, 2)])
 def test_vmap_of_convolution(in_axes, ring_array):
-    x = ring_array(1, *((3, 3, 2, 8) if in_axes[0] is not None else (3, 2, 8)))
-    y = ring_array(2, *((3, 2, 3, 2) if in_axes[1] is not None else (3, 2, 3)))
-    if in_axes[1] is not None:
-        y = np.moveaxis(y, 0, in_axes[1])[: 3 if in_axes[1] == 0 else None]
-    y = y if in_axes[1] is None else np.moveaxis(ring_array(2, 3, 4, 2, 3), 0, in_axes[1])
+    def stacked(seed, shape, axis):
+        return ring_array(seed, *(shape if axis is None else (*shape[:axis], 4, *shape[axis:])))
+
+    x, y = stacked(1, (3, 2, 8), in_axes[0]), stacked(2, (5, 2, 3), in_axes[1])
     got = jax.vmap(lambda x, y: conv_general_dilated(x, y, (1,), "SAME"), in_axes)(x, y)
     want = jax.vmap(lambda x, y: lax.conv_general_dilated(x, y, (1,), "SAME"), in_axes)(x, y)
     np.testing.assert_array_equal(got, want)

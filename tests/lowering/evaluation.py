@@ -94,10 +94,7 @@ def _draw(_: list[Any], params: dict[str, Any]) -> list[Any]:
 
 
 def _send_masked(operands: list[Any], params: dict[str, Any]) -> list[Any]:
-    x = operands[0]
-    for mask in operands[1:]:
-        x = x - mask if params["group"] is prim.Group.RING else x ^ mask
-    return [x & x.dtype.type((1 << params["bits"]) - 1)]
+    return [prim.masked(operands[0], operands[1:], params["group"], params["bits"])]
 
 
 _STEPS: dict[str, Callable[[list[Any], dict[str, Any]], list[Any]]] = {

@@ -15,9 +15,9 @@ from typing import Any
 import jax
 import numpy as np
 from jax.extend.core import ClosedJaxpr, Jaxpr, JaxprEqn, Literal
+from protocols.numpy_ops import OPS
 
 from jmpc.choreography import primitives as prim
-from protocols.numpy_ops import OPS
 
 P = ("P0", "P1", "P2")
 PAIRS = tuple(frozenset((P[i - 1], P[i])) for i in range(3))  # holders of slot i and of key i

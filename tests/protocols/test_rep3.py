@@ -5,14 +5,14 @@ from __future__ import annotations
 import jax.numpy as jnp
 import numpy as np
 import pytest
-
-from jmpc.choreography.trace import trace
-from jmpc.protocols.base import Ring
-from jmpc.protocols.rep3 import Rep3
 from protocols import sharings
 from protocols.cases import CASES, Case, rounded
 from protocols.evaluate import PAIRS, Choreography, P
 from protocols.sharings import U64, numbers, opened, opened_bits, words
+
+from jmpc.choreography.trace import trace
+from jmpc.protocols.base import Ring
+from jmpc.protocols.rep3 import Rep3
 
 N = 4096
 OWNERS = (*P, "owner")

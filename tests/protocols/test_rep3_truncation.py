@@ -6,12 +6,12 @@ from collections.abc import Callable
 
 import numpy as np
 import pytest
-
-from jmpc.protocols.base import Ring
-from jmpc.protocols.rep3 import Rep3
 from protocols import sharings
 from protocols.evaluate import Choreography, P
 from protocols.sharings import U64, numbers, opened
+
+from jmpc.protocols.base import Ring
+from jmpc.protocols.rep3 import Rep3
 
 MANY = 1_000_000
 

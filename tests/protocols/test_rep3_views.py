@@ -2,23 +2,25 @@
 
 from __future__ import annotations
 
+import functools
 import itertools
+import operator
 from collections.abc import Sequence
 from typing import Any
 
 import numpy as np
 import pytest
+from protocols import sharings
+from protocols.cases import CASES, Case
+from protocols.evaluate import Choreography, P
+from protocols.sharings import U64, opened
+from protocols.views import LIMIT, is_exactly_uniform, worst_deviation
 
 from jmpc.choreography.primitives import Group, agree, draw, release, send_masked
 from jmpc.protocols.base import Bits, Product, Ring
 from jmpc.protocols.rep3 import Rep3
 from jmpc.protocols.rep3.cross_gate import Lanes, cross
 from jmpc.protocols.rep3.roles import Roles, key
-from protocols import sharings
-from protocols.cases import CASES, Case
-from protocols.evaluate import Choreography, P
-from protocols.sharings import U64, opened
-from protocols.views import LIMIT, is_exactly_uniform, worst_deviation
 
 N = 4096
 SECRETS = (0, -(1 << 30), (1 << 30) + 12345)
@@ -32,7 +34,7 @@ def test_views_are_uniform_for_fixed_secrets(case: Case) -> None:
             np.full(N, secret) if width is None else np.full(N, secret % (1 << width), U64) for width in case.widths
         ]
         shared = case.share(rng, *inputs)
-        choreography = Choreography(lambda *xs: case.run(Rep3(P, rotation), *xs), *shared)
+        choreography = Choreography(functools.partial(case.run, Rep3(P, rotation)), *shared)
         result = choreography(*shared, seed=secret % 97)
         for player in P:
             assert worst_deviation(result, player, shared, N) < LIMIT
@@ -77,23 +79,15 @@ def test_and_is_exactly_uniform(player: str, width: int) -> None:
 @pytest.mark.parametrize("rotation", range(3))
 @pytest.mark.parametrize("group", Group)
 def test_the_cross_gate_is_exactly_uniform(group: Group, rotation: int) -> None:
-    """Two bits, all u, v and constants: A and B see uniform words, C sees none; the result is
-    right.
-    """
+    """Two bits, all u and v: A and B see uniform words, C sees none, and the result is right."""
     roles = Roles(P, rotation)
     a, b, c = roles.names
-    for u, v in itertools.product(range(4), repeat=2):
+    times = operator.mul if group is Group.RING else operator.and_
 
-        def gate(u: Any, v: Any) -> Any:
-            lanes = [Lanes(v, 2)]
-            return cross(
-                roles,
-                group,
-                lanes,
-                (lambda m: u * m) if group is Group.RING else (lambda m: u & m),
-                bits=2,
-                constant=u,
-            )
+    def gate(u: Any, v: Any) -> Any:
+        return cross(roles, group, [Lanes(v, 2)], functools.partial(times, u), bits=2, constant=u)
+
+    for u, v in itertools.product(range(4), repeat=2):
 
         def arguments(n: int, u: int = u, v: int = v) -> list[np.ndarray]:
             return [np.full(n, u, np.uint8), np.full(n, v, np.uint8)]
@@ -126,19 +120,20 @@ def test_a_whole_sign_is_exactly_uniform(rotation: int) -> None:
 def test_the_lanes_of_truncations_are_exactly_uniform(shift: int, rotation: int) -> None:
     rng = np.random.default_rng(rotation)
     a, b, c = Roles(P, rotation).names
+
+    def alone(x: Ring) -> Ring:
+        return Rep3(P, rotation).truncate(x, shift)
+
+    def product(x: Ring) -> Ring:
+        p = Rep3(P, rotation)
+        return p.truncate(p.as_product(x), shift)
+
     for value in (0, -1, 1 << 61, -(1 << 61)):
-        x = [sharings.ring(rng, np.array([value]))]
+        copies = functools.partial(_spread, [sharings.ring(rng, np.array([value]))])
         for player in (a, b):
-            assert is_exactly_uniform(
-                lambda x: Rep3(P, rotation).truncate(x, shift), lambda n: _spread(x, n), player, 1
-            )
-
-        def product(x: Ring) -> Ring:
-            p = Rep3(P, rotation)
-            return p.truncate(p.as_product(x), shift)
-
+            assert is_exactly_uniform(alone, copies, player, 1)
         for player in (b, c):
-            assert is_exactly_uniform(product, lambda n: _spread(x, n), player, 2)
+            assert is_exactly_uniform(product, copies, player, 2)
 
 
 def _fixed(rng: np.random.Generator, value: int, width: int) -> Bits:

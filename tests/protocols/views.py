@@ -12,10 +12,10 @@ from collections.abc import Callable, Sequence
 from typing import Any
 
 import numpy as np
+from protocols.evaluate import PAIRS, Choreography, Result
 from scipy.stats import chi2
 
 from jmpc.protocols.base import Sharing
-from protocols.evaluate import PAIRS, Choreography, Result
 
 BITS = 4  # of each word that are counted
 CHANCE = 1e-9  # that a uniform word is off by more than LIMIT

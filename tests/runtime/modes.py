@@ -11,7 +11,7 @@ from typing import Any
 
 import jax
 import numpy as np
-from choreography.programs_check import check_programs, output_holders, planned
+from choreography.programs_check import check_environment, check_programs, output_holders, planned
 from jax.extend.core import Var
 
 from jmpc.choreography.needs import TOGETHER
@@ -84,15 +84,17 @@ class Case:
         rows = zip(self.choreography.closed.jaxpr.invars, self.arrays, self.choreography.inputs, strict=True)
         return {var: array for var, array, who in rows if player is None or player in who}
 
-    def fused_program(self, record: bool = False) -> Program:
+    def fused_program(self, *, cut: bool = False, record: bool = False) -> Program:
         wanted = {TOGETHER: tuple(range(len(self.choreography.closed.jaxpr.outvars)))}
         receivers = planned(self.choreography).needs.receivers if record else None
-        plan = schedule(self.choreography.closed, None, (), wanted, cut_messages=record, record=receivers)
-        return plan.program(TOGETHER)
+        plan = schedule(self.choreography.closed, None, (), wanted, cut_messages=cut, record=receivers)
+        program = plan.program(TOGETHER)
+        check_environment(program, set(self.choreography.closed.jaxpr.invars))
+        return program
 
-    def fused(self, keys: Keys, link: Link | None = None) -> list[np.ndarray]:
+    def fused(self, keys: Keys, link: Link | None = None, *, cut: bool = False) -> list[np.ndarray]:
         """All outputs of a fused run."""
-        program = self.fused_program(record=link is not None)
+        program = self.fused_program(cut=cut, record=link is not None)
         outs = Machine(self.compiler, HostKeystream(keys), link).run(program, self.env())
         return [np.asarray(out) for out in outs]
 
@@ -102,16 +104,18 @@ class Case:
         check_programs(self.choreography, programs)
         return programs
 
-    def threads(self, keys: Keys, wires: Wires) -> dict[str, dict[int, np.ndarray]]:
-        """For each player its outputs, by position."""
+    def threads(self, keys: Keys, wires: Any) -> dict[str, dict[int, np.ndarray]]:
+        """For each player its outputs, by position; `wires` connect all, or there is a link for each."""
         programs, positions = self.programs(), output_holders(self.choreography)
+        links = wires if isinstance(wires, Mapping) else dict.fromkeys(programs, wires)
 
         def play(player: str) -> dict[int, np.ndarray]:
             mine = {key: value for key, value in keys.items() if player in key}
             try:
-                outs = Machine(self.compiler, HostKeystream(mine), wires).run(programs[player], self.env(player))
+                outs = Machine(self.compiler, HostKeystream(mine), links[player]).run(programs[player], self.env(player))
             except BaseException as error:
-                wires.fail(error)
+                if isinstance(wires, Wires):
+                    wires.fail(error)
                 raise
             return {i: np.asarray(out) for i, out in zip(positions[player], outs, strict=True)}
 
@@ -124,9 +128,10 @@ class Case:
 
 
 def agree_in_all_modes(case: Case, keys: Keys | None = None) -> tuple[list[np.ndarray], Messages]:
-    """Runs `case` fused, recorded and in threads; asserts that everything is equal, bit for bit."""
+    """Runs `case` fused, fused in pieces, recorded and in threads; asserts that everything is equal, bit for bit."""
     keys = fixed_keys(case.choreography) if keys is None else keys
     fused, link, wires = case.fused(keys), RecordingLink(), Wires()
+    equal(fused, case.fused(keys, cut=True))
     equal(fused, case.fused(keys, link))
     for outs in case.threads(keys, wires).values():
         for position, out in outs.items():

@@ -48,7 +48,7 @@ class ComparisonsMixin(ProductsMixin):
         """Bit range_bits - 1 of c - t plus v for all t: its own bits, and the carry from below."""
         roles, low = self._roles(), max(range_bits, 2) - 1
         c, v = roles.split(x)
-        c = c + column(np.array([as_word(-t) for t in thresholds], np.uint64), c.ndim)
+        c = c[None] + column(np.array([as_word(-t) for t in thresholds], np.uint64), c.ndim)
         own, other = ((half >> np.uint64(low)).astype(np.uint8) & np.uint8(1) for half in (c, v))
         top = Bits(solo(roles, Group.XOR, Lanes(other, 1), ab=own), 1)
         signs = self.xor(self._carry(roles, c, v, low), top)

@@ -34,14 +34,14 @@ class ConversionsMixin(Parties):
         u, w = (jnp.stack(half) for half in zip(*(_halves(roles, b) for b in bits), strict=True))
         rows = np.array([[as_word(g) for g in row] for row in weights], np.uint64)
         g = column(rows, u.ndim - 1)
-        factor = g * _plus_minus(u)
+        factor = g * _plus_minus(u)[None]
         slots, _ = cross(
             roles,
             Group.RING,
             [Lanes(w, RING_BITS)],
-            lambda m: jnp.sum(factor * m, axis=1),
+            lambda m: jnp.sum(factor * m[None], axis=1),
             bits=RING_BITS,
-            constant=jnp.sum(g * u, axis=1),
+            constant=jnp.sum(g * u[None], axis=1),
         )
         return [Ring(row) for row in unstack(slots, len(rows))]
 
@@ -64,9 +64,7 @@ class ConversionsMixin(Parties):
             terms = zip(factors, parts, strict=True)
             return sum(jnp.sum(factor * m.astype(np.uint64), axis=0) for factor, m in terms)
 
-        slots, _ = cross(
-            roles, Group.RING, lanes, linear, bits=RING_BITS, constant=u.astype(np.uint64)
-        )
+        slots, _ = cross(roles, Group.RING, lanes, linear, bits=RING_BITS, constant=u.astype(np.uint64))
         return Ring(slots)
 
     def inject(self, bit: Bits, x: Ring) -> Ring:
@@ -104,7 +102,7 @@ def _plus_minus(bit: Array) -> Array:
 def _bits(word: Array, start: int, stop: int) -> Array:
     """Bits start to stop of each word, on a new leading axis, in the ring."""
     shifts = column(np.arange(start, stop, dtype=np.uint64), word.ndim)
-    return (word.astype(np.uint64) >> shifts) & np.uint64(1)
+    return (word.astype(np.uint64)[None] >> shifts) & np.uint64(1)
 
 
 def _powers(start: int, stop: int, ndim: int) -> Array:

@@ -76,9 +76,7 @@ def cross(
         return masked(combine(group, *terms), [mask], group, bits)
 
     y = roles.slots(ab=agree(y_ab(e_, h_, s), y_ab(e, h, s_)), bc=s_, ca=s)
-    return y, [
-        roles.slots(ab=jnp.zeros_like(k_j), bc=h_j, ca=k_j) for k_j, h_j in zip(k, h, strict=True)
-    ]
+    return y, [roles.slots(ab=jnp.zeros_like(k_j), bc=h_j, ca=k_j) for k_j, h_j in zip(k, h, strict=True)]
 
 
 def solo(roles: Roles, group: Group, lane: Lanes, ab: Array | None = None) -> Slots:
@@ -90,9 +88,7 @@ def solo(roles: Roles, group: Group, lane: Lanes, ab: Array | None = None) -> Sl
     return roles.slots(ab=jnp.zeros_like(k) if ab is None else ab, bc=h, ca=k)
 
 
-def _hide(
-    roles: Roles, group: Group, lanes: Sequence[Lanes], key: Key, dst: str
-) -> tuple[list[Array], list[Array]]:
+def _hide(roles: Roles, group: Group, lanes: Sequence[Lanes], key: Key, dst: str) -> tuple[list[Array], list[Array]]:
     """C's lanes, sent to `dst` under `key`: the masks and what travels."""
     masks = [draw(key, lane.values.shape, lane.values.dtype, bits=lane.bits) for lane in lanes]
     hidden = [

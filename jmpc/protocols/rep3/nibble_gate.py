@@ -24,9 +24,7 @@ from jmpc.protocols.rep3.roles import Roles, Slots
 from jmpc.protocols.rep3.stacks import unstack
 
 
-def add_nibbles(
-    roles: Roles, c: Array, v: Array, n: int, levels: Sequence[int]
-) -> tuple[Bits, Bits]:
+def add_nibbles(roles: Roles, c: Array, v: Array, n: int, levels: Sequence[int]) -> tuple[Bits, Bits]:
     """For the nibbles of words c and v: S_l for all levels l, then D_l for all; and S_0 for free.
 
     S_l is bit l of c_i + v_i (S_4: the carry out), D_l says whether a carry in changes it. They are
@@ -51,9 +49,7 @@ def equal_nibbles(roles: Roles, c: Array, v: Array, n: int) -> Bits:
     return Bits(unstack(outputs, 1)[0], n)
 
 
-def nibble_gate(
-    roles: Roles, n: int, steps: Array, constant: Array, at_least: Array
-) -> tuple[Slots, Slots]:
+def nibble_gate(roles: Roles, n: int, steps: Array, constant: Array, at_least: Array) -> tuple[Slots, Slots]:
     """Stacked outputs and the lanes, from steps (outputs, 15, ...) and constant (outputs, ...)."""
 
     def linear(lanes: Array) -> Array:

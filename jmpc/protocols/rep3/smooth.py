@@ -22,9 +22,7 @@ MANTISSA_Q = 23  # each half of a mantissa has this scale; the mantissa has both
 class SmoothMixin(Parties):
     """Fourier series, powers of two, unit vectors. C receives nothing in these gates."""
 
-    def fourier(
-        self, turn: Ring, series: Sequence[Series], scales: tuple[int, int] = (30, 30)
-    ) -> list[Ring]:
+    def fourier(self, turn: Ring, series: Sequence[Series], scales: tuple[int, int] = (30, 30)) -> list[Ring]:
         """Each series at the angle `turn`. Rounds: 1, 64 (4 harmonics + 2 series) bits.
 
         With turn = c + v, where wrapping around is the period,
@@ -41,7 +39,7 @@ class SmoothMixin(Parties):
             roles,
             Group.RING,
             [Lanes(_rounded(_waves(v, harmonics), Q - scales[1]).astype(np.uint64), RING_BITS)],
-            lambda m: jnp.sum(brackets * m, axis=1),
+            lambda m: jnp.sum(brackets * m[None], axis=1),
             bits=RING_BITS,
         )
         one = 2.0 ** sum(scales)
@@ -49,22 +47,18 @@ class SmoothMixin(Parties):
         return [self.add_public(Ring(y), round(s.constant * one)) for y, s in values]
 
     def exp2_blocks(self, y: Ring, fraction: int) -> tuple[Ring, Ring]:
-        """2^(y / 2^fraction) as a mantissa in [1, 2^16) and a block number. Rounds: 1, 2304 bits.
+        """2^(y / 2^fraction) as a mantissa in [1, 2^16] and a block number. Rounds: 1, 2304 bits.
 
         y = c + v is cut at 2^sh = 8 octaves: the low parts give the mantissa as a product of two
-        powers in [1, 2^8), one of A and B and one of C (256 bits); (c >> sh) + (v >> sh) mod 8 is
+        powers in [1, 2^8], one of A and B and one of C (256 bits); (c >> sh) + (v >> sh) mod 8 is
         the block (2048). Two cross gates on fresh masks.
         """
         roles = self._roles()
         c, v = roles.split(y)
         cut = fraction + BLOCK.bit_length() - 1
         left, right = (_power(half, fraction) for half in (c, v))
-        mantissa, _ = cross(
-            roles, Group.RING, [Lanes(right, RING_BITS)], lambda m: left * m, bits=RING_BITS
-        )
-        return Ring(mantissa), Ring(
-            _unit_vectors(roles, c >> np.uint64(cut), v >> np.uint64(cut), BLOCK)
-        )
+        mantissa, _ = cross(roles, Group.RING, [Lanes(right, RING_BITS)], lambda m: left * m, bits=RING_BITS)
+        return Ring(mantissa), Ring(_unit_vectors(roles, c >> np.uint64(cut), v >> np.uint64(cut), BLOCK))
 
     def one_hot(self, index: Ring, n: int) -> Ring:
         """Unit vectors of `index` mod n = 2^k, on a new last axis. Rounds: 1, 256 n bits.
@@ -80,11 +74,9 @@ class SmoothMixin(Parties):
 
 def _unit_vectors(roles: Roles, c: Array, v: Array, n: int) -> Slots:
     """Unit vectors of (c + v) mod n."""
-    places = public(np.arange(n, dtype=np.uint64))
+    places = public(np.arange(n, dtype=np.uint64).reshape((1,) * v.ndim + (n,)))
     own = ((v & np.uint64(n - 1))[..., None] == places).astype(np.uint64)
-    slots, _ = cross(
-        roles, Group.RING, [Lanes(own, RING_BITS)], lambda m: _rotate(m, c, n), bits=RING_BITS
-    )
+    slots, _ = cross(roles, Group.RING, [Lanes(own, RING_BITS)], lambda m: _rotate(m, c, n), bits=RING_BITS)
     return slots
 
 
@@ -118,11 +110,11 @@ def _brackets(c: Array, harmonics: list[int], series: Sequence[Series], shift: i
     # a cos + b sin for the cosines' lanes, -a sin + b cos for the sines'. |a|, |b| < 2 and Q30
     # twice: the sum is below 2^62.
     own, other = (column(np.concatenate(half, axis=1), c.ndim) for half in ((a, -a), (b, b)))
-    return _rounded(own * waves + other * swapped, shift).astype(np.uint64)
+    return _rounded(own * waves[None] + other * swapped[None], shift).astype(np.uint64)
 
 
 def _power(part: Array, fraction: int) -> Array:
-    """2^(part mod 2^cut / 2^fraction) in [1, 2^BLOCK), at scale MANTISSA_Q."""
+    """2^(part mod 2^cut / 2^fraction) in [1, 2^BLOCK], at scale MANTISSA_Q."""
     octave = (part >> np.uint64(fraction)) & np.uint64(BLOCK - 1)
     up, down = max(31 - fraction, 0), max(fraction - 31, 0)
     digits = ((part << np.uint64(up)) >> np.uint64(down)) & np.uint64((1 << 31) - 1)

@@ -98,7 +98,5 @@ def _wraps(x: Array, shift: int) -> Array:
 
 def _add_wrap(halves: Slots, kappa: Slots, shift: int) -> Slots:
     """halves + 2^(64-s) kappa, kappa mod 2^s."""
-    first, second, third = (
-        h + wrap_weight(k.astype(np.uint64), shift) for h, k in zip(halves, kappa, strict=True)
-    )
+    first, second, third = (h + wrap_weight(k.astype(np.uint64), shift) for h, k in zip(halves, kappa, strict=True))
     return first, second, third
