@@ -177,10 +177,13 @@ class Program:
                     for program in programs:
                         yield step, program
 
+    def everything_inside(self) -> Iterator[tuple[Step, Program]]:
+        """All programs inside loops and branches, with the step that each belongs to."""
+        for step, program in self.inner():
+            yield step, program
+            yield from program.everything_inside()
+
     def segments(self) -> Iterator[Segment]:
         """All segments, those of loops and branches included."""
-        for step in self.steps:
-            if isinstance(step, Segment):
-                yield step
-        for _, program in self.inner():
-            yield from program.segments()
+        for program in (self, *(inner for _, inner in self.everything_inside())):
+            yield from (step for step in program.steps if isinstance(step, Segment))

@@ -63,11 +63,8 @@ class Compiler:
 
 
 def _units(program: Program) -> Iterable[Segment | Local]:
-    for step in program.steps:
-        if isinstance(step, Segment | Local):
-            yield step
-    for _, inner in program.inner():
-        yield from _units(inner)
+    for body in (program, *(inner for _, inner in program.everything_inside())):
+        yield from (step for step in body.steps if isinstance(step, Segment | Local))
 
 
 def fingerprint(step: Segment | Local) -> bytes:

@@ -117,15 +117,9 @@ def check_frames(programs: Mapping[str, Program]) -> None:
 
 def check_order(program: Program) -> None:
     """Rounds in order, what is sent in a round before what is received in it."""
-    for body in (program, *(inner for _, inner in all_inner(program))):
+    for body in (program, *(inner for _, inner in program.everything_inside())):
         rounds = [(s.depth, isinstance(s, Receive)) for s in body.steps if isinstance(s, Send | Receive)]
         assert rounds == sorted(set(rounds))
-
-
-def all_inner(program: Program) -> Iterator[tuple[Step, Program]]:
-    for step, inner in program.inner():
-        yield step, inner
-        yield from all_inner(inner)
 
 
 def check_environment(program: Program, held: set[Var]) -> None:
@@ -159,7 +153,7 @@ def _check_inner(step: Step) -> None:
 
 def check_holders(program: Program, choreography: Choreography) -> None:
     """A player computes only what it holds."""
-    for body in (program, *(inner for _, inner in all_inner(program))):
+    for body in (program, *(inner for _, inner in program.everything_inside())):
         for step in body.steps:
             if isinstance(step, Segment):
                 made = [v for eqn in step.equations if eqn.primitive.name not in ("pack", "unpack") for v in eqn.outvars]

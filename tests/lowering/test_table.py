@@ -4,9 +4,10 @@ import pytest
 
 from .helpers import plain, secure
 from .table import COMPARISONS, ELEMENTWISE, LINEAR, REDUCTIONS, SMOOTH, Case
+from .table_secret import INDEXING, SORTING
 from .table_shapes import CASTS, INTEGERS, LOGIC, SHAPES, WINDOWS
 
-ALL = [*ELEMENTWISE, *SMOOTH, *COMPARISONS, *REDUCTIONS, *LINEAR, *SHAPES, *WINDOWS, *CASTS, *INTEGERS, *LOGIC]
+ALL = [*ELEMENTWISE, *SMOOTH, *COMPARISONS, *REDUCTIONS, *LINEAR, *SHAPES, *WINDOWS, *CASTS, *INTEGERS, *LOGIC, *INDEXING, *SORTING]
 
 
 @pytest.mark.parametrize("case", ALL, ids=lambda case: case.name)

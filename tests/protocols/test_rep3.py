@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import functools
+
+import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
@@ -24,7 +27,7 @@ def test_result_and_cost(case: Case, rotation: int) -> None:
     rng = np.random.default_rng(rotation)
     inputs = case.inputs(rng, N)
     shared = case.share(rng, *inputs)
-    choreography = Choreography(lambda *xs: case.run(Rep3(P, rotation), *xs), *shared)
+    choreography = Choreography(functools.partial(case.run, Rep3(P, rotation)), *shared)
     result = choreography(*shared, seed=rotation)
     case.check(result.out, *inputs)
     assert (result.rounds, result.bits / N) == (case.rounds, case.bits)
@@ -49,6 +52,13 @@ def test_passes_the_static_checks(case: Case) -> None:
     checked = trace(fn, flat, list(PAIRS) * len(shared), P)
     assert checked.masked_messages > 0
     assert not any(eqn.primitive.name == "release" for eqn in checked.equations())
+
+
+@pytest.mark.parametrize("case", CASES, ids=lambda case: case.name)
+def test_traces_under_a_users_strict_flags(case: Case) -> None:
+    shared = case.share(np.random.default_rng(0), *case.inputs(np.random.default_rng(0), 16))
+    with jax.numpy_dtype_promotion("strict"), jax.numpy_rank_promotion("raise"):
+        Choreography(functools.partial(case.run, Rep3(P)), *shared)
 
 
 @pytest.mark.parametrize("owner", OWNERS)

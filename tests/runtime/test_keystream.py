@@ -81,7 +81,7 @@ def loops(n, x, y):
         return c, seen
 
     x, seen = lax.scan(outer, x, None, length=2)
-    again, _ = lax.scan(inner, x, None, length=2)
+    again = lax.scan(inner, x, None, length=2)
 
     def turn(carry):
         left, c, _ = carry

@@ -1,20 +1,23 @@
-"""Indexing with public indices: every player moves its own slots alike."""
+"""Indexing: with public indices every player moves its own slots alike; secret ones touch every element."""
 
 from __future__ import annotations
 
+import dataclasses
 from collections.abc import Callable, Sequence
 from typing import Any
 
+import jax
 import jax.numpy as jnp
 import numpy as np
 from jax import lax
 
-from jmpc.lowering import arithmetic, choosing
+from jmpc import kernels
+from jmpc.lowering import arithmetic, choosing, lookup
 from jmpc.lowering.context import Context
 from jmpc.lowering.interval import Interval
 from jmpc.lowering.registry import rule
 from jmpc.lowering.rules.shape import joined, moved
-from jmpc.lowering.values import Public, Value
+from jmpc.lowering.values import Boolean, Public, Value, is_boolean
 
 
 def public_index(context: Context, *indices: Value) -> list[Any]:
@@ -22,21 +25,59 @@ def public_index(context: Context, *indices: Value) -> list[Any]:
     if not all(isinstance(index, Public) for index in indices):
         raise context.refuse(
             "an index that is secret",
-            "Which element is read would show in the access. Multiply with jax.nn.one_hot(index, n), which reads all",
+            "Which element is written would show in the access. Select with jax.nn.one_hot(index, n), which writes all",
         )
     return [context.operand(context.everyone(index)) for index in indices]
 
 
+def is_secret(*indices: Value) -> bool:
+    return not all(isinstance(index, Public) for index in indices)
+
+
 @rule("dynamic_slice")
 def dynamic_slice(context: Context, x: Value, *starts: Value, slice_sizes: Sequence[int], **_: Any) -> Value:
+    if is_secret(*starts):
+        positions = _starts(context, x.shape, starts, slice_sizes)
+        return lookup.read(context, positions, x, lambda slot, at: lax.dynamic_slice(slot, list(at), slice_sizes))
     indices = public_index(context, *starts)
     return moved(context, x, lambda slot: lax.dynamic_slice(slot, indices, slice_sizes))
 
 
 @rule("dynamic_update_slice")
 def dynamic_update_slice(context: Context, x: Value, update: Value, *starts: Value, **_: Any) -> Value:
+    if is_secret(*starts):
+        return _update_at_secret(context, x, update, starts)
     indices = public_index(context, *starts)
     return joined(context, [x, update], lambda slot, new: lax.dynamic_update_slice(slot, new, indices))
+
+
+def _starts(context: Context, shape: Sequence[int], starts: Sequence[Value], sizes: Sequence[int]) -> lookup.Positions:
+    room = [n - size + 1 for n, size in zip(shape, sizes, strict=True)]
+    return lookup.locate(context, starts, room, clamp=True)
+
+
+def _update_at_secret(context: Context, x: Value, update: Value, starts: Sequence[Value]) -> Value:
+    positions = _starts(context, x.shape, starts, update.shape)
+    return _changed(context, positions, x, update, lambda slot, new, at: lax.dynamic_update_slice(slot, new, list(at)))
+
+
+def _changed(
+    context: Context, positions: lookup.Positions, x: Value, update: Value, write: Callable[[Any, Any, Any], Any]
+) -> Value:
+    """x plus what one update changes at one secret position; write(x, update, at) is linear in both."""
+    if is_boolean(x.dtype):
+        x, update = (arithmetic.as_integer(context, context.secret(v), np.int8) for v in (x, update))
+        return Boolean(context.ring(_changed(context, positions, x, update, write)))
+
+    def changes(slot: Any, new: Any) -> Any:
+        """[position, *x]: the update at every position, less what was there."""
+        return jnp.stack([write(slot, new, at) - slot for at in positions.all()])
+
+    def there(unit: Any, change: Any) -> Any:
+        return jnp.tensordot(unit.reshape(-1), change, axes=1)
+
+    difference = lookup.weighted(context, positions, joined(context, [x, update], changes), there)
+    return arithmetic.add(context, x, difference)
 
 
 @rule("gather")
@@ -47,27 +88,74 @@ def gather(
     *,
     dimension_numbers: lax.GatherDimensionNumbers,
     slice_sizes: Sequence[int],
-    unique_indices: bool,
-    indices_are_sorted: bool,
     mode: Any,
     **_: Any,
 ) -> Value:
     """What lies outside reads as 0, where JAX has NaN."""
+
+    def take(slot: Any, index: Any) -> Any:
+        return lax.gather(slot, index, dimension_numbers, slice_sizes, mode=mode, fill_value=0)
+
+    if is_secret(indices):
+        return _gather_secret(context, x, indices, dimension_numbers, slice_sizes, mode)
     (index,) = public_index(context, indices)
+    return moved(context, x, lambda slot: take(slot, index))
 
-    def take(slot: Any) -> Any:
-        return lax.gather(
-            slot,
-            index,
-            dimension_numbers,
-            slice_sizes,
-            unique_indices=unique_indices,
-            indices_are_sorted=indices_are_sorted,
-            mode=mode,
-            fill_value=0,
-        )
 
-    return moved(context, x, take)
+def _gather_secret(
+    context: Context,
+    x: Value,
+    indices: Value,
+    numbers: lax.GatherDimensionNumbers,
+    slice_sizes: Sequence[int],
+    mode: Any,
+) -> Value:
+    sizes = [x.shape[d] - slice_sizes[d] + 1 for d in numbers.start_index_map]
+    clamp = lax.GatherScatterMode.from_any(mode) is not lax.GatherScatterMode.FILL_OR_DROP
+    positions = lookup.locate(context, _parts(context, indices), sizes, clamp=clamp)
+    if _is_table(numbers, slice_sizes, x.shape):
+        return _read_table(context, positions, x, numbers)
+    batch = indices.shape[:-1]
+
+    def take(slot: Any, at: Any) -> Any:
+        index = jnp.broadcast_to(at, indices.shape)
+        taken = lax.gather(slot, index, numbers, slice_sizes, mode="clip")
+        kept = [d for d in range(taken.ndim) if d not in numbers.offset_dims]
+        return jnp.transpose(taken, [*kept, *numbers.offset_dims])
+
+    result = lookup.read(context, positions, x, take)
+    return _offsets_in_place(context, result, numbers, len(batch))
+
+
+def _is_table(numbers: lax.GatherDimensionNumbers, slice_sizes: Sequence[int], shape: Sequence[int]) -> bool:
+    """Whether whole rows of one dimension are read: a product with a matrix of unit vectors."""
+    if len(numbers.start_index_map) != 1 or numbers.operand_batching_dims:
+        return False
+    (d,) = numbers.start_index_map
+    others = [i for i in range(len(shape)) if i != d]
+    return numbers.collapsed_slice_dims == (d,) and all(slice_sizes[i] == shape[i] for i in others)
+
+
+def _read_table(
+    context: Context, positions: lookup.Positions, x: Value, numbers: lax.GatherDimensionNumbers
+) -> Value:
+    (d,) = numbers.start_index_map
+    rank = positions.unit.ndim - 1
+
+    def read(unit: Any, slot: Any) -> Any:
+        return kernels.dot_general(unit, slot, (((rank,), (d,)), ((), ())))
+
+    return _offsets_in_place(context, lookup.weighted(context, positions, context.secret(x), read), numbers, rank)
+
+
+def _offsets_in_place(context: Context, x: Any, numbers: lax.GatherDimensionNumbers, batch_rank: int) -> Value:
+    """From [*batch, *offsets] to the places that the gather gives them."""
+    rank = len(x.shape)
+    order: list[int] = []
+    batch, offsets = iter(range(batch_rank)), iter(range(batch_rank, rank))
+    for d in range(rank):
+        order.append(next(offsets) if d in numbers.offset_dims else next(batch))
+    return moved(context, x, lambda slot: jnp.transpose(slot, order))
 
 
 @rule("scatter-add", "scatter_add")
@@ -85,6 +173,8 @@ def scatter_sub(context: Context, x: Value, indices: Value, updates: Value, **pa
 def _scattered(
     context: Context, indices: Value, updates: Value, shape: tuple[int, ...], params: dict[str, Any]
 ) -> Value:
+    if is_secret(indices):
+        return _scattered_to_secret(context, indices, updates, shape, params)
     (index,) = public_index(context, indices)
     secret = context.secret(updates)
 
@@ -100,6 +190,45 @@ def _scattered(
     return choosing.with_interval(result, known)
 
 
+def _scattered_to_secret(
+    context: Context, indices: Value, updates: Value, shape: tuple[int, ...], params: dict[str, Any]
+) -> Value:
+    """Every update goes to every position, times its unit vector's element there."""
+    positions = _targets(context, indices, updates, shape, params["dimension_numbers"])
+    window = set(params["dimension_numbers"].update_window_dims)
+    batch = [d for d in range(len(updates.shape)) if d not in window]
+    options = _scatter_params(params)
+
+    def spread(unit: Any, slot: Any) -> Any:
+        def at_one(at: Any, weight: Any) -> Any:
+            sizes = [n if d in batch else 1 for d, n in enumerate(slot.shape)]
+            index = jnp.broadcast_to(at, indices.shape)
+            return lax.scatter_add(jnp.zeros(shape, slot.dtype), index, slot * weight.reshape(sizes), **options)
+
+        each = jax.vmap(at_one)(positions.all(), jnp.moveaxis(unit, -1, 0))
+        return jnp.sum(each, axis=0, dtype=slot.dtype)
+
+    result = lookup.weighted(context, positions, context.secret(updates), spread)
+    return choosing.with_interval(result, None)
+
+
+def _targets(
+    context: Context, indices: Value, updates: Value, shape: Sequence[int], numbers: lax.ScatterDimensionNumbers
+) -> lookup.Positions:
+    """Where the updates go; what lies outside goes nowhere."""
+    windowed = [d for d in range(len(shape)) if d not in (*numbers.inserted_window_dims, *numbers.operand_batching_dims)]
+    window = dict(zip(windowed, (updates.shape[d] for d in numbers.update_window_dims), strict=True))
+    sizes = [shape[d] - window.get(d, 1) + 1 for d in numbers.scatter_dims_to_operand_dims]
+    return lookup.locate(context, _parts(context, indices), sizes, clamp=False)
+
+
+def _parts(context: Context, indices: Value) -> list[Any]:
+    """The components of index vectors, each with what is known of all."""
+    every = context.secret(indices)
+    parts = [moved(context, every, lambda slot, i=i: slot[..., i]) for i in range(indices.shape[-1])]
+    return [dataclasses.replace(part, interval=every.interval) for part in parts]
+
+
 def _scatter_params(params: dict[str, Any]) -> dict[str, Any]:
     return {name: params[name] for name in _SCATTER_PARAMS}
 
@@ -110,8 +239,15 @@ _SCATTER_PARAMS = ("dimension_numbers", "indices_are_sorted", "unique_indices", 
 @rule("scatter")
 def scatter(context: Context, x: Value, indices: Value, updates: Value, **params: Any) -> Value:
     """Which update wins an element is decided once, on public indices, and is the same for every slot."""
-    (index,) = public_index(context, indices)
     options = _scatter_params(params)
+    if is_secret(indices) and int(np.prod(indices.shape[:-1])) == 1:
+        positions = _targets(context, indices, updates, x.shape, options["dimension_numbers"])
+
+        def write(slot: Any, new: Any, at: Any) -> Any:
+            return lax.scatter(slot, jnp.broadcast_to(at, indices.shape), new, **options)
+
+        return _changed(context, positions, x, updates, write)
+    (index,) = public_index(context, indices)
     if options["unique_indices"]:
         return joined(context, [x, updates], lambda slot, new: lax.scatter(slot, index, new, **options))
     places = jnp.arange(int(np.prod(updates.shape)), dtype=np.int32).reshape(updates.shape)

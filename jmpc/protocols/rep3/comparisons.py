@@ -49,7 +49,7 @@ class ComparisonsMixin(ProductsMixin):
         roles, low = self._roles(), max(range_bits, 2) - 1
         c, v = roles.split(x)
         c = c[None] + column(np.array([as_word(-t) for t in thresholds], np.uint64), c.ndim)
-        own, other = ((half >> np.uint64(low)).astype(np.uint8) & np.uint8(1) for half in (c, v))
+        own, other = ((half >> np.uint64(low)).astype(np.uint8) & np.uint8(1) for half in (c, v[None]))
         top = Bits(solo(roles, Group.XOR, Lanes(other, 1), ab=own), 1)
         signs = self.xor(self._carry(roles, c, v, low), top)
         return [Bits(slots, 1) for slots in unstack(signs.slots, len(thresholds))]

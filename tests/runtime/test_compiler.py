@@ -1,0 +1,143 @@
+"""What is compiled, and what shares an executable."""
+
+import threading
+
+import jax
+import numpy as np
+import pytest
+from choreography.programs_check import A, B, C, planned, projected, traced, words
+from jax import lax
+from runtime.modes import Case, agree_in_all_modes, equal, random_words
+
+from jmpc.choreography.primitives import Group, draw, local, release, send_masked
+from jmpc.choreography.programs import Local, Program
+from jmpc.runtime.compiler import Compiler, fingerprint
+from jmpc.runtime.keystream import HostKeystream
+from jmpc.runtime.machine import Machine
+
+ONE = np.uint64(1)
+
+
+def segment(fn, *inputs, player=A, **options):
+    """The one segment of a player."""
+    (step,) = projected(traced(fn, *inputs, **options))[player].segments()
+    return step
+
+
+def same(one, two, *inputs, **options) -> bool:
+    return fingerprint(segment(one, *inputs, **options)) == fingerprint(segment(two, *inputs, **options))
+
+
+def test_names_keys_and_reasons_do_not_matter():
+    def one(x):
+        return send_masked(x, {B: draw((A, C), (3,))}, A), release(x + ONE, A, B, "why")
+
+    def two(x):
+        return send_masked(x, {C: draw((A,), (3,))}, A), release(x + ONE, A, C, "because")
+
+    assert same(one, two, A)
+
+
+def test_addresses_of_draws_do_not_matter():
+    def fn(x):
+        def body(c, _):
+            return c * draw((A, B), (3,)), None
+
+        y, _ = lax.scan(body, x, None, length=2)
+        return lax.scan(body, y, None, length=3)[0]
+
+    compiler = Compiler()
+    program = planned(traced(fn, A)).program(A)
+    compiler.prepare(program)
+    compiler.finish(program)
+    assert len(list(program.segments())) == 2 and compiler.size == 1
+
+
+@pytest.mark.parametrize(
+    ("one", "two"),
+    [
+        (lambda x: x + ONE, lambda x: x + np.uint64(2)),
+        (lambda x: x + draw((A,), (3,)), lambda x: x + draw((A,), (3,), bits=5)),
+        (lambda x: x + x, lambda x: (x + x, x + x + x)),
+        (lambda x: release(x, A, B, "why", bits=5), lambda x: release(x, A, B, "why", bits=6)),
+        (
+            lambda x: send_masked(x, {B: draw((A,), (3,))}, A),
+            lambda x: send_masked(x, {B: draw((A,), (3,))}, A, group=Group.XOR),
+        ),
+    ],
+)
+def test_what_is_computed_does_matter(one, two):
+    assert not same(one, two, A)
+
+
+def test_shapes_matter():
+    fingerprints = {fingerprint(segment(lambda x: x + x, A, avals=[words(n)])) for n in (1, 2)}
+    assert len(fingerprints) == 2
+
+
+def unit(x, player, name):
+    def half(v):
+        y = v.astype(np.float32) * np.float32(0.3)
+        return y * y + np.float32(0.1)  # a multiply-add, if the compiler likes
+
+    return local(jax.make_jaxpr(half)(x), [x], player, name)[0]
+
+
+def test_local_units_are_executables_of_their_own_shared_by_all_modes():
+    def fn(x, y):
+        return unit(x + ONE, A, "one") + np.float32(1), unit(y, B, "two")
+
+    compiler = Compiler()
+    case = Case(traced(fn, A, B, avals=[words(999)] * 2), [random_words(i, 999) for i in range(2)], compiler)
+    agree_in_all_modes(case)
+    programs = {"all": case.fused_program(), **case.programs()}
+    locals_ = {name: [s for s in p.steps if isinstance(s, Local)] for name, p in programs.items()}
+    assert [len(locals_[name]) for name in ("all", A, B, C)] == [2, 1, 1, 0]
+    assert len({fingerprint(s) for steps in locals_.values() for s in steps}) == 1
+    assert len({id(compiler(s)) for steps in locals_.values() for s in steps}) == 1
+
+
+def test_programs_that_are_traced_twice_are_compiled_once():
+    compiler = Compiler()
+
+    def fn(x):
+        return send_masked(x * x, {B: draw((A, C), (3,))}, A) + ONE
+
+    sizes = set()
+    for _ in range(2):
+        agree_in_all_modes(Case(traced(fn, A), [random_words(1, 3)], compiler))
+        sizes.add(compiler.size)
+    assert len(sizes) == 1
+
+
+def test_players_in_threads_share_the_compiler():
+    """The same step, asked for by many at once, is compiled once."""
+    compiler = Compiler()
+    program = planned(traced(lambda x: x * x + ONE, A)).program(A)
+    results: list[np.ndarray] = []
+
+    def run():
+        results.append(np.asarray(Machine(compiler, HostKeystream({})).run(program, _env(program))[0]))
+
+    threads = [threading.Thread(target=run) for _ in range(8)]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+    assert compiler.size == 1 and len(results) == 8
+    equal(results, [random_words(1, 3) ** 2 + ONE] * 8)
+
+
+def _env(program: Program):
+    (step,) = program.segments()
+    return {step.inputs[0]: random_words(1, 3)}
+
+
+def test_sixty_four_bits_whatever_the_flag():
+    """Arrays stay words outside of x64 mode, too: 2^40 does not become 0."""
+    assert not jax.config.jax_enable_x64
+    case = Case(traced(lambda x: x + ONE, A), [np.array([1 << 40, 1 << 63, 5], np.uint64)], Compiler())
+    outs, _ = agree_in_all_modes(case)
+    assert outs[0].tolist() == [(1 << 40) + 1, (1 << 63) + 1, 6] and outs[0].dtype == np.uint64
+    assert not jax.config.jax_enable_x64
+
