@@ -91,8 +91,8 @@ def _walk_control(eqn: JaxprEqn, operands: list[Origins], found: Mapping) -> lis
         carry, xs = operands[cut + more :], []
         cond_fixed = operands[:cut]
     while True:
-        outs = _walk(body, [*fixed, *carry, *xs], found)
         pushed = _walk(steer, [*cond_fixed, *carry], found)[0] if steer is not None else frozenset()
+        outs = _walk(body, [*fixed, *carry, *xs], found)
         after = [old | new | pushed for old, new in zip(carry, outs[: len(carry)], strict=True)]
         if after == carry:
             return carry + outs[len(carry) :]

@@ -68,18 +68,18 @@ def _add_public(context: Context, x: Secret, y: Public, *, negative: bool) -> Se
         return x if isinstance(x, Integer) else dataclasses.replace(x, trait=None)
     known = context.interval(y)
     known = -known if negative else known
-    fraction = 0
+
+    def moved(x: Any, fraction: int) -> Any:
+        words = context.encoded(y, fraction)
+        return context.protocol.add_public(x.sharing, _negated(words) if negative else words)
+
     if isinstance(x, Integer):
         x = _in_ring(context, x)
-    else:
-        x = _ready_for_summand(context, x, y)
-        fraction = x.fraction
-    words = context.encoded(y, fraction)
-    sharing = context.protocol.add_public(x.sharing, _negated(words) if negative else words)
-    if isinstance(x, Integer):
-        return wrapped(x, sharing, x.interval + known if x.interval else None)
-    limit = interval.representable(fraction).high
-    return FixedPoint(sharing, fraction, (x.interval + known).clip(-limit, limit), x.dtype)
+        return wrapped(x, moved(x, 0), x.interval + known if x.interval else None)
+    real = _ready_for_summand(context, x, y)
+    limit = interval.representable(real.fraction).high
+    sum_interval = (real.interval + known).clip(-limit, limit)
+    return FixedPoint(moved(real, real.fraction), real.fraction, sum_interval, real.dtype)
 
 
 def _negated(words: Any) -> Any:
@@ -116,14 +116,21 @@ def _in_ring(context: Context, x: Integer) -> Integer:
 def align(context: Context, values: Sequence[FixedPoint]) -> list[FixedPoint]:
     """The reals at one fraction, all `Ring` or all `Product`.
 
-    The lower ones are lifted if they fit below 2^62 there; otherwise the products are truncated first.
+    The lower ones are lifted if they fit below 2^62 there; otherwise, or if that was done already for another
+    use, the products are truncated first.
     """
+    values = _truncated_already(context, values)
     highest = max(x.fraction for x in values)
     if not all(context.fits(x, highest) for x in values if x.fraction < highest):
         values = [x if x.fraction <= context.fraction else context.at_most(x) for x in values]
         highest = max(x.fraction for x in values)
     lifted = [x if x.fraction == highest else context.lift(x, highest) for x in values]
     return same_sharing(context, lifted)
+
+
+def _truncated_already(context: Context, values: Sequence[FixedPoint]) -> Sequence[FixedPoint]:
+    forms = [x if x.fraction <= context.fraction else context.remembered(x, context.fraction) for x in values]
+    return values if None in forms else forms
 
 
 def same_sharing(context: Context, values: Sequence[Any]) -> list[Any]:
@@ -185,7 +192,7 @@ def _integer_product(
         return wrapped(x, context.protocol.map(lambda s: f(s, words), x.sharing), known)
     left, right = context.settled(x), context.settled(y)
     same = elementwise and left is right
-    product = context.protocol.square(left.sharing) if same else context.protocol.multiply(left.sharing, right.sharing, f)
+    product = context.protocol.square(left.ring) if same else context.protocol.multiply(left.ring, right.ring, f)
     return wrapped(x, product, known)
 
 
@@ -221,10 +228,10 @@ def _product(
     protocol = context.protocol
     known = _summed(x.interval * y.interval, terms)
     if same:
-        product = protocol.square(x.sharing)
+        product = protocol.square(x.ring)
         known = Interval(x.interval.mignitude**2, x.interval.magnitude**2, x.interval.certain)
     else:
-        product = protocol.multiply(x.sharing, y.sharing, f)
+        product = protocol.multiply(x.ring, y.ring, f)
     return _real(context, x, product, x.fraction + y.fraction, known)
 
 

@@ -85,9 +85,9 @@ def gate(context: Context, condition: Boolean, x: Secret) -> Secret:
     x = context.settled(context.at_most(x) if isinstance(x, FixedPoint) else x)
     known = x.interval.hull(Interval(0, 0)) if x.interval is not None else None
     if isinstance(condition.sharing, Ring):
-        product = context.protocol.multiply(condition.sharing, x.sharing)
+        product = context.protocol.multiply(condition.sharing, x.ring)
         return with_interval(dataclasses.replace(x, sharing=product), known)
-    sharing = context.protocol.inject(condition.sharing, x.sharing)
+    sharing = context.protocol.inject(condition.sharing, x.ring)
     return with_interval(dataclasses.replace(x, sharing=sharing), known)
 
 
@@ -116,9 +116,9 @@ def select(context: Context, condition: Boolean, x: Value, y: Value) -> Secret:
 
 
 def select_many(context: Context, index: Integer, cases: Sequence[Value]) -> Secret:
-    """The case of a secret index, clamped: case 0 + sum_i [index >= i] (case i - case i-1), in one round of products."""
+    """The case of a secret index, clamped: case 0 + sum_i [index >= i] (case i - case i-1). One round of products."""
     index = context.extended(index)
-    below = context.protocol.less_than_each(index.sharing, range(1, len(cases)))
+    below = context.protocol.less_than_each(index.ring, range(1, len(cases)))
     return chain(context, [invert(context, Boolean(bit)) for bit in below], cases)
 
 
@@ -230,7 +230,7 @@ def absolute(context: Context, x: Secret) -> Secret:
 def sign_of(context: Context, x: Secret) -> Secret:
     """-1, 0 or 1: 1 - [x < 0] - [x < 1] in words."""
     settled = context.settled(x)
-    bits = context.protocol.less_than_each(settled.sharing, [0, 1])
+    bits = context.protocol.less_than_each(settled.ring, [0, 1])
     (minus,) = context.protocol.to_ring(bits, [[-1, -1]])
     ring = context.protocol.add_public(minus, 1)
     if isinstance(x, Integer):

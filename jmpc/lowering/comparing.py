@@ -41,7 +41,7 @@ def negative(context: Context, x: Secret) -> Boolean:
 
     def make() -> Boolean:
         settled = context.settled(x)
-        return Boolean(context.protocol.sign(settled.sharing, range_bits(settled)))
+        return Boolean(context.protocol.sign(settled.ring, range_bits(settled)))
 
     return context.once(x, "negative", make)
 
@@ -58,7 +58,7 @@ def below_each(context: Context, x: FixedPoint, thresholds: Sequence[float]) -> 
     fraction = max(x.fraction, context.fraction)
     settled = context.at_fraction(x, fraction)
     words = [round(t * 2.0**fraction) for t in thresholds]
-    return [Boolean(bit) for bit in context.protocol.less_than_each(settled.sharing, words)]
+    return [Boolean(bit) for bit in context.protocol.less_than_each(settled.ring, words)]
 
 
 def words_below(context: Context, x: Ring, thresholds: Sequence[int]) -> list[Boolean]:
@@ -70,8 +70,8 @@ def equal(context: Context, x: Value, y: Value) -> Boolean:
     """[x == y] for reals and integers of one type."""
     difference = subtract(context, x, y)
     if isinstance(difference, FixedPoint):
-        return Boolean(context.protocol.is_zero(context.settled(difference).sharing))
-    ring = context.settled(difference).sharing
+        return Boolean(context.protocol.is_zero(context.settled(difference).ring))
+    ring = context.settled(difference).ring
     known = difference.interval
     limit = 1 << difference.width
     if known is None or not known.inside(-limit + 1, limit - 1):
@@ -105,7 +105,7 @@ def _less_wide(context: Context, x: Value, y: Value) -> Boolean:
 
 def _signed(context: Context, x: Value) -> Ring:
     secret = context.secret(x)
-    ring = context.settled(secret).sharing
+    ring = context.settled(secret).ring
     return ring if secret.signed else context.protocol.add_public(ring, FLIP)
 
 

@@ -30,6 +30,7 @@ from jmpc.lowering.values import (
     Public,
     RangeWarning,
     Secret,
+    Spread,
     Value,
     is_boolean,
     is_float,
@@ -39,6 +40,7 @@ from jmpc.lowering.values import (
 from jmpc.protocols.base import Bits, Product, Protocol, Ring, word_dtype
 
 T = TypeVar("T")
+Number = TypeVar("Number", FixedPoint, Integer)
 PUBLIC_VALUE = "public value"  # the account's word for floats that the parties need in the clear
 
 
@@ -119,25 +121,29 @@ class Context:
             case Public():
                 return self.ring(self.secret(value), fraction)
             case FixedPoint():
-                return self.at_fraction(value, self.fraction if fraction is None else fraction).sharing
+                return self.at_fraction(value, self.fraction if fraction is None else fraction).ring
             case Integer():
-                return self.settled(value).sharing
+                return self.settled(value).ring
             case Boolean(Bits() as bits):
                 return self.once(value, "ring", lambda: self.protocol.to_ring([bits], [[1]])[0])
             case Boolean(Ring() as ring):
                 return ring
         raise TypeError(f"not a value: {value!r}")
 
-    def settled(self, value: T) -> T:
+    def settled(self, value: Number) -> Number:
         """A real or integer as a `Ring` at whatever fraction it has."""
         sharing = value.sharing
         if isinstance(sharing, Ring):
             return value
-        settle = self.protocol.words_to_ring if isinstance(sharing, Bits) else self.protocol.settle
-        return self.once(value, "settled", lambda: dataclasses.replace(value, sharing=settle(sharing)))
+        return self.once(value, "settled", lambda: dataclasses.replace(value, sharing=self._settle(sharing)))
+
+    def _settle(self, sharing: Product | Bits) -> Ring:
+        return self.protocol.words_to_ring(sharing) if isinstance(sharing, Bits) else self.protocol.settle(sharing)
 
     def at_fraction(self, value: FixedPoint, fraction: int) -> FixedPoint:
         """The value as a `Ring` at exactly this fraction."""
+        if isinstance(value.trait, Spread) and (value.fraction > fraction or isinstance(value.sharing, Product)):
+            return self.once(value, fraction, lambda: self._spread(value.trait.of, value.shape, fraction))
         if value.fraction == fraction:
             return self.settled(value)
         if value.fraction > fraction:
@@ -147,6 +153,12 @@ class Context:
     def at_most(self, value: FixedPoint, fraction: int | None = None) -> FixedPoint:
         """The value as a `Ring`, truncated if it has more than `fraction` (default: the precision's) bits."""
         return self.at_fraction(value, min(value.fraction, self.fraction if fraction is None else fraction))
+
+    def _spread(self, narrow: FixedPoint, shape: tuple[int, ...], fraction: int) -> FixedPoint:
+        """What was broadcast, settled and truncated before it was."""
+        of = self.at_fraction(narrow, fraction)
+        wide = self.protocol.map(lambda slot: jnp.broadcast_to(slot, shape), of.ring)
+        return dataclasses.replace(of, sharing=wide, trait=Spread(of))
 
     def _truncated(self, value: FixedPoint, fraction: int) -> FixedPoint:
         shift = value.fraction - fraction
@@ -191,7 +203,7 @@ class Context:
 
         def make() -> Bits:
             dtype = word_dtype(value.width)
-            every = self.protocol.to_bits(self.settled(value).sharing)
+            every = self.protocol.to_bits(self.settled(value).ring)
             return self.protocol.map_bits(lambda slot: slot.astype(dtype), every, width=value.width)
 
         return self.once(value, "words", make)
@@ -211,7 +223,7 @@ class Context:
         if isinstance(value.sharing, Bits):
             low = self.protocol.xor_public(value.sharing, offset) if offset else value.sharing
         else:
-            moved = self.protocol.add_public(self.settled(value).sharing, offset)
+            moved = self.protocol.add_public(self.settled(value).ring, offset)
             dtype = word_dtype(value.width)
             every = self.protocol.to_bits(moved)
             low = self.protocol.map_bits(lambda slot: slot.astype(dtype), every, width=value.width)

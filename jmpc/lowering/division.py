@@ -31,22 +31,23 @@ def floor_divide_by_public(context: Context, x: Ring, bound: int, divisors: np.n
     x * floor(2^s / d) / 2^s, truncated, is off by at most |x| / 2^s + 1 quotients. What remains of x is
     smaller, so that a larger s fits and the next estimate is better; at last comparisons count the rest.
     """
-    protocol = context.protocol
-    quotient: Ring | None = None
-    off = _STEPS + 1
-    largest, smallest = int(divisors.max()), int(divisors.min())
+    quotient, rest, off = _estimate(context, x, bound, divisors)
     while off > _STEPS:
-        shift = _shift(bound, smallest)
-        factors = np.vectorize(lambda d, s=shift: (1 << s) // int(d), otypes=[object])(divisors)
-        factor = context.constant(np.asarray(factors, np.uint64))
-        estimate = protocol.truncate(protocol.scale(x, factor), shift)
-        quotient = estimate if quotient is None else protocol.add(quotient, estimate)
-        x = protocol.subtract(x, protocol.scale(estimate, context.constant(divisors.astype(np.uint64))))
-        before, off = off, -(-bound // (1 << shift)) + 1
-        if quotient is not estimate and off >= before > _STEPS:
+        estimate, rest, better = _estimate(context, rest, (off + 1) * int(divisors.max()), divisors)
+        if better >= off:
             raise context.refuse("a quotient whose bits do not fit", "Divide smaller numbers, or by larger ones")
-        bound = (off + 1) * largest
-    return _count_rest(context, quotient, x, off, divisors)
+        quotient, off = context.protocol.add(quotient, estimate), better
+    return _count_rest(context, quotient, rest, off, divisors)
+
+
+def _estimate(context: Context, x: Ring, bound: int, divisors: np.ndarray) -> tuple[Ring, Ring, int]:
+    """(quotient, x - quotient * d, by how much the quotient may be off)."""
+    protocol = context.protocol
+    shift = _shift(bound, int(divisors.min()))
+    factors = np.vectorize(lambda d: (1 << shift) // int(d), otypes=[object])(divisors)
+    estimate = protocol.truncate(protocol.scale(x, context.constant(np.asarray(factors, np.uint64))), shift)
+    multiple = protocol.scale(estimate, context.constant(divisors.astype(np.uint64)))
+    return estimate, protocol.subtract(x, multiple), -(-bound // (1 << shift)) + 1
 
 
 def _shift(bound: int, smallest: int) -> int:

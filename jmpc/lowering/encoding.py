@@ -110,8 +110,9 @@ def encode_factor(x: np.ndarray, factor: Interval, precision: Precision) -> Cons
     """`x` at the scale that suits what it is multiplied with.
 
     If the other factor's interval is certain, the scale is fine enough for an error of a quarter of an ulp of
-    the product, as far as the product stays below 2^62. Otherwise the largest element has f bits after its leading one, or
-    after the binary point if it is above 1. Constants that need fewer bits (integers, halves) get no more.
+    the product, as far as the product stays below 2^62. Otherwise the largest element has f bits after its
+    leading one, or after the binary point if it is above 1. Constants that need fewer bits (integers, halves) get
+    no more.
     """
     x = np.asarray(x, np.float64)
     largest = float(np.abs(x).max(initial=0.0))

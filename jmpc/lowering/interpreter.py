@@ -66,7 +66,11 @@ def apply(context: Context, eqn: JaxprEqn, operands: Sequence[Value]) -> list[Va
         raise TraceError(f"{source_line(eqn)}: `{name}` has side effects on secret values. {_ADVICE}")
     with user_context(eqn.source_info):
         out = RULES[name](context, *operands, **eqn.params)
-    return list(out) if eqn.primitive.multiple_results else [out]
+    results = list(out) if eqn.primitive.multiple_results else [out]
+    for var, result in zip(eqn.outvars, results, strict=True):
+        expected = (tuple(var.aval.shape), public.dtype_of(var))
+        assert (result.shape, result.dtype) == expected, f"the rule of `{name}` gave {result}, not {var.aval}"
+    return results
 
 
 _ADVICE = "Compute it from public values, or express it with operations listed in jmpc.lowering.supported_primitives()"

@@ -58,10 +58,10 @@ def _unit(context: Context, index: Value, n: int, clamp: bool) -> Ring:
     known = secret.interval
     low, high = (0, n - 1) if clamp else (-1, n)
     if known is None or not known.inside(low, high):
-        secret = Integer(clip(context.protocol, secret.sharing, low, high), secret.dtype, Interval(low, high))
+        secret = Integer(clip(context.protocol, secret.ring, low, high), secret.dtype, Interval(low, high))
     inside = secret.interval is not None and secret.interval.inside(0, n - 1)
     length = 1 << max(1, (n if inside else n + 2) - 1).bit_length()  # -1 and n must differ from every position
-    vector = context.protocol.one_hot(secret.sharing, length)
+    vector = context.protocol.one_hot(secret.ring, length)
     return context.protocol.map(lambda slot: slot[..., :n], vector)
 
 

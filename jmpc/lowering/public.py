@@ -21,7 +21,11 @@ Env = dict[Var, Any]
 
 def read(env: Env, atom: Var | Literal) -> Any:
     """The value of a variable or of a literal."""
-    return Public(np.asarray(atom.val, atom.aval.dtype)) if isinstance(atom, Literal) else env[atom]
+    return Public(np.asarray(atom.val, dtype_of(atom))) if isinstance(atom, Literal) else env[atom]
+
+
+def dtype_of(atom: Var | Literal) -> Any:
+    return getattr(atom.aval, "dtype", None)
 
 
 def constant(array: Any) -> Public:
@@ -48,7 +52,8 @@ def _evaluate_here(eqn: JaxprEqn, operands: Sequence[Public]) -> list[Public]:
     if (move := _MOVES.get(eqn.primitive.name)) and not any(is_key(x.dtype) for x in operands):
         return [Public(move(*(x.array for x in operands), **eqn.params))]
     # The user's own x64 flag: 64-bit types only appear in a jaxpr that was traced with it.
-    wide = any(np.dtype(v.aval.dtype).itemsize == 8 for v in (*eqn.invars, *eqn.outvars) if not is_key(v.aval.dtype))
+    dtypes = [dtype_of(atom) for atom in (*eqn.invars, *eqn.outvars)]
+    wide = any(np.dtype(dtype).itemsize == 8 for dtype in dtypes if not is_key(dtype))
     cpu = jax.local_devices(backend="cpu")[0]
     with jax.ensure_compile_time_eval(), jax.enable_x64(wide), jax.default_device(cpu):
         return [constant(out) for out in _bind(eqn, [x.array for x in operands])]

@@ -9,20 +9,21 @@ one supported release only, and some are exported by none.
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from typing import TypeAlias
+from typing import Any, TypeAlias, TypeVar
 
 from jmpc.lowering.values import Value
 
 Rule: TypeAlias = Callable[..., Value | Sequence[Value]]
+F = TypeVar("F", bound=Callable[..., Any])
 
 RULES: dict[str, Rule] = {}  # filled where jmpc.lowering.rules is imported
 REFUSED: dict[str, tuple[str, str]] = {}  # why a primitive has no rule, and what to do instead
 
 
-def rule(*primitives: str) -> Callable[[Rule], Rule]:
+def rule(*primitives: str) -> Callable[[F], F]:
     """Registers the decorated function as the rule of the primitives of these names."""
 
-    def register(function: Rule) -> Rule:
+    def register(function: F) -> F:
         for primitive in primitives:
             if primitive in RULES:
                 raise ValueError(f"`{primitive}` has two rules")

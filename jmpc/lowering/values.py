@@ -11,9 +11,8 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from jmpc.lowering.interval import Interval
+from jmpc.lowering.interval import Interval, symmetric
 from jmpc.protocols.base import Bits, Product, Ring
-
 
 
 class RangeWarning(UserWarning):
@@ -106,6 +105,11 @@ class FixedPoint:
     def shape(self) -> tuple[int, ...]:
         return self.sharing.shape
 
+    @property
+    def ring(self) -> Ring:
+        """The sharing of a value that was settled."""
+        return _settled(self.sharing)
+
 
 @functools.partial(jax.tree_util.register_dataclass, data_fields=["sharing"], meta_fields=["dtype", "interval"])
 @dataclass(frozen=True)
@@ -123,6 +127,16 @@ class Integer:
     @property
     def shape(self) -> tuple[int, ...]:
         return self.sharing.shape
+
+    @property
+    def ring(self) -> Ring:
+        """The sharing of a value that was settled."""
+        return _settled(self.sharing)
+
+    @property
+    def known(self) -> Interval:
+        """What holds of the words in any case."""
+        return self.interval or symmetric(2**63)
 
     @property
     def width(self) -> int:
@@ -150,8 +164,16 @@ class Boolean:
         return np.dtype(np.bool_)
 
 
-Secret: TypeAlias = FixedPoint | Integer | Boolean
-Value: TypeAlias = Public | Secret
+# FixedPoint | Integer | Boolean, and with Public. Which of them a rule meets follows from JAX's typing of its primitive
+# (both operands of `add` have one dtype, and so on), which a static checker cannot know: to it they are anything.
+Secret: TypeAlias = Any
+Value: TypeAlias = Any
+
+
+def _settled(sharing: Any) -> Ring:
+    if not isinstance(sharing, Ring):
+        raise TypeError(f"a {type(sharing).__name__} was not settled before it was used")
+    return sharing
 
 
 def is_float(dtype: Any) -> bool:

@@ -28,7 +28,12 @@ INDEXING = [
     Case("take_along_axis of logits", lambda x, i: jnp.take_along_axis(x, i[:3, None], axis=1), (X, AT), 0),
     Case("dynamic_slice at a secret", lambda x, i: lax.dynamic_slice(x, (i, i + 1), (1, 2)), (X, np.int32(1)), 0),
     Case("update at a secret", lambda x, i: x.at[i].set(7.5), (X[0], np.int32(2)), 0),
-    Case("slice update at a secret", lambda x, i: lax.dynamic_update_slice(x, x[:1, :2] * 2, (i, 1)), (X, np.int32(2)), 0),
+    Case(
+        "slice update at a secret",
+        lambda x, i: lax.dynamic_update_slice(x, x[:1, :2] * 2, (i, 1)),
+        (X, np.int32(2)),
+        0,
+    ),
     Case("add at secrets", lambda x, i, v: x.at[i].add(v[:4]), (V, AT, V), 0),
     Case("histogram", lambda i: jnp.zeros(4, np.int32).at[i].add(1), (AT,)),
     Case("argmax then index", lambda x: x[0, jnp.argmax(x[0])], (X,), 0),

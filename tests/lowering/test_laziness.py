@@ -109,6 +109,25 @@ def test_two_uses_share_one_truncation():
     assert counts(f, X, Y)["truncate"] == 2  # p, which p * 2 may start from too, and p @ x
 
 
+def test_what_was_truncated_for_one_use_is_not_truncated_again_for_a_sum():
+    def f(x, y):
+        p = x @ y
+        return jnp.maximum(p, 0.5), p + y, jax.nn.softmax(p)
+
+    def g(x, y):
+        p = (x @ y) * 1.0
+        return jnp.maximum(p, 0.5), p, jax.nn.softmax(p)
+
+    assert counts(f, X, Y)["truncate"] == counts(g, X, Y)["truncate"]
+
+
+def test_a_broadcast_product_is_truncated_before_it_is_broadcast():
+    def f(x, y):
+        return jnp.maximum(jnp.broadcast_to(jnp.sum(x * y), (2, 2)), y)
+
+    assert counts(f, X, Y)["truncated elements"] == 1
+
+
 def test_a_square_is_a_square():
     assert counts(lambda x, y: x * x + y**2 + jnp.square(x), X, Y)["multiply"] == 0
 

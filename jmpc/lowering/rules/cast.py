@@ -47,7 +47,8 @@ def convert(context: Context, x: Secret, dtype: np.dtype) -> Secret:
     if is_float(dtype):
         return _to_real(context, x, dtype)
     if not is_integer(dtype):
-        raise context.refuse(f"a conversion of secret values to {dtype}", "Use real, integer or boolean types; two real arrays for complex numbers")
+        instead = "Use real, integer or boolean types; two real arrays for complex numbers"
+        raise context.refuse(f"a conversion of secret values to {dtype}", instead)
     if isinstance(x, Integer):
         return _to_width(context, x, dtype)
     return to_integer(context, toward_zero(context, x), dtype)
@@ -59,7 +60,7 @@ def _to_real(context: Context, x: Secret, dtype: np.dtype) -> FixedPoint:
     x = context.extended(x)
     known = x.interval or interval.of_dtype(x.dtype)
     limit = interval.representable(0).high
-    return FixedPoint(x.sharing, 0, Interval(float(known.low), float(known.high)).clip(-limit, limit), dtype)
+    return FixedPoint(x.ring, 0, Interval(float(known.low), float(known.high)).clip(-limit, limit), dtype)
 
 
 def _to_width(context: Context, x: Integer, dtype: np.dtype) -> Integer:
@@ -77,7 +78,7 @@ def toward_zero(context: Context, x: FixedPoint) -> FixedPoint:
     if x.fraction == 0:
         return context.settled(x)
     x = context.at_most(x)
-    ring = x.sharing
+    ring = x.ring
     if x.interval.low < 0:
         nearly_one = (1 << x.fraction) - 1
         (moved,) = context.protocol.to_ring([context.bits(comparing.negative(context, x))], [[nearly_one]])

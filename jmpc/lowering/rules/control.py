@@ -140,7 +140,7 @@ def _select_results(
         reached = [index]
     else:
         extended = context.extended(index)
-        below = context.protocol.less_than_each(extended.sharing, list(range(1, len(branches))))
+        below = context.protocol.less_than_each(extended.ring, list(range(1, len(branches))))
         reached = [invert(context, Boolean(bit)) for bit in below]
     return [_chosen(context, reached, cases) for cases in zip(*outs, strict=True)]
 

@@ -31,10 +31,10 @@ def add(context: Context, x: Value, y: Value, **_: Any) -> Value:
 
 @rule("sub")
 def sub(context: Context, x: Value, y: Value, **_: Any) -> Value:
-    difference = arithmetic.subtract(context, x, y)
     if isinstance(x, FixedPoint) and traits.is_peak_of(x, y):
-        return traits.minus_peak(x, y, difference)
-    return difference
+        # the form of x that was compared, so that the difference is exactly 0 where the maximum is
+        return traits.minus_peak(x, y, arithmetic.subtract(context, context.at_most(x), y))
+    return arithmetic.subtract(context, x, y)
 
 
 @rule("mul")
@@ -92,18 +92,18 @@ def _scalar(x: Value) -> bool:
     return isinstance(x, Public) and x.known and x.array.size == 1 and bool(np.isfinite(x.array).all())
 
 
-def _clip(context: Context, x: FixedPoint, low: Public, high: Public) -> Value:
+def _clip(context: Context, x: FixedPoint, lower: Public, upper: Public) -> Value:
     """Both comparisons share their preparation."""
-    ends = float(low.array.reshape(())), float(high.array.reshape(()))
+    ends = float(lower.array.reshape(())), float(upper.array.reshape(()))
     if ends[0] > ends[1]:
-        return choosing.minimum(context, choosing.maximum(context, x, low), high)
+        return choosing.minimum(context, choosing.maximum(context, x, lower), upper)
     x = context.at_fraction(x, context.fraction)
     words = [round(end * 2.0**context.fraction) for end in ends]
     if max(map(abs, words)) >= 1 << _WORD_BITS:
-        return choosing.minimum(context, choosing.maximum(context, x, low), high)
-    clipped = comparison.clip(context.protocol, x.sharing, *words)
-    known = Interval(*(min(max(end, ends[0]), ends[1]) for end in (x.interval.low, x.interval.high)))
-    return FixedPoint(clipped, x.fraction, known, x.dtype)
+        return choosing.minimum(context, choosing.maximum(context, x, lower), upper)
+    clipped = comparison.clip(context.protocol, x.ring, *words)
+    low, high = (min(max(end, ends[0]), ends[1]) for end in (x.interval.low, x.interval.high))
+    return FixedPoint(clipped, x.fraction, Interval(low, high), x.dtype)
 
 
 @rule("integer_pow")
@@ -163,7 +163,7 @@ def _reciprocal(context: Context, y: FixedPoint) -> FixedPoint:
     f = context.fraction
     y = context.at_fraction(y, f)
     bounds = (y.interval.low, y.interval.high)
-    sharing = reciprocal(context.protocol, y.sharing, f, bounds=bounds)
+    sharing = reciprocal(context.protocol, y.ring, f, bounds=bounds)
     return FixedPoint(sharing, f, _inverse(y.interval, f), y.dtype)
 
 
@@ -185,7 +185,7 @@ def _quotient(context: Context, x: FixedPoint, y: FixedPoint) -> FixedPoint:
     scale = _quotient_scale(context, x, y, bits)
     x, y = context.at_fraction(x, scale), context.at_fraction(y, scale)
     exponents = known_exponents((y.interval.low, y.interval.high), scale)
-    sharing = ratio(context.protocol, x.sharing, y.sharing, f, bits, exponents)
+    sharing = ratio(context.protocol, x.ring, y.ring, f, bits, exponents)
     limit = symmetric(2.0**bits, certain=False)
     if y.interval.low > 0:
         known = x.interval * _inverse(y.interval, f)

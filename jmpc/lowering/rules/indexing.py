@@ -216,7 +216,8 @@ def _targets(
     context: Context, indices: Value, updates: Value, shape: Sequence[int], numbers: lax.ScatterDimensionNumbers
 ) -> lookup.Positions:
     """Where the updates go; what lies outside goes nowhere."""
-    windowed = [d for d in range(len(shape)) if d not in (*numbers.inserted_window_dims, *numbers.operand_batching_dims)]
+    single = (*numbers.inserted_window_dims, *numbers.operand_batching_dims)
+    windowed = [d for d in range(len(shape)) if d not in single]
     window = dict(zip(windowed, (updates.shape[d] for d in numbers.update_window_dims), strict=True))
     sizes = [shape[d] - window.get(d, 1) + 1 for d in numbers.scatter_dims_to_operand_dims]
     return lookup.locate(context, _parts(context, indices), sizes, clamp=False)

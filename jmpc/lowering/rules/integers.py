@@ -33,7 +33,7 @@ def rem(context: Context, x: Value, y: Value, **_: Any) -> Value:
     words = np.abs(divisor * 2.0**x.fraction).round().astype(np.int64)
     x = arithmetic.broadcast(context, x, np.broadcast_shapes(x.shape, y.shape))
     bound = min(int(x.interval.magnitude * 2.0**x.fraction) + 1, (1 << 61) - 1)
-    split = division.floor_divide_by_public(context, x.sharing, bound, _common(words))
+    split = division.floor_divide_by_public(context, x.ring, bound, _common(words))
     ring = _toward_zero(context, x, split, _common(words)).remainder
     limit = float(np.abs(divisor).max())
     known = Interval(-limit if x.interval.low < 0 else 0.0, limit if x.interval.high > 0 else 0.0)
@@ -51,21 +51,20 @@ def _by_public(context: Context, x: Integer, divisors: np.ndarray) -> tuple[Inte
     _no_zero(context, divisors)
     x = arithmetic.broadcast(context, context.extended(x), np.broadcast_shapes(x.shape, divisors.shape))
     magnitudes = _common(np.vectorize(lambda d: abs(int(d)), otypes=[object])(divisors))
-    assert x.interval is not None
-    bound = int(x.interval.magnitude)
+    bound = int(x.known.magnitude)
     if bound >= 1 << 61:
         return _wide_by_public(context, x, magnitudes, divisors)
     if magnitudes.size == 1 and (k := int(magnitudes.flat[0])) & (k - 1) == 0:
         split = _by_power_of_two(context, x, k)
     else:
-        split = division.floor_divide_by_public(context, x.sharing, bound, np.asarray(magnitudes, np.int64))
+        split = division.floor_divide_by_public(context, x.ring, bound, np.asarray(magnitudes, np.int64))
     split = _toward_zero(context, x, split, np.asarray(magnitudes, np.int64))
     return _results(context, x, split, divisors)
 
 
 def _by_power_of_two(context: Context, x: Integer, d: int) -> division.Division:
-    quotient = context.protocol.truncate_exact(x.sharing, d.bit_length() - 1)
-    remainder = context.protocol.subtract(x.sharing, context.protocol.scale(quotient, d))
+    quotient = context.protocol.truncate_exact(x.ring, d.bit_length() - 1)
+    remainder = context.protocol.subtract(x.ring, context.protocol.scale(quotient, d))
     return division.Division(quotient, remainder)
 
 
@@ -84,13 +83,13 @@ def _toward_zero(context: Context, x: Any, split: division.Division, divisors: n
 
 
 def _results(context: Context, x: Integer, split: division.Division, divisors: np.ndarray) -> tuple[Integer, Integer]:
-    quotient, largest = split.quotient, int(x.interval.magnitude)
+    quotient, largest = split.quotient, int(x.known.magnitude)
     if (divisors < 0).any():
         signs = np.where(divisors < 0, -1, 1).astype(np.int64).astype(np.uint64)
         quotient = context.protocol.scale(quotient, context.constant(signs))
     limit = max(abs(int(d)) for d in divisors.flat) - 1
-    low, high = (-limit if x.interval.low < 0 else 0), (limit if x.interval.high > 0 else 0)
-    signed = x.interval.low < 0 or bool((divisors < 0).any())
+    low, high = (-limit if x.known.low < 0 else 0), (limit if x.known.high > 0 else 0)
+    signed = x.known.low < 0 or bool((divisors < 0).any())
     return (
         Integer(quotient, x.dtype, Interval(-largest if signed else 0, largest)),
         Integer(split.remainder, x.dtype, Interval(low, high)),
@@ -127,7 +126,7 @@ def _by_secret(context: Context, x: Value, y: Value) -> tuple[Integer, Integer]:
     remainder = _with_sign(context, split.remainder, _sign(context, x))
     differ = _differ(context, _sign(context, x), _sign(context, y))
     quotient = _with_sign(context, split.quotient, differ)
-    largest = int(x.interval.magnitude)
+    largest = int(x.known.magnitude)
     return (
         Integer(quotient, x.dtype, Interval(-largest - 1, largest + 1)),
         Integer(remainder, x.dtype, Interval(-largest, largest)),
@@ -135,7 +134,7 @@ def _by_secret(context: Context, x: Value, y: Value) -> tuple[Integer, Integer]:
 
 
 def _magnitude(context: Context, x: Integer) -> Ring:
-    return x.sharing if x.interval.low >= 0 else choosing.absolute(context, x).sharing
+    return x.ring if x.known.low >= 0 else choosing.absolute(context, x).ring
 
 
 def _magnitude_bits(context: Context, x: Integer, bits: int) -> Bits:
@@ -146,7 +145,7 @@ def _magnitude_bits(context: Context, x: Integer, bits: int) -> Bits:
 
 
 def _sign(context: Context, x: Integer) -> Boolean | None:
-    return None if x.interval.low >= 0 else comparing.negative(context, x)
+    return None if x.known.low >= 0 else comparing.negative(context, x)
 
 
 def _differ(context: Context, a: Boolean | None, b: Boolean | None) -> Boolean | None:

@@ -13,7 +13,7 @@ from jmpc.lowering import arithmetic
 from jmpc.lowering.context import Context
 from jmpc.lowering.registry import rule
 from jmpc.lowering.rules.cast import convert
-from jmpc.lowering.values import Integer, Public, Value, is_integer
+from jmpc.lowering.values import Public, Value, is_integer
 
 
 @rule("dot_general")
@@ -76,4 +76,4 @@ def _as_type(context: Context, x: Value, dtype: Any) -> Value:
         return x
     if isinstance(x, Public):
         return Public(x.array.astype(np.dtype(dtype)), x.at) if x.known or is_integer(x.dtype) else x
-    return convert(context, x, np.dtype(dtype)) if isinstance(x, Integer) or is_integer(dtype) else x
+    return convert(context, x, np.dtype(dtype))

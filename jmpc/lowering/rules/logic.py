@@ -82,7 +82,7 @@ def _boolean_and(context: Context, x: Boolean, y: Value) -> Value:
             return Boolean(protocol.inject(bit, ring))
         case Bits() as bit, Ring() as ring:
             return Boolean(protocol.inject(bit, ring))
-    return Boolean(protocol.and_(x.sharing, y.sharing))
+    return Boolean(protocol.and_(context.bits(x), context.bits(y)))
 
 
 def _joint(x: Value, y: Value) -> tuple[int, ...]:
@@ -177,8 +177,8 @@ def _exact_shift(context: Context, x: Integer, k: Any) -> Integer | None:
     x = context.extended(x)
     if x.interval is None or not x.interval.inside(-(2**61), 2**61):
         return None
-    ring = context.protocol.truncate_exact(x.sharing, k)
-    return Integer(ring, x.dtype, Interval(x.interval.low >> k, x.interval.high >> k))
+    ring = context.protocol.truncate_exact(x.ring, k)
+    return Integer(ring, x.dtype, Interval(int(x.known.low) >> k, int(x.known.high) >> k))
 
 
 def _map_words(context: Context, x: Integer, f: Callable[[Any], Any]) -> Bits:

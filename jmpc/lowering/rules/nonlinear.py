@@ -29,7 +29,7 @@ def apply(
 
     def evaluate(x: FixedPoint) -> FixedPoint:
         standard = context.at_fraction(x, context.fraction)
-        sharing = function(context.protocol, standard.sharing, context.fraction, **options)
+        sharing = function(context.protocol, standard.ring, context.fraction, **options)
         return FixedPoint(sharing, context.fraction, known, x.dtype)
 
     return narrowly(context, x, evaluate)
@@ -59,7 +59,7 @@ def _exp_below_peak(context: Context, x: FixedPoint) -> FixedPoint:
     fraction = max(_SOFTMAX_FRACTION, context.fraction)
     standard = context.at_fraction(x, context.fraction)
     sharing = exponential.exp_nonpositive(
-        context.protocol, standard.sharing, context.fraction, fraction, bounds=(x.interval.low, 0.0)
+        context.protocol, standard.ring, context.fraction, fraction, bounds=(x.interval.low, 0.0)
     )
     assert isinstance(x.trait, Attains)
     return FixedPoint(sharing, fraction, Interval(0, 1), x.dtype, Attains(x.trait.axes, 1.0))
@@ -75,7 +75,7 @@ def _monotone(function: Callable[[float], float], known: Interval) -> Interval:
     with np.errstate(over="ignore", under="ignore"):
         low, high = (min(float(function(end)), _LARGEST_EXP) for end in (known.low, known.high))
     slack = 2.0**-16
-    return Interval(max(0.0, low * (1 - slack) - slack), high * (1 + slack) + slack)
+    return Interval(max(0.0, low * (1 - slack) - slack), high * (1 + slack) + slack, known.certain)
 
 
 @rule("expm1")
@@ -89,7 +89,7 @@ def log(context: Context, x: FixedPoint, **_: Any) -> FixedPoint:
         standard = _log_scale(context, x)
         sharing = logarithm.log(
             context.protocol,
-            standard.sharing,
+            standard.ring,
             context.fraction,
             in_fraction=standard.fraction,
             bounds=bounds(standard),
@@ -108,7 +108,7 @@ def _log_interval(context: Context, x: Interval) -> Interval:
     least = 2.0**-context.fraction
     low, high = (float(np.log(max(end, least))) for end in (x.low, x.high))
     slack = 2.0**-14
-    return Interval(low - slack, high + slack)
+    return Interval(low - slack, high + slack, x.certain)
 
 
 @rule("log2")
@@ -195,7 +195,7 @@ def _power(context: Context, x: FixedPoint, y: Value) -> FixedPoint:
     x, y = (arithmetic.broadcast(context, v, shape) for v in (x, y))
     low = max(0.0, x.interval.low)  # a negative base is garbage, as a complex number is NaN in JAX
     promise = (low, max(low, x.interval.high))
-    sharing = secret_power(context.protocol, x.sharing, y.sharing, f, bounds=promise)
+    sharing = secret_power(context.protocol, x.ring, y.ring, f, bounds=promise)
     return FixedPoint(sharing, f, Interval(0, _LARGEST_EXP), x.dtype)
 
 
@@ -261,7 +261,7 @@ def atan(context: Context, x: FixedPoint, **_: Any) -> FixedPoint:
 def atan2(context: Context, y: Value, x: Value, **_: Any) -> FixedPoint:
     f = context.fraction
     y, x = (context.at_fraction(context.secret(v), f) for v in (y, x))
-    sharing = trigonometric.atan2(context.protocol, y.sharing, x.sharing, f)
+    sharing = trigonometric.atan2(context.protocol, y.ring, x.ring, f)
     return FixedPoint(sharing, f, symmetric(3.2), x.dtype)
 
 

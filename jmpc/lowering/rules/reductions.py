@@ -125,7 +125,7 @@ def _position(
     if bits is None:
         raise context.refuse("the position of an extremum of 64-bit integers of any size", "Declare a range for them")
     ready = standard(context, x)
-    _, position = extremum_with_index(context.protocol, ready.sharing, axis, which, bits)
+    _value, position = extremum_with_index(context.protocol, ready.sharing, axis, which, bits)
     return Integer(position, np.dtype(index_dtype), Interval(0, x.shape[axis] - 1))
 
 

@@ -34,7 +34,7 @@ def round_(context: Context, x: FixedPoint, *, rounding_method: enum.Enum, **_: 
     half = 1 << (x.fraction - 1)
     if lax.RoundingMethod(rounding_method) is lax.RoundingMethod.TO_NEAREST_EVEN:
         # x + (half - 1) + (the bit of weight one): halves go up to the next even number, and no further
-        every = context.protocol.to_bits(x.sharing)
+        every = context.protocol.to_bits(x.ring)
         (odd,) = context.protocol.to_ring([context.protocol.parity(every, 1 << x.fraction)], [[1]])
         return _floor_of(context, x, half - 1, odd)
     # away from zero: halves go up where x >= 0, down where x < 0
@@ -45,7 +45,7 @@ def round_(context: Context, x: FixedPoint, *, rounding_method: enum.Enum, **_: 
 def _floor_of(context: Context, x: FixedPoint, offset: int, moved: Any = None) -> FixedPoint:
     """floor(x + (offset + moved) ulp), at fraction 0."""
     x = context.at_most(x)
-    ring = x.sharing
+    ring = x.ring
     if moved is not None:
         ring = context.protocol.add(ring, moved)
     if offset:

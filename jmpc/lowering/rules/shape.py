@@ -84,7 +84,7 @@ def joined(context: Context, values: Sequence[Value], f: Callable[..., Any]) -> 
 
 @rule("pad")
 def pad(context: Context, x: Value, padding: Value, *, padding_config: Any, **_: Any) -> Value:
-    config = [tuple(int(n) for n in dim) for dim in padding_config]
+    config = [(int(low), int(high), int(inside)) for low, high, inside in padding_config]
     if choosing.is_zero(padding):
         zero = moved(context, x, lambda slot: lax.pad(slot, slot.dtype.type(0), config))
         return _with_zero(zero)
