@@ -28,7 +28,7 @@ def key_words(key: bytes) -> np.ndarray:
 
 
 def blocks(
-    key: jax.Array,
+    key: jax.Array | Sequence[jax.Array],
     counters: jax.Array,
     op_id: jax.Array | int,
     iteration: jax.Array | int,
@@ -37,9 +37,9 @@ def blocks(
     """The cipher's blocks at an address.
 
     Arguments:
-        key: uint32[8].
+        key: uint32[8], or eight arrays uint32[n] where each block has a key of its own.
         counters: uint32[n], the block counters.
-        op_id: an integer, or a uint32 or uint64 scalar.
+        op_id: an integer, or a uint32 or uint64 scalar or array [n].
         iteration: an integer, or a uint32 or uint64 scalar; 48 bits of it count.
         stream: an integer.
 
@@ -69,6 +69,29 @@ def keystream(
         raise ValueError(f"a draw of {count} blocks exceeds the block counter: use several streams.")
     words = blocks(key, jnp.arange(count, dtype=np.uint32), op_id, iteration, stream)
     return _as_dtype(words.reshape(-1), dtype)[:size].reshape(shape)
+
+
+def gather(
+    keys: jax.Array,
+    key_of_block: jax.Array,
+    counters: jax.Array,
+    op_ids: jax.Array,
+    iteration: jax.Array,
+    dtype: npt.DTypeLike,
+) -> jax.Array:
+    """Blocks of many keys and operations in one go, as one flat array: what a whole segment draws.
+
+    Arguments:
+        keys: uint32[keys, 8].
+        key_of_block, counters, op_ids: uint32[n], the key, block counter and operation of each block.
+        iteration: a uint64 scalar, of all of them.
+
+    Returns:
+        `64 // itemsize` elements of `dtype` for each block, in order.
+    """
+    lanes = [keys[:, word][key_of_block] for word in range(8)]
+    words = blocks(lanes, counters, op_ids, iteration)
+    return _as_dtype(words.reshape(-1), np.dtype(dtype))
 
 
 def _nonce(op_id: jax.Array | int, iteration: jax.Array | int, stream: int) -> tuple[jax.Array, ...]:

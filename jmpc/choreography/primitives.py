@@ -115,9 +115,7 @@ def _(x: ShapedArray, *masks: ShapedArray, src: str, dsts: tuple[str, ...], grou
         raise ChoreographyError(f"send_masked: {bits} bits of {x.dtype} cannot be masked")
     for mask in masks:
         if mask.shape != x.shape or mask.dtype != x.dtype:
-            raise ChoreographyError(
-                f"send_masked: a mask of {mask.dtype}{mask.shape} cannot hide {x.dtype}{x.shape}"
-            )
+            raise ChoreographyError(f"send_masked: a mask of {mask.dtype}{mask.shape} cannot hide {x.dtype}{x.shape}")
     return ShapedArray(x.shape, x.dtype)
 
 

@@ -6,6 +6,7 @@ and local units are compiled; exchanges are what the network does; loops and bra
 
 from __future__ import annotations
 
+import functools
 from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import Any
@@ -25,7 +26,7 @@ class Draw:
     op_id: int
     bits: int
 
-    @property
+    @functools.cached_property
     def padded(self) -> int:
         """Elements that are made for this draw: those of whole blocks."""
         lanes = BLOCK_BYTES // self.var.aval.dtype.itemsize

@@ -143,7 +143,7 @@ class _Projection:
                 self._place(eqn)
         return self._assemble(tuple(outputs))
 
-    # -- placing equations, last to first --------------------------------------------------------------------
+    # -- placing equations, last to first ----------------------------------------------------------------------
 
     def _use(self, atoms: Sequence[Atom], at: Position) -> None:
         for atom in atoms:
@@ -190,7 +190,7 @@ class _Projection:
         self.units[at].append(step)
         self._use(operands, at)
 
-    # -- loops and branches -------------------------------------------------------------------------------------
+    # -- loops and branches ------------------------------------------------------------------------------------
 
     def _inner(self, closed: ClosedJaxpr, outputs: Sequence[Atom]) -> Program:
         return _Projection(self.plan, closed, self.player).program(outputs)
@@ -230,7 +230,9 @@ class _Projection:
             if outer in self.need
         )
         program = self._inner(eqn.params["jaxpr"], [*(after for _, _, after, _ in carry), *(inner for inner, _ in ys)])
-        step = Scan(number, source_line(eqn), eqn.params["length"], eqn.params["reverse"], consts, carry, xs, ys, program)
+        step = Scan(
+            number, source_line(eqn), eqn.params["length"], eqn.params["reverse"], consts, carry, xs, ys, program
+        )
         return step, [atom for atom, *_ in (*consts, *carry, *xs)]
 
     def _while(self, eqn: JaxprEqn, number: int) -> tuple[While, list[Atom]]:
@@ -277,19 +279,15 @@ class _Projection:
         step = Branch(number, source_line(eqn), index, operands, results, programs)
         return step, [index, *(atom for operand in operands for atom, _ in operand)]
 
-    # -- putting the steps together --------------------------------------------------------------------------------
+    # -- putting the steps together ----------------------------------------------------------------------------
 
     def _assemble(self, outputs: tuple[Atom, ...]) -> Program:
         ordered: list[tuple[tuple[int, int, int], Step | list[JaxprEqn]]] = []
         ordered += [((*at, 0), list(reversed(eqns))) for at, eqns in self.segments.items()]
         ordered += [((*at, 1), unit) for at, units in self.units.items() for unit in reversed(units)]
         ordered += [((depth, LAST_LEVEL, 1), Send(depth, frames)) for depth, frames in _frames(self.sends)]
-        ordered += [
-            ((depth, LAST_LEVEL, 2), step) for depth, steps in self.control.items() for step in reversed(steps)
-        ]
-        ordered += [
-            ((depth, LAST_LEVEL, 3), Receive(depth, frames)) for depth, frames in _frames(self.receives)
-        ]
+        ordered += [((depth, LAST_LEVEL, 2), step) for depth, steps in self.control.items() for step in reversed(steps)]
+        ordered += [((depth, LAST_LEVEL, 3), Receive(depth, frames)) for depth, frames in _frames(self.receives)]
         ordered.sort(key=lambda item: item[0])
         return finish(self.player, [step for _, step in ordered], outputs, self.constants, self.plan.op_ids)
 

@@ -7,62 +7,42 @@ gets fresh variables.
 
 from __future__ import annotations
 
-from jax.extend.core import ClosedJaxpr, Jaxpr, JaxprEqn, Literal, Var
+from typing import Any
+
+from jax.extend.core import ClosedJaxpr, JaxprEqn, Literal, Var
 
 from jmpc._compat import fresh_var, make_closed
 from jmpc.choreography.holders import inner_jaxprs
 
 
 def unshare(closed: ClosedJaxpr) -> ClosedJaxpr:
-    """`closed` with distinct variables everywhere."""
-    seen: set[Var] = set()
+    """`closed` with distinct variables in all loops and branches."""
     jaxpr = closed.jaxpr
-    eqns = [_own_bodies(eqn, seen) for eqn in jaxpr.eqns]
+    eqns = [_own_bodies(eqn) for eqn in jaxpr.eqns]
     return make_closed(jaxpr.constvars, closed.consts, jaxpr.invars, eqns, jaxpr.outvars, like=closed)
 
 
-def _own_bodies(eqn: JaxprEqn, seen: set[Var]) -> JaxprEqn:
+def _own_bodies(eqn: JaxprEqn) -> JaxprEqn:
     if not inner_jaxprs(eqn):
         return eqn
-    params = dict(eqn.params)
-    for name, value in params.items():
-        if isinstance(value, ClosedJaxpr | Jaxpr):
-            params[name] = _own(value, seen)
-        elif isinstance(value, tuple) and value and all(isinstance(v, ClosedJaxpr | Jaxpr) for v in value):
-            params[name] = tuple(_own(v, seen) for v in value)
-    return eqn.replace(params=params)
+    return eqn.replace(params={name: _own(value) for name, value in eqn.params.items()})
 
 
-def _own(closed: ClosedJaxpr, seen: set[Var]) -> ClosedJaxpr:
-    jaxpr = closed.jaxpr
-    bound = {*jaxpr.constvars, *jaxpr.invars, *(var for eqn in jaxpr.eqns for var in eqn.outvars)}
-    if not seen.isdisjoint(bound):
-        return _copy(closed, seen)
-    seen |= bound
-    eqns = [_own_bodies(eqn, seen) for eqn in jaxpr.eqns]
-    return make_closed(jaxpr.constvars, closed.consts, jaxpr.invars, eqns, jaxpr.outvars, like=closed)
+def _own(param: Any) -> Any:
+    if isinstance(param, ClosedJaxpr):
+        return _copy(param)
+    if type(param) is tuple:
+        return tuple(_own(item) for item in param)
+    return param
 
 
-def _copy(closed: ClosedJaxpr, seen: set[Var]) -> ClosedJaxpr:
+def _copy(closed: ClosedJaxpr) -> ClosedJaxpr:
     jaxpr = closed.jaxpr
     renamed: dict[Var, Var] = {}
 
-    def rename(atom: Var | Literal) -> Var | Literal:
-        if isinstance(atom, Literal):
-            return atom
-        return renamed.setdefault(atom, fresh_var(atom.aval))
+    def rename(atoms: list[Var | Literal]) -> list[Var | Literal]:
+        return [a if isinstance(a, Literal) else renamed.setdefault(a, fresh_var(a.aval)) for a in atoms]
 
-    eqns = [
-        _own_bodies(
-            eqn.replace(invars=[rename(a) for a in eqn.invars], outvars=[rename(v) for v in eqn.outvars]), seen
-        )
-        for eqn in jaxpr.eqns
-    ]
-    return make_closed(
-        [rename(v) for v in jaxpr.constvars],
-        closed.consts,
-        [rename(v) for v in jaxpr.invars],
-        eqns,
-        [rename(v) for v in jaxpr.outvars],
-        like=closed,
-    )
+    eqns = [_own_bodies(eqn.replace(invars=rename(eqn.invars), outvars=rename(eqn.outvars))) for eqn in jaxpr.eqns]
+    constvars, invars, outvars = map(rename, (jaxpr.constvars, jaxpr.invars, jaxpr.outvars))
+    return make_closed(constvars, closed.consts, invars, eqns, outvars, like=closed)

@@ -82,7 +82,7 @@ def flip(protocol: Protocol, bit: Bits, x: Ring) -> Ring:
 
 
 def signum(protocol: Protocol, x: Ring, one: int = 1) -> Ring:
-    """-one, 0 or one, by the sign of x. Rounds: 6, 1168 bits."""
+    """-one, 0 or one, by the sign of x. Rounds: 6, 1167 bits."""
     negative, not_positive = protocol.less_than_each(x, (0, 1))
     (value,) = protocol.to_ring([negative, not_positive], [[-one, -one]])
     return protocol.add_public(value, one)
@@ -91,7 +91,7 @@ def signum(protocol: Protocol, x: Ring, one: int = 1) -> Ring:
 def clip(protocol: Protocol, x: Ring, lower: int, upper: int) -> Ring:
     """min(max(x, lower), upper) for public integers lower <= upper at the scale of x, exactly.
 
-    Rounds: 6, 1616 bits.
+    Rounds: 6, 1615 bits.
     """
     below, not_above = protocol.less_than_each(x, (lower, upper))
     inside = protocol.inject(protocol.xor(below, not_above), x)
@@ -117,12 +117,12 @@ def reduce_min(protocol: Protocol, x: Ring, axis: int, range_bits: int = RING_BI
 
 
 def argmax(protocol: Protocol, x: Ring, axis: int, range_bits: int = RING_BITS) -> Ring:
-    """The position (an integer) of the first largest. Rounds: 6 ceil(log2 n), (n - 1) 1528 bits."""
+    """The position (an integer) of the first largest. Rounds: 6 ceil(log2 n), (n - 1) 1400 bits."""
     return extremum_with_index(protocol, x, axis, Extremum.LARGEST, range_bits)[1]
 
 
 def argmin(protocol: Protocol, x: Ring, axis: int, range_bits: int = RING_BITS) -> Ring:
-    """The position (an integer) of the first smallest. Rounds: 6 ceil(log2 n), (n - 1) 1528 bits."""
+    """The position (an integer) of the first smallest. Rounds: 6 ceil(log2 n), (n - 1) 1400 bits."""
     return extremum_with_index(protocol, x, axis, Extremum.SMALLEST, range_bits)[1]
 
 

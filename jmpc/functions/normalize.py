@@ -10,8 +10,8 @@ Two ways to the bits:
 * `Method.WORD`: all bits of x (6 rounds), prefix-or (6), and the two octal digits of the exponent, 16 bits
   that are parities of the one-hot word, hence free. A table is a product or a sum over digits.
 * `Method.THRESHOLDS`: comparisons of x with all the powers of two it may lie between (5 rounds), whose
-  results, weighted by the table's increments, sum to the table's entry: 7 rounds less, at 280 bits for
-  each possible exponent.
+  results, weighted by the table's increments, sum to the table's entry: 8 rounds less, at some 280 bits
+  for each possible exponent.
 
 x = 0 has no leading one: every table gives 0 and the mantissa reads 0, which as an angle is the same as 1.
 """
@@ -35,7 +35,7 @@ _DIGITS = range(8)
 _LARGEST_EXPONENT = 62
 _LARGEST_WORD = (1 << _LARGEST_EXPONENT) - 1
 _SIGN = RING_BITS - 1
-# Up to here the thresholds also cost fewer bits: 736 + 280 n against 4960 (a reciprocal).
+# Up to here the thresholds cost fewer bits as well: for a reciprocal about 740 + 280 n against 4850.
 _FEW_EXPONENTS = 15
 
 

@@ -43,9 +43,9 @@ def reciprocal(
 ) -> Ring:
     """1/x for either sign.
 
-    Domain: 2^-Q <= |x| with Q = min(f, 39 - f), so every x at f <= 19; 1/0 is 0, and so is 1/x for an x
-    closer to 0 than that. Error at f = 18: 2.2 ulp + 2^-22.5 |1/x|. Rounds: 19, 8.5 kbit; with bounds
-    > 0 7.8 kbit. With at most 15 comparisons' worth of exponents in `bounds`: 11.
+    Domain: 2^-Q <= |x| with Q = min(f, 38 - f), so every x at f <= 19. 1/0 is 0, and so is 1/x for an x
+    closer to 0 than that. Error: 2.2 ulp + 2^-22.5 |1/x| (f > 18: 2^-21.9). Rounds: 19, 8327 bits; 7687 where
+    `bounds` exclude negative x. With narrow `bounds` (15 thresholds): 11, 5805 bits in [1, 256].
 
     Args:
       bounds: a promise about x. Positive bounds save bits, narrow ones save rounds; at f > 19 a lower
@@ -89,12 +89,11 @@ def divide(
     bounds: Bounds | None = None,
     method: Method | None = None,
 ) -> Ring:
-    """x / y for either signs, shapes broadcast.
+    """x / y for both of either sign; shapes broadcast.
 
     Domain: |x / y| < 2^Q and |y| < 2^(61 - Q - f); x / 0 is 0, and so is the quotient by a larger y. By
     default Q = 33 - f: at f = 18 quotients up to 2^15 and denominators up to 2^28. Beyond |x / y| = 2^Q the
-    result is garbage. Error at f = 18: 2.2 ulp + 2^-21.3 |x / y|. Rounds: 19, 9.0 kbit; 11 with narrow
-    bounds.
+    result is garbage. Error: 2.2 ulp + 2^-21.3 |x / y|. Rounds: 19, 8606 bits; 11 with narrow bounds.
 
     Args:
       quotient_bits: Q; a quotient has a relative precision of min(28, 55 - Q - f) bits.

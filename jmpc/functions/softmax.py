@@ -35,11 +35,11 @@ def softmax(
     """e^x_i / sum_j e^x_j along `axis`.
 
     Domain: logits with |x| < 2^12 at f = 18. Terms below 2^-28 of the largest count as 0. Error at f = 18:
-    1.8 ulp. Rounds for n entries: 6 ceil(log2 n) + 19.
+    1.8 ulp. Rounds for n entries: 6 ceil(log2 n) + 19; 6068 bits an entry for n = 8.
 
     Args:
       bound: a promise |x| <= bound, at most (38 - f) ln 2 / 2 (6.9 at f = 18). Instead of the maximum it
-        is subtracted, which saves 6 ceil(log2 n) rounds.
+        is subtracted: 17 rounds for any n, 4449 bits an entry for n = 8.
     """
     check_fraction(fraction)
     n = x.shape[axis]

@@ -7,6 +7,7 @@ such products, with summands of any fraction lifted to theirs, are still one tru
 from __future__ import annotations
 
 import dataclasses
+import math
 from collections.abc import Callable, Sequence
 from typing import Any
 
@@ -200,8 +201,8 @@ def _times_public(
     context: Context, x: FixedPoint, y: Public, f: Bilinear, terms: int, elementwise: bool
 ) -> FixedPoint:
     if y.known:
-        context.check_finite(y)
-        constant = encoding.encode_factor(y.array, _summed(x.interval, terms), context.precision)
+        context.check_constant(y, 0)
+        x, constant = _with_room(context, x, y, terms)
         x = _below(context, x, float(np.abs(constant.words).max(initial=0)) * terms)
         words, fraction, known = context.constant(constant.ring), constant.fraction, constant.interval
     else:
@@ -211,6 +212,26 @@ def _times_public(
     words = words if elementwise else context.full(words, y.shape)
     sharing = context.protocol.map(lambda s: f(s, words), x.sharing)
     return _real(context, x, sharing, x.fraction + fraction, _summed(x.interval * known, terms))
+
+
+def _with_room(context: Context, x: FixedPoint, y: Public, terms: int) -> tuple[FixedPoint, encoding.Constant]:
+    """`x`, and the constant at the scale that suits its interval.
+
+    Where a large x leaves too few bits to a small constant, x gives some of its own, which the product does
+    not need: an ulp of the result is 1 / |y| ulp of x. That is a truncation more, of a sum of many numbers mostly.
+    """
+    factor = _summed(x.interval, terms)
+    constant = encoding.encode_factor(y.array, factor, context.precision)
+    precise = encoding.encode_precisely(y.array, context.precision)
+    largest = int(np.abs(precise.words).max(initial=0)).bit_length()
+    if not factor.certain or constant.fraction >= precise.fraction:
+        return x, constant
+    bits = math.frexp(factor.magnitude)[1]
+    fraction = RANGE_BITS - 1 - bits - largest
+    needed = context.fraction + 1 + largest - precise.fraction
+    if not max(0, needed) <= fraction < min(x.fraction, context.fraction):
+        return x, constant
+    return context.at_fraction(x, fraction), precise
 
 
 def _below(context: Context, x: FixedPoint, factor: float) -> FixedPoint:

@@ -290,12 +290,11 @@ class Context:
     def _encoded(self, value: Public, fraction: int) -> Any:
         if value.known:
             if is_float(value.dtype):
-                self.check_finite(value)
-                self._check_constant(value, fraction)
+                self.check_constant(value, fraction)
             return self.constant(encoding.to_words(np.asarray(value.array), fraction))
         if value.at is None or not is_float(value.dtype):
             return encoding.to_words(self.everyone(value).array, fraction)
-        limit = 2.0 ** (RANGE_BITS - max(fraction, RANGE_BITS - encoding.INPUT_BITS))
+        limit = 2.0 ** (RANGE_BITS - max(fraction, 2 * self.fraction))
         words = guard(
             encoding.to_words(value.array, fraction),
             jnp.all(jnp.abs(value.array) < limit),
@@ -304,7 +303,9 @@ class Context:
         )
         return self._release(words, value.at)
 
-    def _check_constant(self, value: Public, fraction: int) -> None:
+    def check_constant(self, value: Public, fraction: int) -> None:
+        """Refuses a constant that is not finite or does not fit the ring at this fraction."""
+        self.check_finite(value)
         largest = float(np.abs(np.asarray(value.array, np.float64)).max(initial=0.0))
         if largest * 2.0**fraction >= 2.0**RANGE_BITS:
             raise self.refuse(

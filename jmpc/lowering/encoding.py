@@ -20,12 +20,14 @@ import numpy as np
 
 from jmpc.choreography.primitives import guard
 from jmpc.lowering.interval import RANGE_BITS, Interval, of_array, of_dtype, symmetric
-from jmpc.lowering.values import Precision, is_boolean, is_float, is_integer
+from jmpc.lowering.values import Precision, is_boolean, is_float
 
 Array = Any
 Range = tuple[float, float]
 
-INPUT_BITS = 44  # a float input without a declared range satisfies |x| < 2^(44 - f), 2^26 for f = 18
+# A float input without a declared range satisfies |x| < 2^(38 - f): about a million, 2^20, at f = 18. That leaves room
+# for a sum of 64 of them times another constant, and makes comparisons cheaper than the 2^26 that products allow.
+INPUT_BITS = 38
 
 
 @dataclass(frozen=True)
@@ -41,14 +43,14 @@ def encode(x: Array, precision: Precision, range: Range | None, player: str) -> 
 
     Args:
       x: a float, integer or boolean array held by `player`.
-      range: the declared (lowest, highest) value; for floats by default |x| < 2^(44 - fraction).
+      range: the declared (lowest, highest) value; for floats by default |x| < 2^(38 - fraction), 2^20 at 18.
     """
     words = to_words(x, precision.fraction)
     if is_boolean(x.dtype) or (range is None and not is_float(x.dtype)):
         return words
     low, high = range or input_limits(x.dtype, precision)
     inside = jnp.all((x >= low) & (x <= high)) if range else jnp.all(jnp.abs(x) < high)  # false for NaN
-    limits = f"[{low}, {high}]" if range else f"(-{high:g}, {high:g}), the default at {precision.fraction} bits"
+    limits = f"[{low}, {high}]" if range else f"(-{high:g}, {high:g}); declare its range if it may be larger"
     message = f"an input of type {x.dtype} and shape {x.shape} has an element that is not a number in {limits}"
     return guard(words, inside, player, message)
 
@@ -62,9 +64,9 @@ def input_limits(dtype: Any, precision: Precision) -> Range:
 
 
 def input_interval(dtype: Any, precision: Precision, range: Range | None) -> Interval:
-    """What is known of an input; the default range of floats is checked, but says little about their size."""
+    """What is known of an input, because `encode` checks it."""
     low, high = range or input_limits(dtype, precision)
-    return Interval(low, high, certain=range is not None or is_integer(dtype))
+    return Interval(low, high)
 
 
 def to_words(x: Array, fraction: int) -> Array:
@@ -109,23 +111,31 @@ def encode_constant(x: np.ndarray, fraction: int) -> Constant:
 def encode_factor(x: np.ndarray, factor: Interval, precision: Precision) -> Constant:
     """`x` at the scale that suits what it is multiplied with.
 
-    If the other factor's interval is certain, the scale is fine enough for an error of a quarter of an ulp of
-    the product, as far as the product stays below 2^62. Otherwise the largest element has f bits after its
-    leading one, or after the binary point if it is above 1. Constants that need fewer bits (integers, halves) get
-    no more.
+    The scale is fine enough for an error of a quarter of an ulp of the product, as far as the other factor's
+    interval lets the product stay below 2^62. If that interval is only a promise, the largest element has at
+    least f bits after its leading one, or after the binary point if it is above 1. Constants that need fewer bits
+    (integers, halves) get no more.
     """
     x = np.asarray(x, np.float64)
     largest = float(np.abs(x).max(initial=0.0))
     if largest == 0.0:
         return Constant(np.zeros(x.shape, np.int64), 0, symmetric(0))
     f, exponent = precision.fraction, math.frexp(largest)[1]  # |x| < 2^exponent
-    scale = f + max(0, -exponent)
-    if factor.certain and factor.magnitude > 0:
-        bits = math.frexp(factor.magnitude)[1]
-        room = RANGE_BITS - 1 - f - bits - exponent
-        scale = min(max(f, f + 1 + bits), room) if room > 0 else scale
+    bits = math.frexp(factor.magnitude)[1] if factor.magnitude > 0 else 0
+    wanted, room = f + 1 + max(bits, 0), RANGE_BITS - 1 - f - bits - exponent
+    scale = max(0, min(wanted, room))
+    if not factor.certain:
+        scale = max(scale, f + max(0, -exponent))
     scale = max(0, min(scale, RANGE_BITS - 1 - exponent))
     return _without_trailing_zeros(encode_constant(x, scale))
+
+
+def encode_precisely(x: np.ndarray, precision: Precision) -> Constant:
+    """`x` with two bits more than the fraction after the leading one of its largest element, or all it needs."""
+    x = np.asarray(x, np.float64)
+    exponent = math.frexp(float(np.abs(x).max(initial=0.0)))[1]
+    scale = precision.fraction + 2 - exponent
+    return _without_trailing_zeros(encode_constant(x, max(0, min(scale, RANGE_BITS - 1 - exponent))))
 
 
 def _without_trailing_zeros(constant: Constant) -> Constant:

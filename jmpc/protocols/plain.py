@@ -16,6 +16,7 @@ from dataclasses import dataclass
 
 import jax.numpy as jnp
 import numpy as np
+from jax import lax
 
 from jmpc.protocols.base import (
     RING_BITS,
@@ -208,20 +209,24 @@ def _round_shift(x: Array, shift: int) -> Array:
 
 def _fourier(c: Array, v: Array, series: Series, scale_u: int, scale_v: int) -> Array:
     """sum_k [a cos kc + b sin kc] cos kv + [b cos kc - a sin kc] sin kv, without the constant."""
+    harmonics = _stack(series.harmonics, np.uint64)
 
     def waves(theta: Array) -> tuple[Array, Array]:
-        angles = jnp.stack([theta * np.uint64(k) for k in series.harmonics])
+        angles = theta[..., None] * harmonics
         return cos_turn(angles), sin_turn(angles)
 
     (cos_c, sin_c), (cos_v, sin_v) = waves(c), waves(v)
-    total = jnp.zeros((), np.uint64)
-    for i, (a, b) in enumerate(zip(series.cosines, series.sines, strict=True)):
-        along = np.int64(a) * cos_c[i] + np.int64(b) * sin_c[i]
-        across = np.int64(b) * cos_c[i] - np.int64(a) * sin_c[i]
-        u_cos, u_sin = (_round_shift(u, 60 - scale_u) for u in (along, across))
-        v_cos, v_sin = (_round_shift(w[i], 30 - scale_v) for w in (cos_v, sin_v))
-        total = total + (u_cos * v_cos + u_sin * v_sin).astype(np.uint64)
-    return total
+    a, b = (_stack(half, np.int64) for half in (series.cosines, series.sines))
+    along, across = (
+        _round_shift(u, 60 - scale_u) for u in (a * cos_c + b * sin_c, b * cos_c - a * sin_c)
+    )
+    cos_v, sin_v = (_round_shift(w, 30 - scale_v) for w in (cos_v, sin_v))
+    return jnp.sum(along * cos_v + across * sin_v, axis=-1).astype(np.uint64)
+
+
+def _stack(numbers: Sequence[int], dtype: type) -> Array:
+    """A vector of constants made of scalars: an array would need an owner in a choreography."""
+    return jnp.stack([lax.full((), number, dtype) for number in numbers])
 
 
 def _constant(series: Series, scale: int) -> np.uint64:

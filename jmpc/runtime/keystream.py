@@ -6,6 +6,7 @@ under keys that live for one run, so no block is ever made for two purposes.
 
 from __future__ import annotations
 
+import functools
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Protocol
@@ -33,6 +34,10 @@ class HostKeystream:
 
     keys: Mapping[tuple[str, ...], bytes] = field(repr=False)
 
+    @functools.cached_property
+    def _streams(self) -> dict[tuple[str, ...], keystream.Keystream]:
+        return {holders: keystream.Keystream(key) for holders, key in self.keys.items()}
+
     def buffers(self, draws: Sequence[Draw], iteration: int) -> list[np.ndarray]:
         made = []
         for dtype, rows in keystream_layout(draws).items():
@@ -40,7 +45,7 @@ class HostKeystream:
             for draw, start in rows:
                 if draw.padded:
                     words = buffer[start : start + draw.padded]
-                    keystream.fill(self.keys[draw.key], draw.op_id, iteration, words)
+                    self._streams[draw.key].fill(draw.op_id, iteration, words)
             made.append(buffer)
         return made
 

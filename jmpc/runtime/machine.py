@@ -11,7 +11,9 @@ from collections.abc import Mapping, Sequence
 from typing import Any, Protocol
 
 import jax
+import jax.numpy as jnp
 import numpy as np
+from jax.core import ShapedArray
 from jax.extend.core import Literal, Var
 
 from jmpc.choreography.programs import (
@@ -101,7 +103,7 @@ class Machine:
                 env.pop(var, None)
         return [_read(env, atom) for atom in program.outputs]
 
-    # -- segments ---------------------------------------------------------------------------------------------
+    # -- segments ----------------------------------------------------------------------------------------------
 
     def _segment(self, step: Segment, env: dict[Var, Array], iteration: int) -> None:
         buffers = self._prefetched.pop((id(step), iteration), None)
@@ -119,7 +121,7 @@ class Machine:
             if isinstance(step, Segment) and step.draws:
                 self._prefetched[id(step), iteration] = self._keystream.buffers(step.draws, iteration)
 
-    # -- exchanges ------------------------------------------------------------------------------------------------
+    # -- exchanges ---------------------------------------------------------------------------------------------
 
     def _receive(self, frame: Frame, slot: Slot, env: dict[Var, Array]) -> None:
         buffers = self._link.receive(frame, slot)
@@ -130,7 +132,7 @@ class Machine:
         for message, buffer in zip(frame.messages, buffers, strict=True):
             env[message.payload] = _unwire(buffer, message, frame.src, slot)
 
-    # -- loops and branches ------------------------------------------------------------------------------------------
+    # -- loops and branches ------------------------------------------------------------------------------------
 
     def _count(self, number: int) -> int:
         """The iteration that starts now, counted over the whole run: the loop part of a keystream address."""
@@ -140,7 +142,7 @@ class Machine:
     def _scan(self, step: Scan, env: dict[Var, Array], path: Slot) -> None:
         consts = {var: _read(env, atom) for atom, var in step.consts}
         state = [_read(env, atom) for atom, *_ in step.carry]
-        stacks = [(var, np.asarray(_read(env, atom))) for atom, var in step.xs]
+        stacks = [(var, _on_host(_read(env, atom))) for atom, var in step.xs]
         rows: list[list[Array]] = []
         order = range(step.length)
         for index in reversed(order) if step.reverse else order:
@@ -153,8 +155,7 @@ class Machine:
             rows.reverse()
         env.update((final, value) for (*_, final), value in zip(step.carry, state, strict=True) if final is not None)
         for column, (_, outer) in enumerate(step.ys):
-            stacked = [np.asarray(row[column]) for row in rows]
-            env[outer] = np.stack(stacked) if stacked else np.zeros(outer.aval.shape, outer.aval.dtype)
+            env[outer] = _stack([row[column] for row in rows], outer.aval)
 
     def _while(self, step: While, env: dict[Var, Array], path: Slot) -> None:
         cond_consts = {var: _read(env, atom) for atom, var in step.cond_consts}
@@ -182,6 +183,19 @@ class Machine:
 
 def _read(env: Mapping[Var, Array], atom: Atom) -> Array:
     return literal(atom) if isinstance(atom, Literal) else env[atom]
+
+
+def _on_host(x: Array) -> Array:
+    """`x` where its rows are cheapest to take: numpy has views of them, compiled code makes copies."""
+    is_host = isinstance(x, np.ndarray | np.generic) or all(device.platform == "cpu" for device in x.devices())
+    return np.asarray(x) if is_host and isinstance(x.dtype, np.dtype) else x  # typed random keys stay
+
+
+def _stack(rows: Sequence[Array], aval: ShapedArray) -> Array:
+    if not rows:
+        return np.zeros(aval.shape, aval.dtype)
+    rows = [_on_host(row) for row in rows]
+    return np.stack(rows) if isinstance(rows[0], np.ndarray | np.generic) else jnp.stack(rows)
 
 
 def _wire(x: Array) -> np.ndarray:

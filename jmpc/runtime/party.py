@@ -10,8 +10,8 @@ import numpy as np
 
 from jmpc.net.handshake import agree
 from jmpc.net.transport import Transport
+from jmpc.runtime.device_keystream import keystream_for
 from jmpc.runtime.inputs import Feed, Results, gather, scatter
-from jmpc.runtime.keystream import HostKeystream
 from jmpc.runtime.links import Recorder, TransportLink
 from jmpc.runtime.machine import Machine
 from jmpc.runtime.prepare import VERSION, Prepared
@@ -49,7 +49,7 @@ class Party:
         keys = self._agree() if self.keys is None else self.keys
         env = gather(prepared.lowered, [me], feed, store)
         link = TransportLink(self.transport, self.run, self.timeout, self.recorder)
-        arrays = Machine(prepared.compiler, HostKeystream(keys), link).run(program, env)
+        arrays = Machine(prepared.compiler, keystream_for(keys), link).run(program, env)
         return scatter(prepared.lowered, prepared.lowered.outputs_of(me), arrays)
 
     def _agree(self) -> Keys:

@@ -18,8 +18,8 @@ from jmpc.net.framing import RUN_BYTES
 from jmpc.net.handshake import KEY_BYTES
 from jmpc.net.transport import Transport
 from jmpc.runtime.compiler import Compiler
+from jmpc.runtime.device_keystream import keystream_for
 from jmpc.runtime.inputs import Feed, Results, gather, scatter
-from jmpc.runtime.keystream import HostKeystream
 from jmpc.runtime.links import Recorder
 from jmpc.runtime.machine import Link, Machine
 from jmpc.runtime.party import Party
@@ -71,7 +71,7 @@ class FusedSimulation(_Simulation):
         program = prepared.program(TOGETHER) if link is None else prepared.recorded()
         lowered = prepared.lowered
         env = gather(lowered, prepared.players, feed, self.store)
-        machine = Machine(self.compiler, HostKeystream(self._keys(prepared)), link)
+        machine = Machine(self.compiler, keystream_for(self._keys(prepared)), link)
         positions = sorted({i for player in prepared.players for i in lowered.outputs_of(player)})
         results = scatter(lowered, positions, machine.run(program, env))
         self.store.commit(results.generation)

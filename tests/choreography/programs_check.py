@@ -9,8 +9,8 @@ import jax
 import numpy as np
 from jax.extend.core import Literal, Var
 
-from jmpc.choreography.programs import Branch, Frame, Program, Receive, Scan, Segment, Send, Step, While
 from jmpc.choreography.liveness import reads, writes
+from jmpc.choreography.programs import Branch, Frame, Program, Receive, Scan, Segment, Send, Step, While
 from jmpc.choreography.schedule import Schedule, schedule
 from jmpc.choreography.trace import Choreography, trace
 
@@ -50,9 +50,7 @@ def planned(choreography: Choreography, outputs: Mapping[str, Sequence[int]] | N
     return schedule(choreography.closed, choreography.holders, choreography.players, wanted)
 
 
-def projected(
-    choreography: Choreography, outputs: Mapping[str, Sequence[int]] | None = None
-) -> dict[str, Program]:
+def projected(choreography: Choreography, outputs: Mapping[str, Sequence[int]] | None = None) -> dict[str, Program]:
     """The checked programs of all players."""
     plan = planned(choreography, outputs)
     programs = {player: plan.program(player) for player in choreography.players}
@@ -156,6 +154,8 @@ def check_holders(program: Program, choreography: Choreography) -> None:
     for body in (program, *(inner for _, inner in program.everything_inside())):
         for step in body.steps:
             if isinstance(step, Segment):
-                made = [v for eqn in step.equations if eqn.primitive.name not in ("pack", "unpack") for v in eqn.outvars]
+                made = [
+                    v for eqn in step.equations if eqn.primitive.name not in ("pack", "unpack") for v in eqn.outvars
+                ]
                 for var in (*made, *(draw.var for draw in step.draws)):
                     assert program.player in choreography.holders[var]

@@ -160,5 +160,3 @@ class _Kitchen:
 
         index = lax.rem(steering[i % 3], np.uint64(2)) == 0
         self.values.append((lax.cond(index, taken, lambda: x * np.uint64(5)), who))
-
-

@@ -36,7 +36,7 @@ def refused(fn, *inputs, line: int | None, match: str, **options) -> None:
         assert str(caught.value).startswith(here(fn, line)), str(caught.value)
 
 
-# -- straight code ------------------------------------------------------------------------------------------------
+# -- straight code ---------------------------------------------------------------------------------------------
 
 
 def test_operations_are_held_by_those_who_hold_all_operands():
@@ -83,7 +83,7 @@ def test_calls_are_entered():
     assert held(jax.jit(lambda x: jax.checkpoint(lambda v: release(v + v, A, B, "why"))(x)), A) == ["AB"]
 
 
-# -- loops and branches ----------------------------------------------------------------------------------------------
+# -- loops and branches ----------------------------------------------------------------------------------------
 
 
 def test_scan_carries_are_the_greatest_fixpoint():
@@ -174,7 +174,7 @@ def test_public_constants_in_bodies_of_calls_and_loops():
     assert held(lambda x: lax.scan(lambda c, _: (shifted(c), public(table)), x, None, length=2), A) == ["A", "ABC"]
 
 
-# -- what is refused ---------------------------------------------------------------------------------------------------
+# -- what is refused -------------------------------------------------------------------------------------------
 
 
 def test_an_operation_that_nobody_can_do():

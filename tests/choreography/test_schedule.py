@@ -20,7 +20,7 @@ from jax import lax
 
 from jmpc.choreography.needs import TOGETHER
 from jmpc.choreography.primitives import agree, draw, guard, local, public, release, send_masked
-from jmpc.choreography.programs import Branch, Local, Program, Receive, Scan, Segment, Send, While
+from jmpc.choreography.programs import Branch, Program, Receive, Scan, Segment, Send, While
 from jmpc.choreography.schedule import schedule
 
 ONE = np.uint64(1)
@@ -52,7 +52,7 @@ def fused(choreography, **options) -> Program:
     return program
 
 
-# -- messages ----------------------------------------------------------------------------------------------------------
+# -- messages --------------------------------------------------------------------------------------------------
 
 
 def test_messages_of_equal_depth_share_a_frame():
@@ -176,7 +176,7 @@ def test_results_that_are_arguments_or_constants():
     assert len(programs[B].constants) == 1
 
 
-# -- units: local code, guards, loops without messages -----------------------------------------------------------------
+# -- units: local code, guards, loops without messages ---------------------------------------------------------
 
 
 def unit(x, player):
@@ -260,7 +260,7 @@ def test_loops_with_draws_are_steps_and_no_rounds():
     assert programs[A].steps[-1].depth == 0
 
 
-# -- loops and branches with messages -------------------------------------------------------------------------------------
+# -- loops and branches with messages --------------------------------------------------------------------------
 
 
 def test_loops_are_programs_in_programs():
@@ -293,19 +293,19 @@ def test_loops_come_after_the_sends_and_before_the_receives_of_their_depth():
 
 
 def test_a_player_takes_part_wherever_it_is_needed_inside():
-    """B only answers, two loops below; nothing of it is in the outer body."""
+    """B only tosses a coin, two loops below; nothing else of it is in the outer body."""
 
-    def fn(x, y):
+    def fn(x):
         def inner(c, _):
-            return c + release(y, B, A, "why"), None
+            return c + release(draw((B,), (3,)), B, A, "coin"), None
 
         def outer(c, _):
             return lax.scan(inner, c, None, length=2)[0] + ONE, None
 
         return lax.scan(outer, x, None, length=3)[0]
 
-    programs = projected(traced(fn, A, B))
-    place, _ = [(p, s) for p, s in places(programs[B]) if isinstance(s, Send)][0]
+    programs = projected(traced(fn, A))
+    (place,) = [place for place, step in places(programs[B]) if isinstance(step, Send)]
     assert len(place) == 2
 
 
@@ -359,7 +359,7 @@ def test_constants_of_loop_bodies_are_there():
     assert len(loop.body.constants) == 1
 
 
-# -- the fused reading ---------------------------------------------------------------------------------------------------
+# -- the fused reading -----------------------------------------------------------------------------------------
 
 
 def product(x, y):
@@ -429,4 +429,3 @@ def test_short_loops(length):
         return lax.scan(lambda c, _: (release(c, A, B, "why"), c), x, None, length=length)
 
     projected(traced(fn, A))
-

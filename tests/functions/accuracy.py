@@ -2,17 +2,20 @@
 
 from __future__ import annotations
 
+import functools
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from typing import Any
 
 import jax
 import numpy as np
+from protocols.evaluate import Choreography
 
 from jmpc.protocols.base import Ring
 from jmpc.protocols.plain import Plain
 
 POINTS = 100_000
+FRACTIONS = (8, 10, 15, 20, 23, 26, 30)  # for coarse checks that a formula is generic
 _GOLDEN = np.uint64(0x9E3779B97F4A7C15)
 
 
@@ -80,7 +83,8 @@ def evaluate(
 ) -> Iterator[list[np.ndarray]]:
     """The function's results as signed words, once for each mode; compiled once for all."""
 
-    @jax.jit
+    # The compiler's optimisations cost more than they save here.
+    @functools.partial(jax.jit, compiler_options={"xla_backend_optimization_level": 0})
     def run(set_bits: Any, kept_bits: Any, *slots: Any) -> list[Any]:
         results = function(plain(Coin(set_bits, kept_bits)), *(Ring((slot,)) for slot in slots))
         results = results if isinstance(results, tuple) else (results,)
@@ -115,3 +119,16 @@ def deviation(
             error = np.abs(got / 2.0**out_fraction - want) - relative * np.abs(want)
             worst = max(worst, float((error * 2.0**out_fraction).max()))
     return worst
+
+
+def interpret(function: Callable[..., Any], *words: Any) -> Any:
+    """The function's signed words on `Plain`, without compilation: for small arrays of any shape."""
+    rings = [Ring((np.asarray(w).astype(np.int64).view(np.uint64),)) for w in words]
+    out = Choreography(lambda *xs: function(Plain(), *xs), *rings)(*rings).out
+    return jax.tree.map(lambda x: x.view(np.int64) if x.dtype == np.uint64 else x, out)
+
+
+def value(x: Any) -> np.ndarray:
+    """The only slot of a result of `interpret`."""
+    (slot,) = x.slots
+    return slot

@@ -112,7 +112,9 @@ class Case:
         def play(player: str) -> dict[int, np.ndarray]:
             mine = {key: value for key, value in keys.items() if player in key}
             try:
-                outs = Machine(self.compiler, HostKeystream(mine), links[player]).run(programs[player], self.env(player))
+                outs = Machine(self.compiler, HostKeystream(mine), links[player]).run(
+                    programs[player], self.env(player)
+                )
             except BaseException as error:
                 if isinstance(wires, Wires):
                     wires.fail(error)

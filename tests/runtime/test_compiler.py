@@ -1,8 +1,10 @@
 """What is compiled, and what shares an executable."""
 
 import threading
+import time
 
 import jax
+import jax.numpy as jnp
 import numpy as np
 import pytest
 from choreography.programs_check import A, B, C, planned, projected, traced, words
@@ -11,7 +13,8 @@ from runtime.modes import Case, agree_in_all_modes, equal, random_words
 
 from jmpc.choreography.primitives import Group, draw, local, release, send_masked
 from jmpc.choreography.programs import Local, Program
-from jmpc.runtime.compiler import Compiler, fingerprint
+from jmpc.runtime import compiler as compiling
+from jmpc.runtime.compiler import Compiler, fingerprint, work
 from jmpc.runtime.keystream import HostKeystream
 from jmpc.runtime.machine import Machine
 
@@ -134,10 +137,52 @@ def _env(program: Program):
 
 
 def test_sixty_four_bits_whatever_the_flag():
-    """Arrays stay words outside of x64 mode, too: 2^40 does not become 0."""
+    """Arrays stay words where the flag is off, too: 2^40 does not become 0."""
     assert not jax.config.jax_enable_x64
     case = Case(traced(lambda x: x + ONE, A), [np.array([1 << 40, 1 << 63, 5], np.uint64)], Compiler())
     outs, _ = agree_in_all_modes(case)
     assert outs[0].tolist() == [(1 << 40) + 1, (1 << 63) + 1, 6] and outs[0].dtype == np.uint64
     assert not jax.config.jax_enable_x64
 
+
+def test_segments_that_run_often_are_compiled_well(monkeypatch):
+    monkeypatch.setattr(compiling, "_PATIENCE", 0.0)
+    compiled = []
+    monkeypatch.setattr(
+        compiling,
+        "_compile_segment",
+        lambda step, quickly, real=compiling._compile_segment: compiled.append(quickly) or real(step, quickly=quickly),
+    )
+    compiler = Compiler()
+    program = planned(traced(lambda x: x * x + ONE, A)).program(A)
+    for _ in range(200):
+        (out,) = Machine(compiler, HostKeystream({})).run(program, _env(program))
+        equal([np.asarray(out)], [random_words(1, 3) ** 2 + ONE])
+        if len(compiled) == 2:
+            time.sleep(0.01)
+    assert compiled == [True, False] and compiler.size == 1
+
+
+def test_large_segments_are_compiled_well_at_once():
+    def elementwise(x):
+        return x * x + ONE
+
+    def product(x):
+        return jnp.dot(x.reshape(300, 300), x.reshape(300, 300))
+
+    def loop(x):
+        return lax.fori_loop(0, 1000, lambda _, y: y * y, x)
+
+    def work_of(fn, n):
+        return work(segment(fn, A, avals=[words(n)]).equations)
+
+    assert work_of(elementwise, 1000) == 2000
+    assert work_of(product, 90_000) >= 300**3
+    assert work_of(loop, 100) >= 100_000
+
+
+def test_results_do_not_depend_on_how_segments_are_compiled():
+    step = segment(lambda x: (x * x ^ (x >> np.uint64(7))) // np.uint64(3), A, avals=[words(999)])
+    with jax.enable_x64(True):
+        outs = [compiling._compile_segment(step, quickly=q)([], [random_words(1, 999)]) for q in (True, False)]
+    equal(*[[np.asarray(x) for x in out] for out in outs])

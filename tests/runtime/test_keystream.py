@@ -24,20 +24,19 @@ ONE = np.uint64(1)
 
 
 class Cipher:
-    """Stands in for `keystream.fill`: counts what each player draws, and refuses a block that it drew before."""
+    """Stands in for the cipher: counts what each player draws, and refuses a block that it drew before."""
 
     def __init__(self):
-        self.fill, self.player = keystream.fill, threading.local()
+        self.player = threading.local()
         self.blocks = defaultdict(lambda: defaultdict(set))  # by player, then by key, op id, iteration, stream
         self.bytes = Counter()
 
-    def __call__(self, key, op_id, iteration, out, stream=0):
+    def note(self, key, op_id, iteration, stream, size):
         blocks = self.blocks[self.player.name][key, op_id, iteration, stream]
-        made = set(range(-(-out.nbytes // BLOCK_BYTES)))
+        made = set(range(-(-size // BLOCK_BYTES)))
         assert blocks.isdisjoint(made)
         blocks |= made
-        self.bytes[self.player.name] += out.nbytes
-        self.fill(key, op_id, iteration, out, stream)
+        self.bytes[self.player.name] += size
 
     def machine(self, player: str, case: Case, keys, link=None) -> Machine:
         """A machine whose draws are those of `player`."""
@@ -65,7 +64,17 @@ class Cipher:
 @pytest.fixture
 def cipher(monkeypatch) -> Cipher:
     made = Cipher()
-    monkeypatch.setattr(keystream, "fill", made)
+
+    class Watched(keystream.Keystream):
+        def __init__(self, key):
+            super().__init__(key)
+            self.key = key
+
+        def fill(self, op_id, iteration, out, stream=0):
+            made.note(self.key, op_id, iteration, stream, out.nbytes)
+            super().fill(op_id, iteration, out, stream)
+
+    monkeypatch.setattr(keystream, "Keystream", Watched)
     return made
 
 

@@ -51,7 +51,7 @@ def small(seed: int, *shape: int) -> np.ndarray:
     return np.random.default_rng(seed).integers(-(1 << 30), 1 << 30, shape, np.int64).astype(np.uint64)
 
 
-# -- the protocol --------------------------------------------------------------------------------------------------------
+# -- the protocol ----------------------------------------------------------------------------------------------
 
 
 def test_multiplication(compiler):
@@ -137,22 +137,22 @@ def test_owners_of_inputs_and_results(compiler):
         z = p.settle(p.multiply(p.share(encoded, OWNER), p.share(y, A)))
         return p.reveal(z, OWNER, "product"), p.reveal(z, B, "product")
 
-    made = traced(
-        fn, OWNER, A, avals=[jax.ShapeDtypeStruct((3,), np.float32), words(3)], players=(A, B, C, OWNER)
-    )
+    made = traced(fn, OWNER, A, avals=[jax.ShapeDtypeStruct((3,), np.float32), words(3)], players=(A, B, C, OWNER))
     x, y = np.array([0.5, -1.25, 3], np.float32), np.array([2, 3, 4], np.uint64)
     outs, _ = agree_in_all_modes(Case(made, [x, y], compiler))
     for out in outs:
         assert (out.astype(np.int64) / (1 << 16) == x * y.astype(np.float32)).all()
 
 
-# -- control flow in every mode --------------------------------------------------------------------------------------------
+# -- control flow in every mode --------------------------------------------------------------------------------
 
 
 def everything(i, x, y, z):
     """A loop over rows with draws, branches, local code and a loop inside; a while with messages."""
     table = np.arange(3, dtype=np.uint64)
-    masked = jax.jit(lambda v, dst, key: send_masked(v + public(table), {dst: draw(key, (3,))}, A), static_argnums=(1, 2))
+    masked = jax.jit(
+        lambda v, dst, key: send_masked(v + public(table), {dst: draw(key, (3,))}, A), static_argnums=(1, 2)
+    )
 
     def inner(c, row):
         return c + row, masked(c, B, (A, C))
@@ -172,7 +172,9 @@ def everything(i, x, y, z):
         return n + ONE, a + a, seen
 
     n, a, last = lax.while_loop(lambda carry: carry[0] < i[0], turn, (np.uint64(0), a, jnp.zeros_like(a)))
-    single, _ = lax.while_loop(lambda carry: carry[1] < b[0] % np.uint64(4), lambda c: (c[0] * c[0], c[1] + ONE), (b, np.uint64(0)))
+    single, _ = lax.while_loop(
+        lambda carry: carry[1] < b[0] % np.uint64(4), lambda c: (c[0] * c[0], c[1] + ONE), (b, np.uint64(0))
+    )
     return a, b, seen, floats, n, last, single, agree(b + b, np.uint64(2) * b)
 
 
@@ -230,6 +232,25 @@ def test_constants_of_loop_bodies(compiler):
     equal([outs[0]], [x + np.uint64(3) * table])
 
 
+def test_typed_random_keys_pass_through_steps(compiler):
+    """Public randomness of JAX's own, drawn by everyone alike in a loop with messages."""
+
+    def fn(x):
+        key = jax.random.wrap_key_data(public(np.arange(2, dtype=np.uint32)), impl="threefry2x32")
+
+        def body(carry, row):
+            key, c = carry
+            key, now = jax.random.split(key)
+            noise = jax.random.bits(now, (3,), np.uint64) ^ jax.random.bits(row, (3,), np.uint64)
+            return (key, c + noise), (release(c, A, B, "why"), now)
+
+        (key, x), (seen, keys) = lax.scan(body, (key, x), jax.random.split(key, 3))
+        return x, seen, jax.random.key_data(key), jax.random.key_data(keys)
+
+    outs, _ = agree_in_all_modes(Case(traced(fn, A), [random_words(1, 3)], compiler))
+    assert outs[3].shape == (3, 2) and len(np.unique(outs[3], axis=0)) == 3
+
+
 def test_copies_of_slots_are_equal_at_their_holders(compiler):
     """What `agree` promises: each player's own copy, computed in its own way."""
 
@@ -244,7 +265,7 @@ def test_copies_of_slots_are_equal_at_their_holders(compiler):
         equal(copies[:1], copies[1:])
 
 
-# -- over sockets -------------------------------------------------------------------------------------------------------------
+# -- over sockets ----------------------------------------------------------------------------------------------
 
 
 def test_transport_links_carry_the_same_messages(compiler):
@@ -276,7 +297,7 @@ def test_transport_links_carry_the_same_messages(compiler):
         equal(arrays, seen[key])
 
 
-# -- what goes wrong --------------------------------------------------------------------------------------------------------------
+# -- what goes wrong -------------------------------------------------------------------------------------------
 
 
 def test_a_guard_names_the_player_and_nothing_else(compiler):

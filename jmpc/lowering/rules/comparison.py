@@ -96,7 +96,7 @@ def _certain(context: Context, x: Value) -> Interval | None:
         limits = interval.of_dtype(x.dtype)
         return known if x.interval is not None and known.inside(limits.low, limits.high) else limits
     if isinstance(x, FixedPoint) and not known.certain:
-        return interval.symmetric(2.0**64)  # finite: enough against an infinity
+        return interval.representable(context.fraction)  # decides against infinities and floats' extremes
     if isinstance(x, Public) and not x.known:
         return None
     return None if np.isnan([known.low, known.high]).any() else known

@@ -129,6 +129,16 @@ def power(context: Context, x: Secret, exponent: int) -> Value:
         x = arithmetic.square(context, x)
 
 
+@rule("polynomial")
+def polynomial(context: Context, x: Value, *coefficients: Value, **_: Any) -> Value:
+    """a_0 + x (a_1 + x (a_2 + ...))."""
+    total = coefficients[-1]
+    for coefficient in reversed(coefficients[:-1]):
+        total = context.secret(total) if isinstance(x, Public) else total
+        total = arithmetic.add(context, arithmetic.multiply(context, total, x), coefficient)
+    return total
+
+
 @rule("div")
 def div(context: Context, x: Value, y: Value, **_: Any) -> Value:
     if not is_float(x.dtype):

@@ -1,0 +1,38 @@
+"""The keystream of an accelerator, run on the CPU: the host's bytes."""
+
+import jax
+import numpy as np
+from jax.core import ShapedArray
+
+from jmpc._compat import fresh_var
+from jmpc.choreography.programs import Draw
+from jmpc.runtime.device_keystream import DeviceKeystream, keystream_for
+from jmpc.runtime.keystream import HostKeystream
+
+KEYS = {("a", "b"): bytes(range(32)), ("a", "c"): bytes(range(32, 64))}
+
+
+def _draw(op_id: int, key: tuple[str, ...], shape: tuple[int, ...], dtype: str) -> Draw:
+    with jax.enable_x64(True):
+        return Draw(fresh_var(ShapedArray(shape, np.dtype(dtype))), key, op_id, 8)
+
+
+def test_device_and_host_make_the_same_buffers() -> None:
+    draws = [
+        _draw(7, ("a", "b"), (3, 5), "uint64"),
+        _draw(8, ("a", "c"), (100,), "uint8"),
+        _draw(9, ("a", "c"), (), "uint64"),
+        _draw(10, ("a", "b"), (0,), "uint64"),
+        _draw(11, ("a", "b"), (70,), "uint16"),
+        _draw(12, ("a", "c"), (33,), "uint32"),
+    ]
+    for iteration in (0, 1, (1 << 33) + 5):
+        host = HostKeystream(KEYS).buffers(draws, iteration)
+        device = DeviceKeystream(KEYS).buffers(draws, iteration)
+        for ours, theirs in zip(host, device, strict=True):
+            assert ours.dtype == theirs.dtype and np.array_equal(ours, np.asarray(theirs))
+
+
+def test_the_keystream_of_a_cpu_comes_from_the_host_and_shows_no_keys() -> None:
+    assert isinstance(keystream_for(KEYS), HostKeystream)
+    assert "\\x01" not in repr(DeviceKeystream(KEYS)) and "2" in repr(DeviceKeystream(KEYS))
