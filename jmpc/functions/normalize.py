@@ -193,8 +193,8 @@ def normalize(
 ) -> tuple[Ring, list[Ring]]:
     """(mantissa of |x| as a turn, each table at x's exponent times x's sign where x is signed).
 
-    The turn has depth 14 (words) or 7 (thresholds), tables that are products are ready one round
-    earlier. Without a `method`, the cheaper one for the number of possible exponents.
+    Rounds: 15 by words (tables 13 or 14, with a sign 15), 7 by thresholds (tables 6). Without a `method`, the
+    cheaper one for the number of possible exponents.
     """
     if method is None:
         few = exponents.comparisons <= _FEW_EXPONENTS

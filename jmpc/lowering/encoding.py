@@ -25,8 +25,8 @@ from jmpc.lowering.values import Precision, is_boolean, is_float
 Array = Any
 Range = tuple[float, float]
 
-# A float input without a declared range satisfies |x| < 2^(38 - f): about a million, 2^20, at f = 18. That leaves room
-# for a sum of 64 of them times another constant, and makes comparisons cheaper than the 2^26 that products allow.
+# A float input without a declared range satisfies |x| < 2^(38 - f): about a million, 2^20, at f = 18. That is less than
+# the 2^26 that products allow, and leaves room for sums, and for precise constants, without further truncations.
 INPUT_BITS = 38
 
 
@@ -131,10 +131,10 @@ def encode_factor(x: np.ndarray, factor: Interval, precision: Precision) -> Cons
 
 
 def encode_precisely(x: np.ndarray, precision: Precision) -> Constant:
-    """`x` with two bits more than the fraction after the leading one of its largest element, or all it needs."""
+    """`x` with a bit more than the fraction after the leading one of its largest element, or all it needs."""
     x = np.asarray(x, np.float64)
     exponent = math.frexp(float(np.abs(x).max(initial=0.0)))[1]
-    scale = precision.fraction + 2 - exponent
+    scale = precision.fraction + 1 - exponent
     return _without_trailing_zeros(encode_constant(x, max(0, min(scale, RANGE_BITS - 1 - exponent))))
 
 

@@ -109,7 +109,6 @@ class ThreadedSimulation(_Simulation):
         self._timeout = timeout
         self._recorder = recorder
         self._stores: dict[str, Store] = {}
-        self._context = zmq.Context()
 
     def store(self, player: str) -> Store:
         return self._stores.setdefault(player, Store())
@@ -126,9 +125,10 @@ class ThreadedSimulation(_Simulation):
         fixed = dict(self._keys(prepared)) if self._keys else None
         endpoints = {player: f"inproc://{run.hex()}/{player}" for player in players}
         with contextlib.ExitStack() as stack:
+            context = stack.enter_context(zmq.Context())
             parties = {}
             for player in players:
-                transport = stack.enter_context(Transport(player, endpoints, context=self._context))
+                transport = stack.enter_context(Transport(player, endpoints, context=context))
                 transport.open_run(run, players)
                 parties[player] = Party(player, prepared, transport, run, self._timeout, fixed, self._recorder)
             with ThreadPoolExecutor(len(players), thread_name_prefix="jmpc-player") as pool:

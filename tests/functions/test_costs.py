@@ -132,9 +132,12 @@ CASES = [
     Case("relu", functions.relu, (WIDE,), lambda x: np.maximum(x, 0), 6, 1080, 0),
     Case("absolute", functions.absolute, (WIDE,), np.abs, 6, 1080, 0),
     Case("signum", lambda p, x: functions.signum(p, x, 1 << F), (WIDE,), np.sign, 6, 1167, 0),
-    Case("clip", lambda p, x: functions.clip(p, x, -5, 1 << F), (WIDE,), lambda x: np.clip(x, -5 / 2**F, 1), 6, 1615, 0),
+    Case("clip", lambda p, x: functions.clip(p, x, 0, 1 << F), (WIDE,), lambda x: np.clip(x, 0, 1), 6, 1615, 0),
     Case("maximum", functions.maximum, PAIR, np.maximum, 6, 1080, 0),
-    Case("reduce_max of 8", lambda p, x: functions.reduce_max(p, x, 1), (ROWS,), lambda x: x.max(1), 18, 1080, 0, elements=28),
+    Case(
+        "reduce_max of 8", lambda p, x: functions.reduce_max(p, x, 1), (ROWS,), lambda x: x.max(1),
+        18, 1080, 0, elements=28,
+    ),
     Case(
         "argmax of 8", lambda p, x: functions.argmax(p, x, 1), (ROWS,), lambda x: x.argmax(1) / 2**F,
         18, 1400, 0, elements=28,

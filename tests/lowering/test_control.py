@@ -194,4 +194,3 @@ def test_loop_over_random_public_numbers():
         return lax.scan(step, (key, x), None, length=3)[0][1]
 
     close(f, Clear(np.asarray(jax.random.PRNGKey(3))), X)
-    close(lambda x: f(jax.random.key(5), x), X)

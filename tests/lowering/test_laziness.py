@@ -147,7 +147,7 @@ def test_division_by_a_broadcast_denominator_inverts_it_once():
     assert wide == narrow
 
 
-@pytest.mark.parametrize(("n", "truncations"), [(3, 1), (60, 1), (1000, 2), (4096, 1)])
+@pytest.mark.parametrize(("n", "truncations"), [(3, 1), (10, 1), (1000, 2), (4096, 1)])
 @pytest.mark.parametrize("limit", [None, 2.0**10])
 def test_a_mean_is_exact_to_an_ulp_or_two(n, truncations, limit):
     x = np.linspace(-900.0, 1000.0, n, dtype=np.float32)

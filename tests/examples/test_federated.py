@@ -1,0 +1,101 @@
+"""The flagship: what is opened is the exact mean, only to the model owner, and training works."""
+
+from __future__ import annotations
+
+import argparse
+import logging
+import re
+
+import jax
+import numpy as np
+import pytest
+from examples.recording import RecordingSession, record, script
+
+import jmpc
+from jmpc.config import Mode
+
+SCALE = 2.0**18
+SERVERS = ("server0", "server1", "server2")
+SEVEN = [*SERVERS, "model-owner", "data-owner-0", "data-owner-1", "data-owner-2"]
+
+
+def test_opened_means_are_exact_to_one_ulp(monkeypatch: pytest.MonkeyPatch) -> None:
+    session = RecordingSession(Mode.FUSED)
+    monkeypatch.setattr("jmpc.api.run.open_session", lambda config: session)
+    with script("federated_learning") as example:
+        digits = example.data.load()
+        jmpc.set_config(jmpc.LocalConfig())
+        sources = example.providers.make(digits)
+        train, _, opened = example.computations(*sources, digits.validation.pixels.shape[1])
+        means = []
+        keep = jmpc.define_output("model-owner", opened, means.append)
+        twins, _ = example.providers.make(digits)
+        gradient = jax.jit(example.model.gradient)
+        parameters = example.model.initial_vector(digits.validation.pixels.shape[1])
+        for _ in range(30):
+            jmpc.run([train, *keep])
+            encoded = [
+                np.round(np.asarray(gradient(parameters, *twins(owner)), np.float64) * SCALE)
+                for owner in example.DATA_OWNERS
+            ]
+            exact = sum(encoded) / 3
+            assert np.abs(means[-1].astype(np.float64) * SCALE - exact).max() <= 1.0
+            parameters = example.model.update(parameters, means[-1])
+
+
+def test_servers_see_shares_only_and_the_model_owner_the_mean_only(monkeypatch: pytest.MonkeyPatch, tmp_path) -> None:
+    arguments = ("--iterations", "2", "--quiet", "--out", str(tmp_path))
+    _, session = record(monkeypatch, "federated_learning", Mode.THREADS, *arguments)
+    trained = [run for run in session.runs if set(SEVEN) <= set(run.prepared.players)]
+    assert len(trained) == 2
+    for run in trained:
+        releases = run.prepared.releases()
+        assert not [r for r in releases if r.dst in SERVERS]
+        to_model_owner = [r for r in releases if r.dst == "model-owner"]
+        assert {r.src for r in to_model_owner} == set(SERVERS) and len({r.shape for r in to_model_owner}) == 1
+        others = [r for r in releases if r.dst != "model-owner"]
+        assert {(r.src, r.dst) for r in others} == {("model-owner", f"data-owner-{i}") for i in range(3)}
+        seen = {src for _, src, dst in run.messages if dst == "model-owner"}
+        assert seen == set(SERVERS), "no data owner talks to the model owner"
+        for (_, src, dst), arrays in run.messages.items():
+            if dst in SERVERS:  # uniform words: high and low bytes of a share are all equally likely
+                words = np.concatenate([array.view(np.uint8).ravel() for array in arrays])
+                counts = np.bincount(words, minlength=256) if words.size > 20_000 else None
+                assert counts is None or abs(_chi_square(counts)) < 6, (src, dst)
+    first, second = (run.messages for run in trained)
+    differing = [np.mean(a != b) for key in first for a, b in zip(first[key], second[key], strict=True) if a.size > 100]
+    assert np.median(differing) > 0.9, "fresh masks in every run"
+
+
+def _chi_square(counts: np.ndarray) -> float:
+    expected = counts.sum() / counts.size
+    degrees = counts.size - 1
+    return float((((counts - expected) ** 2).sum() / expected - degrees) / np.sqrt(2 * degrees))
+
+
+def test_log_lines(monkeypatch: pytest.MonkeyPatch, tmp_path, capsys, caplog) -> None:
+    with caplog.at_level(logging.INFO, logger="jmpc"), script("federated_learning") as example:
+        example.main(["--iterations", "101", "--quiet", "--out", str(tmp_path)])
+    jmpc.set_config(jmpc.LocalConfig())
+    first = next(r for r in caplog.records if r.name == "jmpc")
+    assert f"{first.levelname}:{first.name}:{first.getMessage()}" == f"INFO:jmpc:Players: {SEVEN}"
+    lines = capsys.readouterr().out.splitlines()
+    assert lines[0] == "Iteration 0" and lines[2] == "Iteration 100"
+    numbers = r"\[(\d ){49}\d\]"
+    assert all(re.fullmatch(rf"expect \d+\.\d+ {numbers} {numbers}", line) for line in (lines[1], lines[3]))
+    assert (tmp_path / "loss.png").stat().st_size > 1000
+
+
+@pytest.mark.slow
+@pytest.mark.timeout(1800)
+def test_accuracy_over_five_splits() -> None:
+    arguments = argparse.Namespace(data=None, config=None, iterations=2000, log_every=1000, quiet=True)
+    private, plain = [], []
+    with script("federated_learning") as example:
+        for split in range(5):
+            jmpc.set_config(jmpc.LocalConfig())
+            private.append(example.train_privately(arguments, split)[2])
+            plain.append(example.train_in_plaintext(arguments, split)[1])
+    print("private", private, "plain", plain)
+    assert np.mean(private) >= 0.93
+    assert abs(np.mean(private) - np.mean(plain)) <= 0.005

@@ -1,0 +1,69 @@
+"""Every example: fused and threaded players have the same shares and say the same, and `explain` knew."""
+
+from __future__ import annotations
+
+from collections import Counter
+
+import jax
+import numpy as np
+import pytest
+from examples.recording import Recorded, record
+
+from jmpc.choreography.masks import check_masks
+from jmpc.choreography.primitives import send_masked_p
+from jmpc.config import Mode
+
+CASES = [
+    pytest.param("matmul", (), id="matmul"),
+    pytest.param("simple_average", (), id="simple_average"),
+    pytest.param("federated_learning", ("--iterations", "3", "--quiet"), id="federated_learning"),
+    pytest.param("logistic_regression", ("--runs", "1", "--quiet"), id="logistic", marks=pytest.mark.slow),
+    pytest.param("private_inference", (), id="private_inference", marks=pytest.mark.slow),
+]
+
+
+@pytest.mark.parametrize(("name", "arguments"), CASES)
+def test_modes_agree_to_the_bit(
+    name: str, arguments: tuple[str, ...], monkeypatch: pytest.MonkeyPatch, tmp_path
+) -> None:
+    options = (*arguments, "--out", str(tmp_path))
+    left, fused = record(monkeypatch, name, Mode.FUSED, *options)
+    right, threads = record(monkeypatch, name, Mode.THREADS, *options)
+    jax.tree.map(np.testing.assert_array_equal, left, right)
+    assert len(fused.runs) == len(threads.runs) > 0
+    for ours, theirs in zip(fused.runs, threads.runs, strict=True):
+        _same_messages(ours, theirs)
+        jax.tree.map(np.testing.assert_array_equal, ours.outputs, theirs.outputs)
+        _explained(theirs)
+        _all_masked(theirs)
+    stored = threads.shares()
+    assert stored.keys() == fused.shares().keys()
+    for key, share in fused.shares().items():
+        np.testing.assert_array_equal(share, stored[key])
+
+
+def _same_messages(ours: Recorded, theirs: Recorded) -> None:
+    assert ours.messages.keys() == theirs.messages.keys()
+    for slot, arrays in ours.messages.items():
+        for a, b in zip(arrays, theirs.messages[slot], strict=True):
+            np.testing.assert_array_equal(a, b, err_msg=str(slot))
+
+
+def _explained(run: Recorded) -> None:
+    """Bytes and frames of each pair of players are those that were predicted."""
+    frames: Counter[tuple[str, str]] = Counter()
+    sizes: Counter[tuple[str, str]] = Counter()
+    for (_, src, dst), arrays in run.messages.items():
+        frames[src, dst] += 1
+        sizes[src, dst] += sum(array.nbytes for array in arrays)
+    for frame in run.prepared.cost.frames:
+        assert not frame.place.times, "the examples have no loops of unknown length"
+        frames[frame.src, frame.dst] -= frame.place.trips
+        sizes[frame.src, frame.dst] -= frame.place.trips * frame.size
+    assert not any(frames.values()) and not any(sizes.values())
+
+
+def _all_masked(run: Recorded) -> None:
+    traced = run.prepared.lowered.choreography
+    pairs = sum(len(eqn.params["dsts"]) for eqn in traced.equations() if eqn.primitive is send_masked_p)
+    assert check_masks(traced.closed) == traced.masked_messages == pairs
