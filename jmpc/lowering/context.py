@@ -343,6 +343,10 @@ class Context:
             return words.dtype.type(words.flat[0])
         return public(words)
 
+    def declared(self, array: np.ndarray) -> Any:
+        """Any public array known to all, such as indices, as it is."""
+        return public(array)
+
     def full(self, words: Any, shape: tuple[int, ...]) -> Any:
         return jnp.broadcast_to(words, shape)
 

@@ -82,7 +82,7 @@ def weighted(context: Context, positions: Positions, x: Secret, f: Callable[[Any
 
 def read(context: Context, positions: Positions, x: Value, take: Callable[[Any, Any], Any]) -> Secret:
     """take(x, position), for one public position at a time, at the secret ones."""
-    every = positions.all()
+    every = context.declared(positions.all())
 
     def pick(unit: Any, slot: Any) -> Any:
         taken = jax.vmap(take, (None, 0))(slot, every)  # [count, *result]

@@ -38,7 +38,8 @@ def sort_rows(context: Context, rows: Ring, range_bits: int) -> Ring:
     Differences of elements of row 0 must be below 2^(range_bits - 1).
     """
     protocol = context.protocol
-    for low, high in layers(rows.shape[-1]):
+    for comparators in layers(rows.shape[-1]):
+        low, high = (context.declared(places.astype(np.int32)) for places in comparators)
         left = protocol.map(lambda slot, i=low: slot[..., i], rows)
         right = protocol.map(lambda slot, i=high: slot[..., i], rows)
         difference = protocol.subtract(right, left)
@@ -46,7 +47,7 @@ def sort_rows(context: Context, rows: Ring, range_bits: int) -> Ring:
         bits = protocol.map(lambda slot, r=rows.shape[0]: jnp.broadcast_to(slot[None], (r, *slot.shape)), out_of_order)
         moved = protocol.inject(bits, difference)
 
-        def exchange(slot: Any, change: Any, i: np.ndarray = low, j: np.ndarray = high) -> Any:
+        def exchange(slot: Any, change: Any, i: Any = low, j: Any = high) -> Any:
             return slot.at[..., i].add(change).at[..., j].add(-change)
 
         rows = protocol.map(exchange, rows, moved)

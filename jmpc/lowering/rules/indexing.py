@@ -69,9 +69,11 @@ def _changed(
         x, update = (arithmetic.as_integer(context, context.secret(v), np.int8) for v in (x, update))
         return Boolean(context.ring(_changed(context, positions, x, update, write)))
 
+    every = context.declared(positions.all())
+
     def changes(slot: Any, new: Any) -> Any:
         """[position, *x]: the update at every position, less what was there."""
-        return jnp.stack([write(slot, new, at) - slot for at in positions.all()])
+        return jax.vmap(lambda at: write(slot, new, at) - slot)(every)
 
     def there(unit: Any, change: Any) -> Any:
         return jnp.tensordot(unit.reshape(-1), change, axes=1)
@@ -198,6 +200,7 @@ def _scattered_to_secret(
     window = set(params["dimension_numbers"].update_window_dims)
     batch = [d for d in range(len(updates.shape)) if d not in window]
     options = _scatter_params(params)
+    every = context.declared(positions.all())
 
     def spread(unit: Any, slot: Any) -> Any:
         def at_one(at: Any, weight: Any) -> Any:
@@ -205,7 +208,7 @@ def _scattered_to_secret(
             index = jnp.broadcast_to(at, indices.shape)
             return lax.scatter_add(jnp.zeros(shape, slot.dtype), index, slot * weight.reshape(sizes), **options)
 
-        each = jax.vmap(at_one)(positions.all(), jnp.moveaxis(unit, -1, 0))
+        each = jax.vmap(at_one)(every, jnp.moveaxis(unit, -1, 0))
         return jnp.sum(each, axis=0, dtype=slot.dtype)
 
     result = lookup.weighted(context, positions, context.secret(updates), spread)

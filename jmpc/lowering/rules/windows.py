@@ -142,7 +142,7 @@ def _play(context: Context, x: Secret, windows: Windows) -> Tournament:
         flat = windows.sources()
         if (flat < 0).any():
             raise context.refuse("a maximum over a window that lies in the padding", "Use less padding")
-        sources = context.constant(flat)
+        sources = context.declared(flat)
     players = moved(context, standard(context, x), lambda slot: windows.patches(slot, sources))
     levels = []
     while (n := players.shape[-1]) > 1:
