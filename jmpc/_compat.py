@@ -290,6 +290,11 @@ def remote_source(line: str) -> Any:
     return source_info_util.new_source_info().replace(name_stack=stack)
 
 
+def user_line() -> str:
+    """The line of the user's code that is running now, as `source_line` writes it."""
+    return line_of(source_info_util.current())
+
+
 def user_context(source_info: Any) -> AbstractContextManager[None]:
     """Equations traced inside carry the given equation's source information."""
     return source_info_util.user_context(
@@ -303,14 +308,15 @@ def exclude_from_source_lines(path: str) -> None:
 
 
 def defined_by_user(jaxpr: Jaxpr | ClosedJaxpr) -> bool:
-    """Whether the traced function stands in the user's own files, neither in JAX nor in jmpc.
+    """Whether the equations carry lines of their own: the traced function stands in the user's files, or in jmpc's.
 
     JAX traces a library function once and reuses the jaxpr: its equations then carry the first caller's line.
+    jmpc traces the bodies of its loops anew each time, under the user's line.
     """
     info = _debug_info(jaxpr)
     if info is None or info.func_filename is None:
         return info is not None and info.traced_for == _BUILT  # as decoded: the lines are its equations' own
-    return _is_user_filename(info.func_filename)
+    return _is_user_filename(info.func_filename) or info.func_filename.startswith(_HERE)
 
 
 def _debug_info(jaxpr: Jaxpr | ClosedJaxpr | None) -> Any:
@@ -319,4 +325,5 @@ def _debug_info(jaxpr: Jaxpr | ClosedJaxpr | None) -> Any:
 
 
 # jmpc's own frames are never the user's. jmpc.kernels is reached through the same folder.
-exclude_from_source_lines(os.path.dirname(os.path.abspath(__file__)) + os.sep)
+_HERE = os.path.dirname(os.path.abspath(__file__)) + os.sep
+exclude_from_source_lines(_HERE)

@@ -3,6 +3,9 @@
 A computation is a list of calls over numbered values. A value is in the clear at one player, public, or
 secret; which of these is decided by the call that makes it. Nothing here is code except jaxprs, which
 travel through `jmpc.net.codec`.
+
+Each call has the user's line that made it, as "file.py:12 (function)": what it costs and what it opens is reported
+there.
 """
 
 from __future__ import annotations
@@ -46,6 +49,7 @@ class Source:
     provider: str
     types: tuple[ArrayType, ...]
     key: str  # names the input within the computation
+    line: str = ""
 
 
 @dataclass(frozen=True)
@@ -53,6 +57,7 @@ class Constant:
     """A public array that is part of the computation."""
 
     value: np.ndarray
+    line: str = ""
 
 
 @dataclass(frozen=True)
@@ -62,6 +67,7 @@ class Read:
     variable: str
     type: ArrayType
     player: str | None = None
+    line: str = ""
 
 
 @dataclass(frozen=True)
@@ -72,6 +78,7 @@ class Compute:
     jaxpr: ClosedJaxpr
     args: tuple[int, ...]
     name: str
+    line: str = ""
 
 
 @dataclass(frozen=True)
@@ -80,6 +87,7 @@ class Share:
 
     arg: int
     range: tuple[float, float] | None = None
+    line: str = ""
 
 
 @dataclass(frozen=True)
@@ -89,6 +97,7 @@ class Secure:
     jaxpr: ClosedJaxpr
     args: tuple[int, ...]
     name: str
+    line: str = ""
 
 
 @dataclass(frozen=True)
@@ -97,6 +106,7 @@ class Reveal:
 
     arg: int
     player: str
+    line: str = ""
 
 
 @dataclass(frozen=True)
@@ -104,6 +114,7 @@ class Publish:
     """A value that its player lets everyone know."""
 
     arg: int
+    line: str = ""
 
 
 @dataclass(frozen=True)
@@ -113,6 +124,7 @@ class Assign:
     variable: str
     arg: int
     player: str | None = None
+    line: str = ""
 
 
 @dataclass(frozen=True)
@@ -123,6 +135,7 @@ class Output:
     player: str
     sink: str
     key: str
+    line: str = ""
 
 
 Call = Source | Constant | Read | Compute | Share | Secure | Reveal | Publish | Assign | Output

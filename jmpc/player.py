@@ -4,16 +4,20 @@ from __future__ import annotations
 
 import argparse
 import logging
+import os
 import signal
 import sys
 from collections.abc import Sequence
 
 from jmpc.config import RemoteConfig
 from jmpc.errors import JmpcError
+from jmpc.policy import Policy
 from jmpc.protocols.rep3 import Rep3
 from jmpc.providers import Registry
 from jmpc.runtime.cache import use_compilation_cache
 from jmpc.runtime.node import Node
+
+_log = logging.getLogger("jmpc.node")
 
 
 def main(argv: Sequence[str] | None = None) -> int:
@@ -22,16 +26,43 @@ def main(argv: Sequence[str] | None = None) -> int:
     logging.basicConfig(level=arguments.log.upper(), format="%(levelname)s:%(name)s:%(message)s", stream=sys.stderr)
     logging.getLogger("jax").setLevel(logging.WARNING)
     try:
-        config = RemoteConfig.load(arguments.config, player=arguments.name, insecure=arguments.insecure or None)
-        use_compilation_cache()
-        node = Node(config, arguments.name, Registry.load(arguments.providers), Rep3)
+        node = _node(arguments)
     except JmpcError as error:
         print(f"jmpc-node: {error}", file=sys.stderr)
         return 2
     for number in (signal.SIGTERM, signal.SIGINT):
-        signal.signal(number, lambda *_: node.stop())
-    node.serve()
+        signal.signal(number, lambda signum, _: _stop(node, signum))
+    if not node.serve():
+        # Some provider, sink or compilation does not end, and its thread would keep the process.
+        logging.shutdown()
+        os._exit(1)
     return 0
+
+
+def _node(arguments: argparse.Namespace) -> Node:
+    # Without `player`: in a configuration without a driver that would make this node its own driver.
+    config = RemoteConfig.load(arguments.config, insecure=arguments.insecure or None)
+    policy = Policy.default(config, arguments.name, arguments.driver)
+    if not policy.drivers:
+        _log.warning(
+            "no driver is configured, so every computation will be refused: say whose computations %s takes with "
+            '--driver NAME, or write "driver": NAME beside "players" into %s',
+            arguments.name,
+            arguments.config,
+        )
+    if arguments.name == config.driver:
+        _log.warning(
+            "%s is the configured driver: a script that acts as it cannot listen beside this node", config.driver
+        )
+    registry = Registry.load(arguments.providers)
+    use_compilation_cache()
+    return Node(config, arguments.name, registry, Rep3, policy)
+
+
+def _stop(node: Node, signum: int) -> None:
+    """Ends the node; at once if it is asked twice."""
+    node.stop()
+    signal.signal(signum, signal.SIG_DFL)
 
 
 def _parser() -> argparse.ArgumentParser:
@@ -45,7 +76,16 @@ def _parser() -> argparse.ArgumentParser:
         metavar="FILE.py",
         help="Python file with this player's data sources and sinks (repeatable)",
     )
-    parser.add_argument("--insecure", action="store_true", help="plain text; refused unless all players are on loopback")
+    parser.add_argument(
+        "--driver",
+        action="append",
+        default=[],
+        metavar="NAME",
+        help="take computations of this player, too (repeatable; the configured driver's are taken anyway)",
+    )
+    parser.add_argument(
+        "--insecure", action="store_true", help="plain text; refused unless all players are on loopback"
+    )
     parser.add_argument("--log", default="info", choices=["debug", "info", "warning", "error"], help="log level")
     return parser
 

@@ -1,78 +1,82 @@
 """What a player takes part in: whose computations, how large, and who may see the results.
 
-The default is to refuse. A node runs what the configured driver submits, and what derives from its
-own inputs is revealed to owners and the driver only: servers never see plaintext unless a policy
-names them.
+The default is to refuse. A node runs what the configured driver submits, and what derives from a
+player's inputs is revealed to owners and the driver only: servers never see plaintext unless a
+policy names them.
 
-Every node guards its own inputs. It reads the releases off the program that it lowered itself, not
-off what the submitter says about it.
+A node reads the releases off the program that it lowered itself, not off what the submitter says
+about it, and it guards the inputs of all players, not only its own: a variable may hold what became
+of the data of a player that takes no part when the variable is opened.
 """
 
+from __future__ import annotations
+
+import os
 from collections.abc import Iterable, Mapping
-from dataclasses import dataclass, fields
+from dataclasses import dataclass, field, fields
 from typing import TYPE_CHECKING, Any, Final
 
 from .errors import ConfigError, PolicyError
 
 if TYPE_CHECKING:
+    from .choreography.releases import ReleaseAccount
     from .config import RemoteConfig
 
-_LIMITS: Final = (
-    "max_computation_bytes",
-    "max_equations",
-    "max_loop_iterations",
-    "max_memory_bytes",
-)
 
-
-@dataclass(frozen=True)
-class Release:
-    """A place of a computation where `dst` gets to see a value that `src` holds.
-
-    `inputs` are the players whose inputs the seen value derives from. It is empty for an opening
-    that the protocol has masked: such a value is uniformly random, whatever the inputs.
-    """
-
-    src: str
-    dst: str
-    why: str
-    inputs: frozenset[str]
+def _part_of_memory(divisor: int) -> int:
+    """That part of this machine's memory, in bytes."""
+    try:
+        return os.sysconf("SC_PHYS_PAGES") * os.sysconf("SC_PAGE_SIZE") // divisor
+    except (ValueError, OSError, AttributeError):  # a system that does not say
+        return (1 << 34) // divisor
 
 
 @dataclass(frozen=True)
 class Policy:
     """What the player `me` agrees to.
 
-    `reveal_to` are those who may see values derived from its inputs. `max_memory_bytes` bounds the
-    estimate of what the computation holds at once.
+    `reveal_to` says of every player who may see values derived from its inputs. The limits:
+
+    - `max_computation_bytes`: of a computation as it travels;
+    - `max_equations`: in all its functions together;
+    - `max_loop_iterations`: of a scan, times those of the scans around it; and of a `while` when it
+      runs;
+    - `max_operations`: about how many scalars it computes;
+    - `max_memory_bytes`: about how much it holds at once (default: half of this machine's memory);
+    - `max_stored_bytes`: what all variables of one driver take here (default: a quarter);
+    - `max_run_seconds`: of a run with loops, however often they go round.
     """
 
     me: str
     drivers: frozenset[str]
-    reveal_to: frozenset[str]
+    reveal_to: Mapping[str, frozenset[str]]
     max_computation_bytes: int = 1 << 26
-    max_equations: int = 1_000_000
-    max_loop_iterations: int = 1 << 32
-    max_memory_bytes: int = 1 << 36
+    max_equations: int = 100_000
+    max_loop_iterations: int = 1 << 26
+    max_operations: int = 1 << 46
+    max_memory_bytes: int = field(default_factory=lambda: _part_of_memory(2))
+    max_stored_bytes: int = field(default_factory=lambda: _part_of_memory(4))
+    max_run_seconds: int = 24 * 60 * 60
 
     @classmethod
-    def default(cls, config: "RemoteConfig", me: str) -> "Policy":
+    def default(cls, config: RemoteConfig, me: str, drivers: Iterable[str] = ()) -> Policy:
         """The policy of `me`: by roles, changed by what the configuration's "policy" says.
 
+        Args:
+            drivers: players that may submit, beside those that the configuration names.
+
         Raises:
-            ConfigError: `me` is not a player of the configuration.
+            ConfigError: `me` or a driver is not a player of the configuration.
         """
-        config.get_player(me)
+        for name in (me, *drivers):
+            config.get_player(name)
         rules = dict(config.policy)
-        recipients = rules.pop("reveal_to", None)
-        if isinstance(recipients, Mapping):
-            recipients = recipients.get(me)
-        if recipients is None:
-            recipients = [
-                player.name for player in config.players.values() if player.role != "server"
-            ]
-        drivers = rules.pop("drivers", [config.driver] if config.driver else [])
-        return cls(me, frozenset(drivers), frozenset(recipients), **rules)
+        usual = [player.name for player in config.players.values() if player.role != "server"]
+        said = rules.pop("reveal_to", {})
+        of_player = said if isinstance(said, Mapping) else dict.fromkeys(config.players, said)
+        reveal_to = {name: frozenset(of_player.get(name, usual)) for name in config.players}
+        configured = rules.pop("drivers", [config.driver] if config.driver else [])
+        return cls(me, frozenset([*configured, *drivers]), reveal_to, **rules)
 
     def check_submitter(self, name: str) -> None:
         """Check that `name` may submit computations to this player.
@@ -80,52 +84,54 @@ class Policy:
         Raises:
             PolicyError: rule "drivers".
         """
-        if name not in self.drivers:
-            raise PolicyError(
-                f"{self.me} refuses a computation of {name} (rule drivers): it takes them from "
-                f"{_listed(self.drivers)}; name {name} as the driver, or in policy.drivers, "
-                f"in {self.me}'s configuration"
-            )
+        if name in self.drivers:
+            return
+        whose = f"it takes them from {_listed(self.drivers)}"
+        if not self.drivers:
+            whose = "its configuration names no driver"
+        raise PolicyError(
+            f"{self.me} refuses a computation of {name} (rule drivers): {whose}. Start it with "
+            f'`jmpc-node {self.me} --driver {name}`, or write "driver": "{name}" or "policy": '
+            f'{{"drivers": ["{name}"]}} into its configuration, beside "players"'
+        )
 
-    def check_release(self, account: Iterable[Release]) -> None:
+    def check_release(self, account: Iterable[ReleaseAccount]) -> None:
         """Check everything that a computation reveals.
 
         Raises:
             PolicyError: rule "reveal_to", with every release that breaks it.
         """
-        refused = [
-            f"{release.why} ({release.src} to {release.dst})"
-            for release in account
-            if self.me in release.inputs
-            and release.dst != self.me
-            and release.dst not in self.reveal_to
-        ]
+        refused = {}
+        for release in account:
+            against = [
+                player
+                for player in sorted(release.inputs)
+                if release.dst != player and release.dst not in self._may_see(player)
+            ]
+            if against:
+                what = f"{release.why} ({release.src} to {release.dst}, {release.line})"
+                refused[what] = f"{what}, against the rules of {_listed(against)}"
         if refused:
             raise PolicyError(
-                f"{self.me} refuses to reveal what derives from its inputs (rule reveal_to): "
-                f"{'; '.join(refused)}; "
-                f"it reveals to {_listed(self.reveal_to)}"
+                f"{self.me} refuses to take part (rule reveal_to): {'; '.join(refused.values())}. "
+                'Let "policy": {"reveal_to": ...} in its configuration name who may see it'
             )
 
-    def check_size(
-        self,
-        *,
-        computation_bytes: int = 0,
-        equations: int = 0,
-        loop_iterations: int = 0,
-        memory_bytes: int = 0,
-    ) -> None:
-        """Check that a computation is no larger than this player agrees to.
+    def _may_see(self, player: str) -> frozenset[str]:
+        return self.reveal_to.get(player, frozenset())
+
+    def check_size(self, **sizes: int) -> None:
+        """Check that something is no larger than this player agrees to; by names of limits.
 
         Raises:
             PolicyError: the first of the rules "max_..." that it breaks.
         """
-        asked = (computation_bytes, equations, loop_iterations, memory_bytes)
-        for rule, size in zip(_LIMITS, asked, strict=True):
+        for rule, size in sizes.items():
             if size > (most := getattr(self, rule)):
-                raise PolicyError(
-                    f"{self.me} refuses a computation with {size} (rule {rule}): at most {most}"
-                )
+                raise PolicyError(f"{self.me} refuses a computation with {size:,} (rule {rule}): at most {most:,}")
+
+
+_LIMITS: Final = tuple(item.name for item in fields(Policy) if item.name.startswith("max_"))
 
 
 def check_rules(rules: Any, players: Iterable[str], where: str) -> dict[str, Any]:
@@ -137,31 +143,29 @@ def check_rules(rules: Any, players: Iterable[str], where: str) -> dict[str, Any
     """
     if not isinstance(rules, dict):
         raise ConfigError(f"{where}: policy is an object, not {type(rules).__name__}")
-    known = {field.name for field in fields(Policy)} - {"me"}
+    known = {"drivers", "reveal_to", *_LIMITS}
     if unknown := sorted(rules.keys() - known):
         raise ConfigError(f"{where}: unknown policy rules {unknown}; known are {sorted(known)}")
     names = set(players)
     for rule, value in rules.items():
-        field = f"{where}: policy.{rule}"
+        place = f"{where}: policy.{rule}"
         if rule in _LIMITS:
             if type(value) is not int or value < 0:
-                raise ConfigError(f"{field} is a whole number, not {value!r}")
+                raise ConfigError(f"{place} is a whole number, not {value!r}")
         elif rule == "reveal_to" and isinstance(value, dict):
-            _check_names(list(value), names, field)
+            _check_names(list(value), names, place)
             for owner, recipients in value.items():
-                _check_names(recipients, names, f"{field}.{owner}")
+                _check_names(recipients, names, f"{place}.{owner}")
         else:
-            _check_names(value, names, field)
+            _check_names(value, names, place)
     return rules
 
 
-def _check_names(value: Any, names: set[str], field: str) -> None:
+def _check_names(value: Any, names: set[str], place: str) -> None:
     if not isinstance(value, list) or not all(isinstance(name, str) for name in value):
-        raise ConfigError(f"{field} is a list of players")
+        raise ConfigError(f"{place} is a list of players")
     if strangers := sorted(set(value) - names):
-        raise ConfigError(
-            f"{field} names {strangers}, which are no players; known are {sorted(names)}"
-        )
+        raise ConfigError(f"{place} names {strangers}, which are no players; known are {sorted(names)}")
 
 
 def _listed(names: Iterable[str]) -> str:

@@ -11,10 +11,12 @@ import sys
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 from pathlib import Path
+from types import ModuleType
 from typing import Any
 
 import jax
 
+from jmpc.computation import ArrayType
 from jmpc.errors import ConfigError
 
 
@@ -25,6 +27,12 @@ class Provider:
     name: str
     types: Any  # a pytree of jax.ShapeDtypeStruct
     fn: Callable[[str], Any]
+    public: bool = False
+
+    @property
+    def array_types(self) -> tuple[ArrayType, ...]:
+        """The types of the arrays, leaf by leaf."""
+        return tuple(ArrayType.of(leaf) for leaf in jax.tree.leaves(self.types))
 
     def __call__(self, player: str) -> Any:
         return self.fn(player)
@@ -41,16 +49,20 @@ class Sink:
         self.fn(*arrays)
 
 
-def provider(*, types: Any, name: str | None = None) -> Callable[[Callable[[str], Any]], Provider]:
+def provider(
+    *, types: Any, name: str | None = None, public: bool = False
+) -> Callable[[Callable[[str], Any]], Provider]:
     """Decorator that registers a source of a player's data under `name` (default: the function's).
 
-    The function takes the player's name and returns a pytree of arrays.
+    The function takes the player's name and returns a pytree of arrays. A node calls one provider at a time.
 
     Args:
       types: the pytree of `jax.ShapeDtypeStruct` that it returns; what it returns is checked against it.
+      public: everybody may know what it gives. Without this a node refuses computations that use it as a
+        public input (`define_public_input`), whoever submits them.
     """
     tree = jax.tree.map(lambda t: jax.ShapeDtypeStruct(t.shape, t.dtype), types)
-    return lambda fn: Provider(name or fn.__name__, tree, fn)
+    return lambda fn: Provider(name or fn.__name__, tree, fn, public)
 
 
 def sink(fn: Callable[..., None]) -> Sink:
@@ -74,16 +86,21 @@ class Registry:
         """
         found: dict[type, dict[str, Any]] = {Provider: {}, Sink: {}}
         for number, path in enumerate(map(Path, paths)):
-            if not path.is_file():
-                raise ConfigError(f"providers file {path} does not exist")
-            spec = importlib.util.spec_from_file_location(f"jmpc_providers_{number}", path)
-            module = importlib.util.module_from_spec(spec)
-            sys.path.insert(0, str(path.parent.resolve()))  # it may import its neighbours, as a script may
-            spec.loader.exec_module(module)
-            for value in vars(module).values():
+            for value in vars(_executed(path, f"jmpc_providers_{number}")).values():
                 known = found.get(type(value))
-                if known is None:
-                    continue
-                if known.setdefault(value.name, value) is not value:
+                if known is not None and known.setdefault(value.name, value) is not value:
                     raise ConfigError(f"{path}: a second {type(value).__name__.lower()} is called {value.name!r}")
         return cls(found[Provider], found[Sink])
+
+
+def _executed(path: Path, name: str) -> ModuleType:
+    if not path.is_file():
+        raise ConfigError(f"providers file {path} does not exist")
+    spec = importlib.util.spec_from_file_location(name, path)
+    if spec is None or spec.loader is None:
+        raise ConfigError(f"providers file {path} is no Python file: its name must end in .py")
+    module = importlib.util.module_from_spec(spec)
+    sys.modules[name] = module  # as an import would: dataclasses and the like look their module up
+    sys.path.insert(0, str(path.parent.resolve()))  # it may import its neighbours, as a script may
+    spec.loader.exec_module(module)
+    return module

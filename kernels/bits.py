@@ -5,6 +5,7 @@ what is shared.
 """
 
 from collections.abc import Sequence
+from typing import Any
 
 import jax
 import numpy as np
@@ -14,7 +15,7 @@ from jax import lax
 _EVERY_NIBBLE = 0x1111_1111_1111_1111
 
 
-def low_mask(bits: int, dtype: npt.DTypeLike) -> np.generic:
+def low_mask(bits: int, dtype: npt.DTypeLike) -> Any:
     """The word whose `bits` lowest bits are 1."""
     return np.dtype(dtype).type((1 << bits) - 1)
 

@@ -120,7 +120,7 @@ def _as_bytes(out: np.ndarray) -> memoryview:
     if not (out.flags.c_contiguous and out.flags.writeable):
         raise ValueError("keystream fills arrays that are C-contiguous and writeable.")
     _check_size(out.nbytes)
-    return memoryview(out.reshape(-1).view(np.uint8))
+    return out.reshape(-1).view(np.uint8).data
 
 
 def _check_size(size: int) -> None:

@@ -17,6 +17,7 @@ the last level propagate has no further use: there z is zero outside of the acti
 """
 
 from collections.abc import Callable
+from typing import Any
 
 import jax
 import numpy as np
@@ -28,12 +29,12 @@ def levels(dtype: npt.DTypeLike) -> int:
     return (8 * np.dtype(dtype).itemsize).bit_length() - 1
 
 
-def active(level: int, dtype: npt.DTypeLike) -> np.generic:
+def active(level: int, dtype: npt.DTypeLike) -> Any:
     """The positions that take a pair in: the upper half of each block."""
     return _positions(dtype, lambda index: index >> level & 1 == 1)
 
 
-def boundary(level: int, dtype: npt.DTypeLike) -> np.generic:
+def boundary(level: int, dtype: npt.DTypeLike) -> Any:
     """The positions whose pair is taken in: the last of the lower half of each block."""
     return _positions(dtype, lambda index: index % (2 << level) == (1 << level) - 1)
 
@@ -67,7 +68,7 @@ def prefix_merge(generate: jax.Array, propagate: jax.Array, z: jax.Array, level:
     return generate ^ (z & upper), (propagate & lower) | products
 
 
-def _half(level: int, dtype: np.dtype) -> np.generic:
+def _half(level: int, dtype: np.dtype) -> Any:
     return dtype.type(1 << level)
 
 
@@ -75,6 +76,6 @@ def _is_last(level: int, dtype: np.dtype) -> bool:
     return level == levels(dtype) - 1
 
 
-def _positions(dtype: npt.DTypeLike, chosen: Callable[[int], bool]) -> np.generic:
+def _positions(dtype: npt.DTypeLike, chosen: Callable[[int], bool]) -> Any:
     width = 8 * np.dtype(dtype).itemsize
     return np.dtype(dtype).type(sum(1 << index for index in range(width) if chosen(index)))

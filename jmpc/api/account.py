@@ -2,61 +2,125 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 
 from jmpc.choreography.cost import Cost, Times
 from jmpc.choreography.releases import ReleaseAccount
 from jmpc.runtime.prepare import Prepared
 
+Row = Sequence[str]
+
 
 @dataclass(frozen=True)
 class Account:
-    """Exact figures of one computation, before it runs. `print` it, or read the fields."""
+    """Exact figures of one computation, before it runs. `print` it, or read the fields.
+
+    `cost` has every figure, those of loops of unknown length and of branches for each time that they run.
+    """
 
     players: tuple[str, ...]
     cost: Cost
     releases: tuple[ReleaseAccount, ...]
-    executables: int
     masked_messages: int
 
     @property
     def rounds(self) -> int:
-        """Sequential exchanges, if no loop of unknown length or branch adds to them."""
+        """Sequential exchanges, apart from loops of unknown length and branches."""
         return self.cost.rounds().get((), 0)
 
     def bytes_sent(self, player: str | None = None) -> int:
         """Payload bytes of one player, or of all, under the same condition."""
         return self.cost.bytes_sent(player).get((), 0)
 
+    def frames_sent(self, player: str | None = None) -> int:
+        """Frames of one player, or of all, under the same condition."""
+        return self.cost.frames_sent(player).get((), 0)
+
     def __str__(self) -> str:
-        lines = [f"players   {', '.join(self.players)}", f"rounds    {_amount(self.cost.rounds())}"]
-        lines.append(f"messages  {self.masked_messages} masked, {len(self.releases)} released")
-        lines.append(f"{'player':<18}{'sends, bytes':>14}{'frames':>8}{'keystream, bytes':>18}{'segments':>10}")
-        for player in self.players:
-            frames = sum(frame.place.trips for frame in self.cost.frames if frame.src == player)
-            sent, stream = _amount(self.cost.bytes_sent(player)), _amount(self.cost.keystream[player])
-            lines.append(f"{player:<18}{sent:>14}{frames:>8}{stream:>18}{self.cost.segments[player]:>10}")
-        lines.append("opened, to whom")
-        lines += [f"  {release}" for release in self.releases] or ["  nothing"]
-        lines.append("bytes by source line")
-        by_line = sorted(self.cost.by_line().items(), key=lambda item: -sum(item[1].values()))
-        lines += [f"  {_amount(size):>14}  {line}" for line, size in by_line]
-        return "\n".join(lines)
+        return "\n".join(self._lines())
+
+    def _lines(self) -> Iterator[str]:
+        yield f"players   {', '.join(self.players)}"
+        yield f"rounds    {_formula(self.cost.rounds())}"
+        yield f"messages  {self.masked_messages} masked, {len(self.releases)} released"
+        for times in self._times():
+            yield ""
+            if times:
+                yield f"and, {_each(times)}"
+            yield from _table(self._costs(times))
+        yield ""
+        yield "opened"
+        yield from _table(self._opened()) if self.releases else ["  nothing"]
+        yield ""
+        yield "bytes by source line"
+        yield from _table(self._by_line())
+        yield ""
+        yield "Bytes are payloads: headers of frames and encryption come on top."
+
+    def _times(self) -> list[Times]:
+        """What figures are multiplied by: nothing, then each loop of unknown length and each branch."""
+        everything = [self.cost.bytes_sent(), *self.cost.keystream.values()]
+        return list(dict.fromkeys([(), *(times for figures in everything for times in figures)]))
+
+    def _costs(self, times: Times) -> Iterator[Row]:
+        columns = {
+            "bytes sent": [self.cost.bytes_sent(player).get(times, 0) for player in self.players],
+            "frames": [self.cost.frames_sent(player).get(times, 0) for player in self.players],
+            "keystream": [self.cost.keystream[player].get(times, 0) for player in self.players],
+        }
+        if not times:
+            columns["segments"] = [self.cost.segments[player] for player in self.players]
+        yield "player", *columns
+        for player, *figures in zip(self.players, *columns.values(), strict=True):
+            if any(figures):
+                yield player, *_numbers(figures)
+        yield "all", *_numbers(map(sum, columns.values()))
+
+    def _opened(self) -> Iterator[Row]:
+        """Each value once, although all who hold a part of it show theirs."""
+        values: dict[tuple[object, ...], list[str]] = {}
+        for r in self.releases:
+            inputs = ", ".join(sorted(r.inputs)) or "nobody's inputs"
+            key = (r.dst, f"{r.why} {list(r.shape)}", f"derived from {inputs}", r.line)
+            values.setdefault(key, []).append(r.src)
+        for (dst, what, inputs, line), sources in values.items():
+            yield f"{', '.join(dict.fromkeys(sources))} -> {dst}", str(what), str(inputs), str(line)
+
+    def _by_line(self) -> Iterator[Row]:
+        rows = [
+            (size, line, _each(times)) for line, sizes in self.cost.by_line().items() for times, size in sizes.items()
+        ]
+        for size, line, each in sorted(rows, key=lambda row: (row[2], -row[0])):
+            yield f"{size:,}", line, each
 
 
-def _amount(total: Mapping[Times, int]) -> str:
-    known = [f"{amount:,}" for times, amount in total.items() if not times]
-    open_ended = [f"{amount:,} x ({' x '.join(times)})" for times, amount in total.items() if times]
-    return " + ".join(known + open_ended) or "0"
+def _formula(total: Mapping[Times, int]) -> str:
+    known = [f"{total.get((), 0):,}"]
+    return " + ".join(known + [f"{amount:,} {_each(times)}" for times, amount in total.items() if times])
+
+
+def _each(times: Times) -> str:
+    return f"x {' x '.join(times)}" if times else ""
+
+
+def _numbers(figures: Iterable[int]) -> list[str]:
+    return [f"{figure:,}" for figure in figures]
+
+
+def _table(rows: Iterable[Row]) -> Iterator[str]:
+    """Rows in columns: text to the left, numbers, and the headings above them, to the right."""
+    filled = [list(row) for row in rows]
+    widths = [max(map(len, column)) for column in zip(*filled, strict=True)]
+    numeric = [all(cell.replace(",", "").isdigit() for cell in column[-1:]) for column in zip(*filled, strict=True)]
+    for row in filled:
+        cells = [
+            cell.rjust(width) if right else cell.ljust(width)
+            for cell, width, right in zip(row, widths, numeric, strict=True)
+        ]
+        yield ("  " + "  ".join(cells)).rstrip()
 
 
 def account(prepared: Prepared) -> Account:
     """The account of a prepared computation."""
-    return Account(
-        prepared.players,
-        prepared.cost,
-        prepared.releases(),
-        prepared.compiler.size,
-        prepared.lowered.choreography.masked_messages,
-    )
+    return Account(prepared.players, prepared.cost, prepared.releases(), prepared.lowered.choreography.masked_messages)

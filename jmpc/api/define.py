@@ -3,21 +3,22 @@
 from __future__ import annotations
 
 import functools
-import itertools
+import math
 import secrets
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
 import jax
 import numpy as np
+from jax.extend.core import ClosedJaxpr, Literal
 
-from jmpc.api.values import DRIVER, Effect, Node, Value, Visibility, assign, output
+from jmpc.api.operators import Operators
+from jmpc.api.values import DRIVER, Effect, Node, Value, Visibility, assign, output, whereabouts
 from jmpc.computation import ArrayType, Compute, Constant, Publish, Read, Source
 from jmpc.providers import Provider, Sink
 
 Range = tuple[float, float]
-_names = itertools.count()
 
 
 def _variable_name() -> str:
@@ -25,8 +26,8 @@ def _variable_name() -> str:
     return f"variable/{secrets.token_hex(8)}"
 
 
-@dataclass(frozen=True, eq=False)
-class Variable:
+@dataclass(frozen=True, eq=False, repr=False)
+class Variable(Operators):
     """A value that lives across runs: as shares on the servers, or in the clear at one player.
 
     Use `value` (or the variable itself, in operators and functions) for its current value, `assign` for an
@@ -45,6 +46,9 @@ class Variable:
         seen = Visibility.SECRET if player is None else Visibility.CLEAR
         object.__setattr__(self, "value", Value(node, 0, seen, player))
 
+    def __repr__(self) -> str:
+        return f"<variable {self.type} {whereabouts(self.value)}>"
+
     @property
     def shape(self) -> tuple[int, ...]:
         return self.type.shape
@@ -52,6 +56,14 @@ class Variable:
     @property
     def dtype(self) -> np.dtype:
         return self.value.dtype
+
+    @property
+    def ndim(self) -> int:
+        return len(self.shape)
+
+    @property
+    def size(self) -> int:
+        return self.value.size
 
     def reveal(self, player: str | None = None) -> Value:
         """The current value opened to `player` (default: the driver) alone."""
@@ -62,9 +74,19 @@ class Variable:
         value = as_value(value)
         if value.type != self.type:
             raise TypeError(f"assign: the variable is {self.type}, the value {value.type}")
-        if self.player is not None and (value.visibility, value.player) != (Visibility.CLEAR, self.player):
-            raise TypeError(f"assign: the variable lives at {self.player!r} in the clear; the value does not")
+        if self.player is not None and not _in_the_clear(value, self.player):
+            raise TypeError(
+                f"assign: the variable lives at {self.player!r} in the clear, the value is {whereabouts(value)}; if "
+                f"{self.player!r} may see it, assign value.reveal({self.player!r})"
+            )
         return assign(self, value, self.player)
+
+
+def _in_the_clear(value: Value, player: str) -> bool:
+    """Whether `player` has a value. Which player the driver is turns out when the computation is built."""
+    if value.visibility is not Visibility.CLEAR:
+        return value.visibility is Visibility.PUBLIC
+    return value.player == player or DRIVER in (value.player, player)
 
 
 def as_value(x: Any) -> Value:
@@ -72,6 +94,43 @@ def as_value(x: Any) -> Value:
     if isinstance(x, Value):
         return x
     return x.value if isinstance(x, Variable) else define_constant(x)
+
+
+@dataclass(frozen=True)
+class TracedCall:
+    """A call of an ordinary JAX function: its jaxpr, the values that it takes, and the tree of what it returns."""
+
+    name: str
+    jaxpr: ClosedJaxpr
+    values: tuple[Value, ...]
+    tree: Any
+
+    @property
+    def types(self) -> tuple[ArrayType, ...]:
+        return tuple(ArrayType.of(aval) for aval in self.jaxpr.out_avals)
+
+
+def trace_call(fn: Callable[..., Any], args: tuple[Any, ...], kwargs: Mapping[str, Any]) -> TracedCall:
+    """Traces `fn`: values, variables and arrays are its arguments; anything else is passed to it as it is."""
+    leaves, tree = jax.tree.flatten((args, kwargs))
+    places = [i for i, leaf in enumerate(leaves) if _is_argument(leaf)]
+    values = tuple(as_value(leaves[i]) for i in places)
+
+    def flat(*xs: jax.Array) -> Any:
+        filled = list(leaves)
+        for i, x in zip(places, xs, strict=True):
+            filled[i] = x
+        args, kwargs = jax.tree.unflatten(tree, filled)
+        return fn(*args, **kwargs)
+
+    closed, shape = jax.make_jaxpr(flat, return_shape=True)(*(value.aval for value in values))
+    return TracedCall(getattr(fn, "__name__", type(fn).__name__), closed, values, jax.tree.structure(shape))
+
+
+def _is_argument(leaf: Any) -> bool:
+    if isinstance(leaf, jax.Array) and jax.dtypes.issubdtype(leaf.dtype, jax.dtypes.prng_key):
+        return False
+    return isinstance(leaf, Value | Variable | np.ndarray | jax.Array)
 
 
 def define_constant(x: Any) -> Value:
@@ -120,10 +179,11 @@ def define_private_input(
 
     Args:
       player: whose data it is.
-      provide_input: a function without arguments: if it is pure JAX it travels as data and runs at `player`;
-        a Python function works in simulation and where this script is `player`. Or a function registered
-        with `jmpc.provider`, or the name of one: that player's node calls it in every run.
-      types: a pytree of `jax.ShapeDtypeStruct`, for what is not known without calling the provider.
+      provide_input: a function without arguments. If it is pure JAX and `types` is not given, it travels as
+        code that everyone may read and runs at `player`; any other function is called in this process in every
+        run, which works in simulation and where this script is `player`. Or a function registered with
+        `jmpc.provider`, or the name of one: that player's node calls it in every run.
+      types: a pytree of `jax.ShapeDtypeStruct`. Without it a function is called once, here, to learn them.
       range: lowest and highest value of float arrays; checked at the owner before anything is shared. A
         known range makes results more precise. Default: |x| < 2^26 (at 18 fractional bits).
     """
@@ -141,6 +201,7 @@ def define_public_input(player: str, provide_input: Callable[[], Any] | Provider
 
 
 def _define_input(player: str, provide: Any, types: Any, range: Range | None) -> Any:
+    _check_range(range)
     if isinstance(provide, Provider):
         types, provider = provide.types if types is None else types, provide.name
         feed = functools.partial(provide, player)
@@ -148,24 +209,55 @@ def _define_input(player: str, provide: Any, types: Any, range: Range | None) ->
         if types is None:
             raise TypeError(f"the provider {provide!r} needs `types`: a pytree of jax.ShapeDtypeStruct")
         provider, feed = provide, None
+    elif not callable(provide):
+        raise TypeError(
+            f"the input of {player!r} is brought by a function or by the name of a provider, not by a "
+            f"{type(provide).__name__}; for an array: lambda: array"
+        )
     else:
-        if (pure := _pure(provide)) is not None:
-            return _compute(player, pure, (), range, getattr(provide, "__name__", "input"))
-        types = jax.eval_shape(lambda: jax.tree.map(jax.numpy.asarray, provide())) if types is None else types
-        provider, feed = "", provide
+        provider, feed = "", lambda: jax.tree.map(jax.numpy.asarray, provide())
+        if types is None:
+            closed, types = _traced(provide)
+            if closed is not None:
+                return _pure_input(player, closed, types, feed, range, getattr(provide, "__name__", "input"))
     leaves, tree = jax.tree.flatten(types)
+    if wrong := [leaf for leaf in leaves if not (hasattr(leaf, "shape") and hasattr(leaf, "dtype"))]:
+        raise TypeError(f"types: a pytree of jax.ShapeDtypeStruct, found {wrong[0]!r} in it")
     values = _source(player, tuple(ArrayType.of(leaf) for leaf in leaves), provider, feed, range)
     return jax.tree.unflatten(tree, values)
 
 
-def _pure(provide: Callable[[], Any]) -> tuple[Any, Any] | None:
-    """The jaxpr of a function that makes its arrays with JAX alone; None if it brings data of its own."""
+def _check_range(range: Range | None) -> None:
+    if range is not None and not (-math.inf < range[0] <= range[1] < math.inf):
+        raise ValueError(f"range: the lowest and the highest value, both finite, not {range!r}")
+
+
+def _traced(provide: Callable[[], Any]) -> tuple[ClosedJaxpr | None, Any]:
+    """What a function returns, as `jax.ShapeDtypeStruct`s; and its jaxpr, if it brings no data of its own."""
     try:
-        closed, shape = jax.make_jaxpr(provide, return_shape=True)()
-    except (jax.errors.JAXTypeError, TypeError):
-        return None
-    data = [*closed.consts, *(v.val for v in closed.jaxpr.outvars if not hasattr(v, "count") and hasattr(v, "val"))]
-    return None if any(np.size(x) for x in data) else (closed, jax.tree.structure(shape))
+        closed, types = jax.make_jaxpr(provide, return_shape=True)()
+    except (jax.errors.JAXTypeError, TypeError):  # it looks at numbers, or returns what is no array yet
+        return None, jax.tree.map(_array_type, provide())
+    data = [*closed.consts, *(v.val for v in closed.jaxpr.outvars if isinstance(v, Literal))]
+    return None if any(np.size(x) for x in data) else closed, types
+
+
+def _array_type(x: Any) -> jax.ShapeDtypeStruct:
+    array = jax.numpy.asarray(x)
+    return jax.ShapeDtypeStruct(array.shape, array.dtype)
+
+
+def _pure_input(player: str, closed: ClosedJaxpr, shapes: Any, feed: Any, range: Range | None, name: str) -> Any:
+    """An input that `player` computes from nothing; the driver keeps its own to itself."""
+    types = tuple(ArrayType.of(aval) for aval in closed.out_avals)
+
+    def make(_: tuple[int, ...], driver: str) -> Source | Compute:
+        if player in (DRIVER, driver):
+            return Source(driver, "", types, "")
+        return Compute(player, closed, (), name)
+
+    node = Node((), types, make, feed)
+    return jax.tree.unflatten(jax.tree.structure(shapes), _results(node, player, range))
 
 
 def _source(player: str, types: tuple[ArrayType, ...], provider: str, feed: Any, range: Range | None) -> list[Value]:
@@ -173,7 +265,11 @@ def _source(player: str, types: tuple[ArrayType, ...], provider: str, feed: Any,
         return Source(driver if player == DRIVER else player, provider, types, "")
 
     node = Node((), types, make, feed)
-    return [Value(node, index, Visibility.CLEAR, player, range) for index, _ in enumerate(types)]
+    return _results(node, player, range)
+
+
+def _results(node: Node, player: str, range: Range | None) -> list[Value]:
+    return [Value(node, index, Visibility.CLEAR, player, range) for index, _ in enumerate(node.types)]
 
 
 def define_local_computation(player: str, fn: Callable[..., Any], *args: Any, range: Range | None = None) -> Any:
@@ -183,33 +279,28 @@ def define_local_computation(player: str, fn: Callable[..., Any], *args: Any, ra
       player: who computes.
       fn: a pure JAX function.
       args: pytrees of values in the clear at `player` (its inputs, what was revealed to it), public values
-        and arrays.
+        and arrays; anything else is passed to `fn` as it is.
       range: lowest and highest value of the results, if they will be shared; see `define_private_input`.
     """
-    leaves, tree = jax.tree.flatten(args, is_leaf=lambda x: isinstance(x, Variable))
-    values = [as_value(leaf) for leaf in leaves]
-    for value in values:
-        if value.visibility is Visibility.SECRET:
-            raise TypeError(
-                f"a local computation of {player!r} got a secret value of type {value.type}; if {player!r} may see it, "
-                f"pass value.reveal({player!r})"
-            )
-        if value.visibility is Visibility.CLEAR and value.player != player:
-            raise TypeError(
-                f"a local computation of {player!r} got a value in the clear at {value.player!r}; if {player!r} may see "
-                f"it, pass value.reveal({player!r})"
-            )
-    traced = jax.make_jaxpr(lambda *xs: fn(*jax.tree.unflatten(tree, xs)), return_shape=True)
-    closed, shape = traced(*(value.aval for value in values))
-    return _compute(player, (closed, jax.tree.structure(shape)), tuple(values), range, getattr(fn, "__name__", "fn"))
+    return _local(player, fn, args, {}, range)
 
 
-def _compute(player: str, traced: tuple[Any, Any], args: tuple[Value, ...], range: Range | None, name: str) -> Any:
-    closed, tree = traced
-    types = tuple(ArrayType.of(aval) for aval in closed.out_avals)
-    node = Node(args, types, lambda numbers, driver: Compute(driver if player == DRIVER else player, closed, numbers, name))
-    values = [Value(node, index, Visibility.CLEAR, player, range) for index, _ in enumerate(types)]
-    return jax.tree.unflatten(tree, values)
+def _local(
+    player: str, fn: Callable[..., Any], args: tuple[Any, ...], kwargs: Mapping[str, Any], range: Range | None
+) -> Any:
+    _check_range(range)
+    call = trace_call(fn, args, kwargs)
+    for value in call.values:
+        if not _in_the_clear(value, player):
+            raise TypeError(
+                f"{call.name}: a local computation of {player!r} got a value of type {value.type} that is "
+                f"{whereabouts(value)}; if {player!r} may see it, pass value.reveal({player!r})"
+            )
+
+    def make(numbers: tuple[int, ...], driver: str) -> Compute:
+        return Compute(driver if player == DRIVER else player, call.jaxpr, numbers, call.name)
+
+    return jax.tree.unflatten(call.tree, _results(Node(call.values, call.types, make), player, range))
 
 
 def local_computation(player: str, *, range: Range | None = None) -> Callable[[Callable], Callable]:
@@ -217,8 +308,8 @@ def local_computation(player: str, *, range: Range | None = None) -> Callable[[C
 
     def decorate(fn: Callable) -> Callable:
         @functools.wraps(fn)
-        def call(*args: Any) -> Any:
-            return define_local_computation(player, fn, *args, range=range)
+        def call(*args: Any, **kwargs: Any) -> Any:
+            return _local(player, fn, args, kwargs, range)
 
         return call
 
@@ -234,7 +325,7 @@ def define_output(player: str, value: Any, sink: Sink | str | Callable[..., None
       sink: a function registered with `jmpc.sink`, the name of one, or any function: the last works in
         simulation and where this script is `player`.
     """
-    leaves = [as_value(leaf) for leaf in jax.tree.leaves(value, is_leaf=lambda x: isinstance(x, Variable))]
+    leaves = [as_value(leaf) for leaf in jax.tree.leaves(value)]
     opened = [v if v.visibility is Visibility.CLEAR and v.player == player else v.reveal(player) for v in leaves]
     name = sink if isinstance(sink, str) else sink.name if isinstance(sink, Sink) else ""
-    return output(opened, player, name, f"output/{next(_names)}", None if isinstance(sink, str) else sink)
+    return output(opened, player, name, None if isinstance(sink, str) else sink)

@@ -8,11 +8,10 @@ from typing import Any
 
 import jax
 import jax.numpy as jnp
-import numpy as np
 
-from jmpc.api.define import Variable, as_value
+from jmpc.api.define import Variable, trace_call
 from jmpc.api.values import Node, Value, Visibility
-from jmpc.computation import ArrayType, Secure
+from jmpc.computation import Secure
 
 
 def function(fn: Callable[..., Any]) -> Callable[..., Any]:
@@ -20,28 +19,26 @@ def function(fn: Callable[..., Any]) -> Callable[..., Any]:
 
     Leaves of the arguments that are values or variables are secret (or public) in it; arrays are public
     constants; anything else (strings, Python numbers) is passed to `fn` as it is. Calling it computes
-    nothing: the results are values to reveal, to assign or to compute with.
+    nothing: the results are values to reveal, to assign or to compute with. Within another such function, or
+    where JAX traces, it is `fn` itself.
     """
 
     @functools.wraps(fn)
     def call(*args: Any, **kwargs: Any) -> Any:
-        leaves, tree = jax.tree.flatten((args, kwargs), is_leaf=lambda x: isinstance(x, Variable))
-        traced = [i for i, leaf in enumerate(leaves) if isinstance(leaf, Value | Variable | np.ndarray | jax.Array)]
-        values = tuple(as_value(leaves[i]).shared() for i in traced)
-
-        def flat(*xs: jax.Array) -> Any:
-            filled = list(leaves)
-            for i, x in zip(traced, xs, strict=True):
-                filled[i] = x
-            args, kwargs = jax.tree.unflatten(tree, filled)
+        leaves = jax.tree.leaves((args, kwargs))
+        if any(isinstance(leaf, jax.core.Tracer) for leaf in leaves):
+            if captured := [leaf for leaf in leaves if isinstance(leaf, Value | Variable)]:
+                raise TypeError(
+                    f"the private value {captured[0]!r} is used in a function that it was not passed to; make it an "
+                    "argument of the function under @jmpc.function"
+                )
             return fn(*args, **kwargs)
-
-        closed, shape = jax.make_jaxpr(flat, return_shape=True)(*(value.aval for value in values))
-        name = getattr(fn, "__name__", "function")
-        types = tuple(ArrayType.of(aval) for aval in closed.out_avals)
-        node = Node(values, types, lambda numbers, _: Secure(closed, numbers, name))
-        results = [Value(node, index, Visibility.SECRET) for index, _ in enumerate(types)]
-        return jax.tree.unflatten(jax.tree.structure(shape), results)
+        traced = trace_call(fn, args, kwargs)
+        values = tuple(value.shared() for value in traced.values)
+        public = all(value.visibility is Visibility.PUBLIC for value in values)
+        node = Node(values, traced.types, lambda numbers, _: Secure(traced.jaxpr, numbers, traced.name))
+        seen = Visibility.PUBLIC if public else Visibility.SECRET
+        return jax.tree.unflatten(traced.tree, [Value(node, index, seen) for index, _ in enumerate(node.types)])
 
     return call
 
@@ -104,43 +101,3 @@ def concatenate(arrays: Any, axis: int = 0) -> jax.Array:
 def stack(arrays: Any, axis: int = 0) -> jax.Array:
     """`jax.numpy.stack` on private values; see there."""
     return jnp.stack(arrays, axis)
-
-
-def _getitem(self: Any, index: Any) -> Value:
-    return function(lambda x: x[index])(self)
-
-
-def _reflected(fn: Callable[..., Any]) -> Callable[..., Any]:
-    return lambda self, other: fn(other, self)
-
-
-_OPERATORS: dict[str, Callable[..., Any]] = {
-    "__add__": add,
-    "__radd__": _reflected(add),
-    "__sub__": subtract,
-    "__rsub__": _reflected(subtract),
-    "__mul__": multiply,
-    "__rmul__": _reflected(multiply),
-    "__truediv__": divide,
-    "__rtruediv__": _reflected(divide),
-    "__matmul__": matmul,
-    "__rmatmul__": _reflected(matmul),
-    "__pow__": power,
-    "__neg__": negative,
-    "__abs__": abs,
-    "__lt__": less,
-    "__le__": less_equal,
-    "__gt__": greater,
-    "__ge__": greater_equal,
-    "__and__": function(jnp.bitwise_and),
-    "__or__": function(jnp.bitwise_or),
-    "__xor__": function(jnp.bitwise_xor),
-    "__invert__": function(jnp.bitwise_not),
-    "__getitem__": _getitem,
-}
-
-for _class in (Value, Variable):
-    for _name, _operator in _OPERATORS.items():
-        setattr(_class, _name, _operator)
-    _class.T = property(lambda self: transpose(self))
-    _class.__array_priority__ = 100  # numpy and jax arrays leave `array @ value` to us

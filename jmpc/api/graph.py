@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Any
@@ -34,22 +35,15 @@ def build(fetches: Sequence[Value | Effect], servers: Sequence[str], driver: str
             builder.visit(fetch.node)
             outputs.append(None)
             continue
-        if not isinstance(fetch, Value):
-            raise TypeError(f"run: {type(fetch).__name__} is not a private value, an assignment or an output")
         if fetch.visibility is Visibility.SECRET:
             raise TypeError(
                 f"run: fetch {position} of type {fetch.type} is secret; say who may see it: value.reveal() opens it "
                 'to the driver, value.reveal("NAME") to another player'
             )
-        player = builder.player(fetch.player)
-        number = builder.number(fetch)
-        if player in (None, driver):
-            key = f"fetch/{position}"
-            builder.calls.append(Output(number, driver, "", key))
-            outputs.append(key)
-        else:
-            builder.calls.append(Output(number, player, "", f"fetch/{position}"))
-            outputs.append(None)
+        player = builder.player(fetch.player) or driver
+        key = f"fetch/{position}"
+        builder.calls.append(Output(builder.number(fetch), player, "", key, fetch.node.line))
+        outputs.append(key if player == driver else None)
     computation = Computation(tuple(servers), tuple(builder.calls), fraction)
     return Built(computation, builder.feeds, builder.sinks, tuple(builder.variables), tuple(outputs))
 
@@ -66,6 +60,7 @@ class _Builder:
         self._start: dict[Node, int] = {}
         self._count = 0
         self._sources = 0
+        self._groups: dict[object, tuple[int, int]] = {}  # outputs of one sink: their number, how many so far
 
     def player(self, name: str | None) -> str | None:
         return self.driver if name == DRIVER else name
@@ -90,11 +85,11 @@ class _Builder:
 
     def _add(self, node: Node) -> None:
         numbers = tuple(self._start[arg.node] + arg.index for arg in node.args)
-        call = node.make(numbers, self.driver)
-        if isinstance(call, Output) and node.feed is not None:
-            self.sinks[call.key.rpartition("/")[0]] = (call.player, node.feed)
+        call = dataclasses.replace(node.make(numbers, self.driver), line=node.line)
+        if isinstance(call, Output):
+            call = self._output(call, node)
         if isinstance(call, Source):
-            call = Source(call.player, call.provider, call.types, f"input/{self._sources}")
+            call = dataclasses.replace(call, key=f"input/{self._sources}")
             self._sources += 1
             if node.feed is not None:
                 self.feeds[call.key] = (call.player, node.feed)
@@ -103,3 +98,11 @@ class _Builder:
         self.calls.append(call)
         self._start[node] = self._count
         self._count += len(node.types)
+
+    def _output(self, call: Output, node: Node) -> Output:
+        """The call with the key of its group, counted within this computation, and its place there."""
+        number, place = self._groups.get(node.group, (len(self._groups), 0))
+        self._groups[node.group] = number, place + 1
+        if node.feed is not None:
+            self.sinks[f"output/{number}"] = (call.player, node.feed)
+        return dataclasses.replace(call, key=f"output/{number}/{place}")

@@ -3,21 +3,21 @@
 from __future__ import annotations
 
 import functools
-import logging
-from collections.abc import Callable
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from typing import Any
 
 import jax
+import numpy as np
 
 from jmpc.api.account import Account, account
-from jmpc.api.define import Variable, define_private_input
+from jmpc.api.define import Variable, as_value, define_private_input
 from jmpc.api.functions import function
 from jmpc.api.graph import Built, build
-from jmpc.api.session import Session, open_session
-from jmpc.api.values import Effect, Value, assign
+from jmpc.api.session import LocalSession, Session, open_session
+from jmpc.api.values import DRIVER, Effect, Value, assign
 from jmpc.config import LocalConfig, RemoteConfig
 
-_log = logging.getLogger("jmpc")
+_REMEMBERED = 256  # graphs of a session: a script that makes a new one in every iteration must not grow
 
 
 class _Default:
@@ -61,79 +61,98 @@ def run(fetches: Any) -> Any:
     leaves, tree = jax.tree.flatten(fetches, is_leaf=_is_fetch)
     built = _built(session, tuple(leaves))
     session.announce(built)
-    _initialise(session, built)
+    _initialise(session, built.variables)
     outputs = session.run(built)
     return jax.tree.unflatten(tree, [None if key is None else outputs[key] for key in built.outputs])
 
 
 def _built(session: Session, fetches: tuple[Any, ...]) -> Built:
     """The computation behind fetches; remembered, so that loops build it once."""
-    if fetches not in session.built:
-        for fetch in fetches:
-            if not _is_fetch(fetch):
-                raise TypeError(f"run: {type(fetch).__name__} is not a private value, an assignment or an output")
-            if isinstance(fetch, Variable):
-                raise TypeError("run: a variable is secret; run(variable.reveal()) opens it to the driver")
-        session.built[fetches] = build(fetches, session.servers, session.driver, session.fraction)
+    for fetch in fetches:
+        if not _is_fetch(fetch):
+            raise TypeError(f"run: {type(fetch).__name__} is not a private value, an assignment or an output")
+    if fetches in session.built:
+        session.built[fetches] = session.built.pop(fetches)  # now the latest
+    else:
+        while len(session.built) >= _REMEMBERED:
+            session.built.pop(next(iter(session.built)))
+        values = [as_value(fetch) if isinstance(fetch, Variable) else fetch for fetch in fetches]
+        session.built[fetches] = build(values, session.servers, session.driver, session.fraction)
     return session.built[fetches]
 
 
-def _initialise(session: Session, built: Built) -> None:
-    """Gives the variables of a computation their initial values, where no run has done so."""
-    new = [variable for variable in built.variables if not session.knows(variable.name)]
-    if not new:
+def _initialise(session: Session, variables: Iterable[Variable]) -> None:
+    """Gives variables their initial values, where no run has done so; first those that others start from."""
+    waiting = [variable for variable in variables if not session.knows(variable.name)]
+    if not waiting:
         return
-    effects = tuple(assign(variable, variable.initial, variable.player) for variable in new)
-    first = build(effects, session.servers, session.driver, session.fraction)
-    inner = [variable for variable in first.variables if variable not in new]
-    if any(not session.knows(variable.name) for variable in inner):
-        _initialise(session, first)
-    session.run(first)
+    needed = {variable.name: _start(session, [variable]).variables for variable in waiting}
+    _initialise(session, (other for name, reads in needed.items() for other in reads if other.name != name))
+    still = [variable for variable in waiting if not session.knows(variable.name)]
+    if still:
+        session.run(_start(session, still))
+
+
+def _start(session: Session, variables: Sequence[Variable]) -> Built:
+    """The computation that gives variables their initial values."""
+    effects = [assign(variable, variable.initial, variable.player, variable.value.node.line) for variable in variables]
+    return build(effects, session.servers, session.driver, session.fraction)
 
 
 def simulate(fn: Callable[..., Any], *, precision: int = 18) -> Callable[..., Any]:
-    """`fn` run on secrets in a fused simulation: plain arrays in, plain arrays out.
+    """`fn` run on secrets in a fused simulation: plain arrays in, plain arrays out; for notebooks and tests.
 
-    Every array argument is secret-shared, every result opened; for notebooks and tests.
+    Every array among the arguments is secret-shared, every result opened. Anything else (Python numbers, strings) is
+    passed to `fn` as it is.
     """
 
     @functools.wraps(fn)
-    def call(*args: Any) -> Any:
-        with open_session(LocalConfig(precision=precision)) as session:
-            fetches = _secret_call(fn, args)
-            leaves, tree = jax.tree.flatten(fetches, is_leaf=_is_fetch)
-            built = build(leaves, session.servers, session.driver, session.fraction)
-            outputs = session.run(built)
-            return jax.tree.unflatten(tree, [outputs[key] for key in built.outputs if key is not None])
+    def call(*args: Any, **kwargs: Any) -> Any:
+        if any(isinstance(leaf, Value | Variable) for leaf in jax.tree.leaves((args, kwargs))):
+            raise TypeError("simulate takes arrays; private values belong to jmpc.function and jmpc.run")
+        session = _simulation(precision)
+        leaves, tree = jax.tree.flatten(_secret_call(fn, args, kwargs), is_leaf=_is_fetch)
+        built = build(leaves, session.servers, session.driver, session.fraction)
+        outputs = session.run(built)
+        return jax.tree.unflatten(tree, [outputs[key] for key in built.outputs if key is not None])
 
     return call
 
 
-def explain(fn: Callable[..., Any] | Any, *args: Any) -> Account:
+@functools.cache
+def _simulation(precision: int) -> LocalSession:
+    """One for the whole process, so that what is compiled once serves every call."""
+    return LocalSession(LocalConfig(precision=precision))
+
+
+def explain(fn: Callable[..., Any] | Any, *args: Any, **kwargs: Any) -> Account:
     """What a computation will do and cost, exactly, with nothing executed; print it.
 
     Args:
-      fn: a JAX function, whose array arguments `args` (or their `jax.ShapeDtypeStruct`) are secret; or, without
-        `args`, fetches as for `run`.
+      fn: a JAX function, whose array arguments (or their `jax.ShapeDtypeStruct`) are secret inputs of the driver
+        and whose results open to it; or, without arguments, fetches as for `run`.
     """
     session = current_session()
-    fetches = fn if not callable(fn) else _secret_call(fn, args)
-    leaves = jax.tree.leaves(fetches, is_leaf=_is_fetch)
+    fetches = _secret_call(fn, args, kwargs) if callable(fn) else fn
+    leaves = [as_value(x) if isinstance(x, Variable) else x for x in jax.tree.leaves(fetches, is_leaf=_is_fetch)]
     built = build(leaves, session.servers, session.driver, session.fraction)
     return account(session.prepare(built.computation))
 
 
-def _secret_call(fn: Callable[..., Any], args: tuple[Any, ...]) -> Any:
+def _secret_call(fn: Callable[..., Any], args: tuple[Any, ...], kwargs: Mapping[str, Any]) -> Any:
     """`fn` on private inputs of the driver, with every result revealed to it."""
-    from jmpc.api.values import DRIVER
 
     def secret(leaf: Any) -> Any:
-        if isinstance(leaf, Value | Variable):
+        if not isinstance(leaf, np.ndarray | np.generic | jax.Array | jax.ShapeDtypeStruct):
             return leaf
         if isinstance(leaf, jax.ShapeDtypeStruct):
-            return define_private_input(DRIVER, lambda: None, types=leaf)
+            return define_private_input(DRIVER, _no_data, types=leaf)
         array = jax.numpy.asarray(leaf)
         return define_private_input(DRIVER, lambda: array, types=jax.ShapeDtypeStruct(array.shape, array.dtype))
 
-    values = jax.tree.map(secret, args, is_leaf=lambda x: isinstance(x, Value | Variable))
-    return jax.tree.map(lambda value: value.reveal(), function(fn)(*values), is_leaf=_is_fetch)
+    args, kwargs = jax.tree.map(secret, (args, dict(kwargs)))
+    return jax.tree.map(lambda value: value.reveal(), function(fn)(*args, **kwargs))
+
+
+def _no_data() -> Any:
+    raise TypeError("a jax.ShapeDtypeStruct has no data: it can be explained, not run")

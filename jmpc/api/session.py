@@ -40,7 +40,9 @@ class Session(Protocol):
 
     def __enter__(self) -> Self: ...
 
-    def __exit__(self, *error: Any) -> None: ...
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None: ...
 
 
 def open_session(config: LocalConfig | RemoteConfig) -> Session:
@@ -64,6 +66,7 @@ class LocalSession:
     """All players on this machine."""
 
     def __init__(self, config: LocalConfig) -> None:
+        self._config = config
         self.servers = tuple(config.servers[:3])
         self.driver = config.driver
         self.fraction = config.precision
@@ -80,6 +83,13 @@ class LocalSession:
         self._players = announce(built.computation.players, self._players, self.driver)
 
     def prepare(self, computation: Computation) -> Prepared:
+        """The computation ready to run, or to be looked at; its players come into being.
+
+        Raises:
+          ConfigError: for what is no name for a player.
+        """
+        for player in computation.players:
+            self._config.get_player(player)
         return self.simulation.prepare(computation)
 
     def run(self, built: Built) -> Mapping[str, Any]:

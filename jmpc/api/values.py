@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import enum
-import functools
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from typing import Any
@@ -11,6 +10,8 @@ from typing import Any
 import jax
 import numpy as np
 
+from jmpc._compat import user_line
+from jmpc.api.operators import Operators
 from jmpc.computation import ArrayType, Assign, Call, Output, Reveal, Share
 
 DRIVER = "@driver"  # stands for the configured driver until a computation is built
@@ -24,15 +25,33 @@ class Visibility(enum.Enum):
     PUBLIC = "public"  # everyone
 
 
-@dataclass(frozen=True, eq=False)
 class Node:
-    """One call of the graph; `make` gives it the numbers of its arguments and the driver's name."""
+    """One call of the graph, made by the user's line `line`.
 
-    args: tuple[Value, ...]
-    types: tuple[ArrayType, ...]
-    make: Callable[[tuple[int, ...], str], Call]
-    feed: Callable[..., Any] | None = None  # a source's data or an output's sink, when this process is its player
-    variable: Any = None  # the `Variable` that a read or an assignment belongs to
+    Args:
+      args: the values it takes.
+      types: of the values it makes.
+      make: gives the call, from the numbers of its arguments and the driver's name.
+      feed: a source's data or an output's sink, when this process is its player.
+      variable: the `Variable` that a read or an assignment belongs to.
+      group: the same for all outputs that go to one sink together.
+      line: where it is reported, if not where it is made.
+    """
+
+    def __init__(
+        self,
+        args: tuple[Value, ...],
+        types: tuple[ArrayType, ...],
+        make: Callable[[tuple[int, ...], str], Call],
+        feed: Callable[..., Any] | None = None,
+        *,
+        variable: Any = None,
+        group: object = None,
+        line: str | None = None,
+    ) -> None:
+        self.args, self.types, self.make, self.feed = args, types, make, feed
+        self.variable, self.group = variable, group
+        self.line = user_line() if line is None else line
 
 
 @dataclass(frozen=True, eq=False)
@@ -42,20 +61,23 @@ class Effect:
     node: Node
 
 
-@dataclass(frozen=True, eq=False)
-class Value:
+@dataclass(frozen=True, eq=False, repr=False)
+class Value(Operators):
     """An array of a computation: secret, in the clear at one player, or public.
 
-    Nothing is computed until `jmpc.run`. Operators and the functions of the `jmpc` namespace make new
-    values; `reveal` is the only way to open one.
+    Nothing is computed until `jmpc.run`. Operators, array methods and the functions of the `jmpc` namespace make
+    new values; `reveal` is the only way to open one.
     """
 
-    node: Node = field(repr=False)
+    node: Node
     index: int
     visibility: Visibility
     player: str | None = None  # of a value in the clear
     range: tuple[float, float] | None = None
-    _shared: dict[str, Value] = field(default_factory=dict, repr=False)
+    _shared: dict[str, Value] = field(default_factory=dict)
+
+    def __repr__(self) -> str:
+        return f"<{self.type} {whereabouts(self)}>"
 
     @property
     def type(self) -> ArrayType:
@@ -81,20 +103,9 @@ class Value:
     def aval(self) -> jax.ShapeDtypeStruct:
         return jax.ShapeDtypeStruct(self.shape, self.dtype)
 
-    def __len__(self) -> int:
-        if not self.shape:
-            raise TypeError("len() of a scalar value")
-        return self.shape[0]
-
-    def __bool__(self) -> bool:
-        raise TypeError("a private value has no truth value here; use `jmpc.where`, or `jax.lax.cond` in a function")
-
-    def __array__(self, *_: Any, **__: Any) -> np.ndarray:
-        raise TypeError("a private value is not an array here; open it with `jmpc.run(value.reveal())`")
-
     def reveal(self, player: str | None = None) -> Value:
         """This value opened to `player` (default: the driver) and to nobody else."""
-        to = player or DRIVER
+        to = DRIVER if player is None else player
         node = Node((self,), (self.type,), lambda args, driver: Reveal(args[0], driver if to == DRIVER else to))
         return Value(node, 0, Visibility.CLEAR, to)
 
@@ -109,20 +120,24 @@ class Value:
         return self._shared["value"]
 
 
-def output(values: Sequence[Value], player: str, sink: str, group: str, feed: Callable | None) -> list[Effect]:
+def whereabouts(value: Value) -> str:
+    """Who may see a value, in words."""
+    if value.visibility is not Visibility.CLEAR:
+        return value.visibility.value
+    return "at the driver" if value.player == DRIVER else f"at {value.player!r}"
+
+
+def output(values: Sequence[Value], player: str, sink: str, feed: Callable[..., None] | None) -> list[Effect]:
     """Effects that together hand values at `player` to one sink there."""
-    effects = []
-    for position, value in enumerate(values):
-        make = functools.partial(_make_output, player=player, sink=sink, key=f"{group}/{position}")
-        effects.append(Effect(Node((value,), (), make, feed)))
-    return effects
+
+    def make(args: tuple[int, ...], driver: str) -> Output:
+        return Output(args[0], driver if player == DRIVER else player, sink, "")  # the key is the builder's
+
+    group = object()
+    return [Effect(Node((value,), (), make, feed, group=group)) for value in values]
 
 
-def _make_output(args: tuple[int, ...], driver: str, *, player: str, sink: str, key: str) -> Output:
-    return Output(args[0], driver if player == DRIVER else player, sink, key)
-
-
-def assign(variable: Any, value: Value, player: str | None) -> Effect:
-    """The effect that makes `value` the next generation of a variable."""
-    make = lambda args, _: Assign(variable.name, args[0], player)  # noqa: E731
-    return Effect(Node((value,), (), make, variable=variable))
+def assign(variable: Any, value: Value, player: str | None, line: str | None = None) -> Effect:
+    """The effect that makes `value` the next generation of a variable, reported at `line` if not where it is made."""
+    make = lambda args, _: Assign(variable.name, args[0], player)
+    return Effect(Node((value,), (), make, variable=variable, line=line))

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
 from jax.extend.core import Jaxpr, JaxprEqn, Literal, Var
@@ -12,6 +12,7 @@ from jmpc.choreography import primitives as prim
 from jmpc.choreography.trace import Choreography
 
 Origins = frozenset[str]
+_Found = dict[tuple[int, str], "ReleaseAccount"]  # by the id of the equation and the receiver
 
 
 @dataclass(frozen=True)
@@ -37,7 +38,7 @@ def list_releases(traced: Choreography, origins: Sequence[Origins]) -> tuple[Rel
       traced: the choreography.
       origins: for each of its arguments, the players whose inputs it derives from.
     """
-    found: dict[tuple, ReleaseAccount] = {}
+    found: _Found = {}
     _walk(traced.closed.jaxpr, origins, found)
     return tuple(found.values())
 
@@ -47,7 +48,7 @@ def result_origins(traced: Choreography, origins: Sequence[Origins]) -> list[Ori
     return _walk(traced.closed.jaxpr, origins, {})
 
 
-def _walk(jaxpr: Jaxpr, inputs: Sequence[Origins], found: dict[tuple, ReleaseAccount]) -> list[Origins]:
+def _walk(jaxpr: Jaxpr, inputs: Sequence[Origins], found: _Found) -> list[Origins]:
     env: dict[Var, Origins] = dict(zip(jaxpr.invars, inputs, strict=True))
 
     def read(atoms: Sequence[Var | Literal]) -> list[Origins]:
@@ -65,7 +66,7 @@ def _walk(jaxpr: Jaxpr, inputs: Sequence[Origins], found: dict[tuple, ReleaseAcc
     return read(jaxpr.outvars)
 
 
-def _note(eqn: JaxprEqn, origins: Origins, found: dict[tuple, ReleaseAccount]) -> None:
+def _note(eqn: JaxprEqn, origins: Origins, found: _Found) -> None:
     for dst in eqn.params["dsts"]:
         shape = tuple(eqn.outvars[0].aval.shape)
         item = ReleaseAccount(eqn.params["src"], dst, eqn.params["why"], source_line(eqn), shape, origins)
@@ -75,7 +76,7 @@ def _note(eqn: JaxprEqn, origins: Origins, found: dict[tuple, ReleaseAccount]) -
         found[id(eqn), dst] = item
 
 
-def _walk_control(eqn: JaxprEqn, operands: list[Origins], found: Mapping) -> list[Origins]:
+def _walk_control(eqn: JaxprEqn, operands: list[Origins], found: _Found) -> list[Origins]:
     """Bodies see their operands until nothing new appears; whatever steers them taints what they give."""
     if eqn.primitive.name == "cond":
         index, *rest = operands
@@ -83,17 +84,27 @@ def _walk_control(eqn: JaxprEqn, operands: list[Origins], found: Mapping) -> lis
         return [index.union(*column) for column in zip(*outs, strict=True)]
     if eqn.primitive.name == "scan":
         num_consts, num_carry = scan_counts(eqn.params)
-        body, fixed, steer = eqn.params["jaxpr"].jaxpr, operands[:num_consts], None
-        carry, xs = operands[num_consts:][:num_carry], operands[num_consts + num_carry :]
-    else:
-        cut, more = eqn.params["cond_nconsts"], eqn.params["body_nconsts"]
-        body, fixed, steer = eqn.params["body_jaxpr"].jaxpr, operands[cut : cut + more], eqn.params["cond_jaxpr"].jaxpr
-        carry, xs = operands[cut + more :], []
-        cond_fixed = operands[:cut]
+        body, stop = eqn.params["jaxpr"].jaxpr, num_consts + num_carry
+
+        def turn(carry: list[Origins]) -> list[Origins]:
+            return _walk(body, [*operands[:num_consts], *carry, *operands[stop:]], found)
+
+        return _mixed(operands[num_consts:stop], turn)
+    cut, start = eqn.params["cond_nconsts"], eqn.params["cond_nconsts"] + eqn.params["body_nconsts"]
+    cond, body = eqn.params["cond_jaxpr"].jaxpr, eqn.params["body_jaxpr"].jaxpr
+
+    def steered_turn(carry: list[Origins]) -> list[Origins]:
+        (steering,) = _walk(cond, [*operands[:cut], *carry], found)
+        return [steering | out for out in _walk(body, [*operands[cut:start], *carry], found)]
+
+    return _mixed(operands[start:], steered_turn)
+
+
+def _mixed(carry: list[Origins], turn: Callable[[list[Origins]], list[Origins]]) -> list[Origins]:
+    """What a loop gives: carries that no further turn adds to, and the rest of the last turn."""
     while True:
-        pushed = _walk(steer, [*cond_fixed, *carry], found)[0] if steer is not None else frozenset()
-        outs = _walk(body, [*fixed, *carry, *xs], found)
-        after = [old | new | pushed for old, new in zip(carry, outs[: len(carry)], strict=True)]
+        outs = turn(carry)
+        after = [old | new for old, new in zip(carry, outs[: len(carry)], strict=True)]
         if after == carry:
             return carry + outs[len(carry) :]
         carry = after

@@ -61,7 +61,7 @@ def schedule(
     closed: ClosedJaxpr,
     holders: HolderMap | None,
     players: Sequence[str],
-    outputs: dict[str, Sequence[int]],
+    outputs: Mapping[str, Sequence[int]],
     *,
     cut_messages: bool = True,
     record: Mapping[Var, tuple[str, ...]] | None = None,

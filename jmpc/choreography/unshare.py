@@ -40,7 +40,7 @@ def _copy(closed: ClosedJaxpr) -> ClosedJaxpr:
     jaxpr = closed.jaxpr
     renamed: dict[Var, Var] = {}
 
-    def rename(atoms: list[Var | Literal]) -> list[Var | Literal]:
+    def rename(atoms: list[Any]) -> list[Any]:  # variables or literals
         return [a if isinstance(a, Literal) else renamed.setdefault(a, fresh_var(a.aval)) for a in atoms]
 
     eqns = [_own_bodies(eqn.replace(invars=rename(eqn.invars), outvars=rename(eqn.outvars))) for eqn in jaxpr.eqns]

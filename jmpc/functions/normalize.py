@@ -84,7 +84,7 @@ def known_exponents(bounds: Bounds | None, fraction: int) -> Exponents:
         raise ValueError(f"the bounds {bounds} are empty")
     least, most = (
         math.ceil(min(max(end * 2.0**fraction, 1), _LARGEST_WORD))
-        for end in (low, max(abs(low), abs(high)))
+        for end in (max(low, -high), max(abs(low), abs(high)))
     )
     return Exponents(
         least.bit_length(), max(least, most).bit_length(), signed=low < 0, zero=low <= 0

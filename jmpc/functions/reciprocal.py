@@ -6,7 +6,8 @@ however small the denominator is, and by 1/m afterwards: a * (1/b) would lose lo
 
 Signs are free to choose: a negative denominator puts its sign on the table. Depths of the word method:
 tables 14, sign 15, turn 15, gate 16, its truncation 17, last product 19; the numerator's truncated product
-fits beside them.
+fits beside them. (Division by normalising first: Catrina and Saxena, "Secure computation with fixed-point
+numbers", FC 2010; they then iterate, where a gate of one round stands here.)
 """
 
 from __future__ import annotations

@@ -4,6 +4,9 @@ x becomes an angle by a free multiplication, theta = x * 2^(64 - f) / T mod 2^64
 a fitted Fourier series at it. The wrap-around of the ring is the period of the series, so no range
 reduction is needed, and a series stays bounded outside its interval: what comes out there is wrong, but
 never leaves the ring, and can be multiplied by a zero bit.
+
+Sines of shared angles by the addition theorem have been used for sigmoid (Zheng, Zhang, Wang, Wang, "Secure
+softmax/sigmoid for machine-learning computation", ACSAC 2023) and, with a restricted range, for GELU.
 """
 
 from __future__ import annotations

@@ -204,7 +204,8 @@ def _times_public(
         context.check_constant(y, 0)
         x, constant = _with_room(context, x, y, terms)
         x = _below(context, x, float(np.abs(constant.words).max(initial=0)) * terms)
-        words, fraction, known = context.constant(constant.ring), constant.fraction, constant.interval
+        fraction, known = constant.fraction, constant.interval
+        words = context.once(y, ("factor", fraction), lambda: context.constant(constant.ring))
     else:
         x = context.at_most(x)
         fraction, known = context.fraction, context.interval(y)

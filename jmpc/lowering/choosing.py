@@ -5,6 +5,7 @@ from __future__ import annotations
 import dataclasses
 from collections.abc import Sequence
 
+import jax.numpy as jnp
 import numpy as np
 
 from jmpc.lowering import encoding, interval
@@ -60,7 +61,7 @@ def finite(context: Context, x: Value) -> Value:
     infinite = np.isinf(np.asarray(x.array, np.float64))
     if not infinite.any():
         return x
-    limit = encoding.input_limits(x.dtype, context.precision)[1] / 2
+    limit = min(encoding.input_limits(x.dtype, context.precision)[1] / 2, float(jnp.finfo(x.dtype).max))
 
     def replaced() -> Public:
         # numpy's own types only: extension floats have no copysign

@@ -8,12 +8,14 @@ through a `Reveal` or `Publish` of the computation, and everything else is share
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
+from contextlib import AbstractContextManager
 from dataclasses import dataclass, field
 from typing import Any
 
 import jax
 import numpy as np
 
+from jmpc._compat import remote_source, user_context
 from jmpc.choreography.primitives import local, release
 from jmpc.choreography.trace import Choreography, trace
 from jmpc.computation import (
@@ -109,7 +111,7 @@ def _input_ports(computation: Computation, protocol: Protocol) -> list[Port]:
             case Read(variable=name, type=type_, player=None):
                 aval = jax.ShapeDtypeStruct(type_.shape, np.uint8 if type_.dtype == "bool" else np.uint64)
                 ports += [Port(Read, name, i, who, aval, call) for i, who in enumerate(protocol.slot_holders)]
-            case Read(variable=name, type=type_, player=player):
+            case Read(variable=name, type=type_, player=str() as player):
                 ports.append(Port(Read, name, 0, frozenset({player}), _aval(type_), call))
     return ports
 
@@ -118,12 +120,18 @@ def _aval(type_: ArrayType) -> jax.ShapeDtypeStruct:
     return jax.ShapeDtypeStruct(type_.shape, jax.numpy.dtype(type_.dtype))
 
 
+def _at(line: str) -> AbstractContextManager[None]:
+    """What is traced inside is reported at the user's line."""
+    return user_context(remote_source(line))
+
+
 @dataclass(frozen=True)
 class _Clear:
     """A private array at one player: it may be computed with there, shared, or revealed, never released."""
 
     array: Any
     player: str
+    line: str  # where sharing it is reported
     memo: dict = field(default_factory=dict, compare=False)
 
 
@@ -135,34 +143,35 @@ class _Builder:
     results: list[tuple[Port, Any]] = field(default_factory=list)
 
     def call(self, numbers: range, call: Call) -> None:
-        made = self._make(call)
+        with _at(call.line):
+            made = self._make(call)
         self.values.update(zip(numbers, made, strict=True))
 
     def _make(self, call: Call) -> Sequence[Value | _Clear]:
         match call:
             case Source(player=player):
-                return [_Clear(array, player) for array in self._ports(call)]
+                return [_Clear(array, player, call.line) for array in self._ports(call)]
             case Constant(value=value):
                 return [Public(value)]
             case Read(player=None):
                 return [self._stored(call.type, tuple(self._ports(call)))]
-            case Read(player=player):
-                return [_Clear(array, player) for array in self._ports(call)]
+            case Read(player=str() as player):
+                return [_Clear(array, player, call.line) for array in self._ports(call)]
             case Compute(player=player, jaxpr=jaxpr, args=args, name=name):
                 operands = [self._at(number, player, name) for number in args]
-                return [_Clear(array, player) for array in local(jaxpr, operands, player, name)]
+                return [_Clear(array, player, call.line) for array in local(jaxpr, operands, player, name)]
             case Share(arg=arg, range=range_):
                 return [self._secret(arg, range_)]
             case Secure(jaxpr=jaxpr, args=args):
                 return lower(jaxpr, [self._operand(number) for number in args], self.context)
             case Reveal(arg=arg, player=player):
-                return [_Clear(self._revealed(arg, player), player)]
+                return [_Clear(self._revealed(arg, player), player, call.line)]
             case Publish(arg=arg):
                 value = self.values[arg]
                 return [Public(value.array, value.player) if isinstance(value, _Clear) else value]
             case Assign(variable=name, arg=arg, player=None):
                 self._store(call, name, arg)
-            case Assign(variable=name, arg=arg, player=player):
+            case Assign(variable=name, arg=arg, player=str() as player):
                 self._result(Assign, name, 0, {player}, self._at(arg, player, name), call)
             case Output(arg=arg, player=player, key=key):
                 self._result(Output, key, 0, {player}, self._at(arg, player, key), call)
@@ -199,7 +208,8 @@ class _Builder:
         if not isinstance(value, _Clear):
             return value
         if range_ not in value.memo:
-            value.memo[range_] = share(self.context, value.array, value.player, range_)
+            with _at(value.line):
+                value.memo[range_] = share(self.context, value.array, value.player, range_)
         return value.memo[range_]
 
     def _revealed(self, number: int, player: str) -> Any:

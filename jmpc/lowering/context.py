@@ -269,8 +269,7 @@ class Context:
         if value.known:
             return interval.of_array(np.asarray(value.array))
         if is_float(value.dtype):
-            low, high = encoding.input_limits(value.dtype, self.precision)
-            return Interval(low, high, certain=False)
+            return interval.representable(2 * self.fraction)
         return Interval(0, 1) if is_boolean(value.dtype) else interval.of_dtype(np.dtype(value.dtype))
 
     def check_finite(self, value: Public) -> None:

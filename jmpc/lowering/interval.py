@@ -91,9 +91,12 @@ def of_array(x: np.ndarray) -> Interval:
     """The range of a public array."""
     if x.size == 0:
         return Interval(0, 0)
-    if np.issubdtype(x.dtype, np.floating) or not np.issubdtype(x.dtype, np.number):
-        return Interval(float(x.min()), float(x.max()))
-    return Interval(int(x.min()), int(x.max()))
+    if np.issubdtype(x.dtype, np.integer):
+        return Interval(int(x.min()), int(x.max()))
+    x = x.astype(np.float64)
+    if np.isnan(x).any():
+        return Interval(-np.inf, np.inf, certain=False)
+    return Interval(float(x.min()), float(x.max()))
 
 
 def of_dtype(dtype: np.dtype) -> Interval:

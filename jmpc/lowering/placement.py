@@ -48,6 +48,8 @@ _EXACT = frozenset(
     " optimization_barrier".split()
 )
 
+_DEVICE_DEPENDENT = frozenset({"rng_bit_generator", "rng_uniform"})  # and what is made of their keys, of type key<rbg>
+
 
 def of_value(value: Value) -> Placement:
     if not isinstance(value, Public):
@@ -141,9 +143,11 @@ def invariants(carry_in: Sequence[Var], carry_out: Sequence[Var | Literal]) -> l
 
 def is_exact(eqn: JaxprEqn) -> bool:
     """Whether an equation gives the same bits on every device."""
+    avals = [atom.aval for atom in (*eqn.invars, *eqn.outvars)]
+    if eqn.primitive.name in _DEVICE_DEPENDENT or any("rbg" in str(aval) for aval in avals):
+        return False
     if eqn.primitive.name in _EXACT:
         return True
-    avals = [atom.aval for atom in (*eqn.invars, *eqn.outvars)]
     if any(jnp.issubdtype(aval.dtype, np.inexact) for aval in avals if hasattr(aval, "dtype")):
         return False
     return all(is_exact(inner) for body in _bodies(eqn) for inner in body.eqns)

@@ -7,9 +7,10 @@ from typing import Any
 
 import jax
 import numpy as np
-from jax.extend.core import JaxprEqn, Literal, Var
+from jax.extend.core import JaxprEqn, Literal, Var, jaxpr_as_fun
 
 from jmpc._compat import make_closed, source_line, user_context
+from jmpc.choreography.iterations import bounded, has_while
 from jmpc.choreography.primitives import local
 from jmpc.errors import TraceError
 from jmpc.lowering.context import Context
@@ -48,6 +49,9 @@ def evaluate(context: Context, eqn: JaxprEqn, place: Placement, operands: Sequen
     return [env[var] for var in eqn.outvars]
 
 
+_MOST_TURNS = 1 << 24  # of a `while` over known values: a node evaluates those of other people's computations
+
+
 def _evaluate_here(eqn: JaxprEqn, operands: Sequence[Public]) -> list[Public]:
     if (move := _MOVES.get(eqn.primitive.name)) and not any(is_key(x.dtype) for x in operands):
         return [Public(move(*(x.array for x in operands), **eqn.params))]
@@ -55,8 +59,20 @@ def _evaluate_here(eqn: JaxprEqn, operands: Sequence[Public]) -> list[Public]:
     dtypes = [dtype_of(atom) for atom in (*eqn.invars, *eqn.outvars)]
     wide = any(np.dtype(dtype).itemsize == 8 for dtype in dtypes if not is_key(dtype))
     cpu = jax.local_devices(backend="cpu")[0]
-    with jax.ensure_compile_time_eval(), jax.enable_x64(wide), jax.default_device(cpu):
-        return [constant(out) for out in _bind(eqn, [x.array for x in operands])]
+    loops = has_while(eqn)
+    with jax.ensure_compile_time_eval(), jax.enable_x64(wide or loops), jax.default_device(cpu):
+        made = _turned(eqn, operands) if loops else _bind(eqn, [x.array for x in operands])
+        return [constant(out) for out in made]
+
+
+def _turned(eqn: JaxprEqn, operands: Sequence[Public]) -> list[Any]:
+    """The results of an equation with a `while` in it, which must come to an end."""
+    given = {atom: x.array for atom, x in zip(eqn.invars, operands, strict=True) if isinstance(atom, Var)}
+    closed = bounded(make_closed([], [], list(given), [eqn], eqn.outvars), _MOST_TURNS)
+    *results, ended = jax.jit(jaxpr_as_fun(closed))(*given.values())
+    if not ended:
+        raise TraceError(f"{source_line(eqn)}: a loop over known values takes more than {_MOST_TURNS:,} iterations")
+    return results
 
 
 def _broadcast(x: np.ndarray, *, shape: Sequence[int], broadcast_dimensions: Sequence[int], **_: Any) -> np.ndarray:

@@ -1,12 +1,14 @@
 """A `Computation` as bytes and back: what a driver submits to nodes.
 
 Every call is a list [kind, fields...] of plain data; jaxprs travel by `jmpc.net.codec`. Reading checks
-everything: kinds, names, that a call only uses values made before it, that types are types.
+everything: kinds, names, that a call only uses values made before it, that types are types and of bounded
+size, that nothing is named twice.
 """
 
 from __future__ import annotations
 
 import dataclasses
+import itertools
 import math
 import re
 from collections.abc import Callable
@@ -16,13 +18,13 @@ import jax
 import msgpack
 import numpy as np
 
-from jmpc._compat import JAX_VERSION
+from jmpc._compat import JAX_VERSION, LINE_LENGTH
 from jmpc.computation import (
     ArrayType,
     Assign,
     Call,
-    Compute,
     Computation,
+    Compute,
     Constant,
     Output,
     Publish,
@@ -34,6 +36,7 @@ from jmpc.computation import (
     result_count,
 )
 from jmpc.net.codec import CodecError, Limits, decode_jaxpr, encode_jaxpr, unpack
+from jmpc.net.codec._encode import BLOCK
 from jmpc.net.codec._limits import check_limit
 from jmpc.net.codec._plain import as_bytes, as_float, as_list, as_size, as_text
 
@@ -41,6 +44,7 @@ VERSION = 1
 _MAGIC = "jmpc run"
 _KINDS: tuple[type, ...] = (Source, Constant, Read, Compute, Share, Secure, Reveal, Publish, Assign, Output)
 _NAME = re.compile(r"[A-Za-z0-9_.@/<>-]{0,128}")
+_KEY = re.compile(r"[A-Za-z0-9_.@/<>-]{1,100}/[0-9]{1,9}")
 _DTYPES = frozenset("bool int8 int16 int32 int64 uint8 uint16 uint32 uint64 float16 bfloat16 float32 float64".split())
 
 
@@ -50,7 +54,8 @@ def encode_computation(computation: Computation) -> bytes:
         [_KINDS.index(type(call)), *(_plain(getattr(call, f.name)) for f in dataclasses.fields(call))]
         for call in computation.calls
     ]
-    body = [_MAGIC, VERSION, list(JAX_VERSION), list(computation.servers), computation.fraction, calls]
+    blocks = [calls[start : start + BLOCK] for start in range(0, len(calls), BLOCK)]  # so that no list is long
+    body = [_MAGIC, VERSION, list(JAX_VERSION), list(computation.servers), computation.fraction, blocks]
     return msgpack.packb(body, use_bin_type=True)
 
 
@@ -59,6 +64,8 @@ def _plain(value: Any) -> Any:
         case None | str() | int() | float() | bytes():
             return value
         case np.ndarray():
+            if value.dtype.name not in _DTYPES:
+                raise CodecError(f"an array of type {value.dtype} cannot be part of a computation")
             return [value.dtype.name, list(value.shape), np.ascontiguousarray(value).tobytes()]
         case ArrayType():
             return [value.dtype, list(value.shape)]
@@ -75,16 +82,20 @@ def decode_computation(data: bytes, limits: Limits | None = None) -> Computation
         raise CodecError("not a computation of this version of jmpc")
     if message[2] != list(JAX_VERSION):
         raise CodecError(f"a computation of another JAX release than {JAX_VERSION[0]}.{JAX_VERSION[1]}")
-    servers = tuple(_name(name) for name in as_list(message[3]))
+    servers = tuple(_name(name) for name in as_list(message[3], 3))
     fraction = as_size(message[4])
-    if not 8 <= fraction <= 30 or len(set(servers)) != 3:
-        raise CodecError("a computation needs three servers, and between 8 and 30 fractional bits")
+    if not 1 <= fraction <= 30 or len(set(servers)) != 3:
+        raise CodecError("a computation needs three servers, and between 1 and 30 fractional bits")
     calls: list[Call] = []
     made = 0
-    for data_of_call in as_list(message[5]):
+    for data_of_call in itertools.chain.from_iterable(map(as_list, as_list(message[5]))):
         call = _decode_call(as_list(data_of_call), made, limits)
         made += result_count(call)
         calls.append(call)
+    for kind, name in ((Source, "key"), (Assign, "variable"), (Output, "key")):
+        names = [getattr(call, name) for call in calls if isinstance(call, kind)]
+        if len(set(names)) != len(names):
+            raise CodecError(f"two {kind.__name__} calls of one {name}")
     return Computation(servers, tuple(calls), fraction)
 
 
@@ -98,11 +109,17 @@ def _decode_call(data: list[Any], made: int, limits: Limits) -> Call:
     read = {**_READERS, "arg": lambda item: _number(item, made), "args": lambda item: _numbers(item, made)}
     read["jaxpr"] = lambda item: decode_jaxpr(item, limits)
     read["value"] = lambda item: _array(item, limits)
+    read["type"] = lambda item: _type(item, limits)
+    read["types"] = lambda item: tuple(_type(entry, limits) for entry in as_list(item))
+    if kind is Output:
+        read["key"] = _output_key
     call = kind(**{f.name: read[f.name](item) for f, item in zip(fields, data[1:], strict=True)})
     if getattr(call, "player", "") is None and not isinstance(call, Read | Assign):
         raise CodecError(f"a {kind.__name__} without a player")
     if isinstance(call, Compute | Secure) and len(call.args) != len(call.jaxpr.in_avals):
-        raise CodecError(f"{kind.__name__} {call.name!r} takes {len(call.jaxpr.in_avals)} arguments, got {len(call.args)}")
+        raise CodecError(
+            f"{kind.__name__} {call.name!r} takes {len(call.jaxpr.in_avals)} arguments, got {len(call.args)}"
+        )
     return call
 
 
@@ -126,20 +143,38 @@ def _numbers(data: Any, made: int) -> tuple[int, ...]:
     return tuple(_number(item, made) for item in as_list(data))
 
 
-def _type(data: Any) -> ArrayType:
+def _output_key(data: Any) -> str:
+    """The group of an output and its place in it."""
+    if not _KEY.fullmatch(as_text(data)):
+        raise CodecError("the key of an output is no group and number")
+    return data
+
+
+def _label(data: Any, length: int = 128) -> str:
+    """What a function was called by who wrote it, or on which line: for messages only."""
+    return "".join(char if char.isprintable() else "?" for char in as_text(data)[:length])
+
+
+def _type(data: Any, limits: Limits) -> ArrayType:
     dtype, shape = as_list(data, 2)
-    if dtype not in _DTYPES:
+    if as_text(dtype) not in _DTYPES:
         raise CodecError("an array type that jmpc does not have")
-    return ArrayType(tuple(as_size(n) for n in as_list(shape)), dtype)
+    sizes = tuple(as_size(n) for n in as_list(shape))
+    check_limit(len(sizes), limits.rank, "the rank of a value")
+    check_limit(max(sizes, default=0), limits.dimension, "a dimension")
+    check_limit(math.prod(sizes) * jax.numpy.dtype(dtype).itemsize, limits.value_bytes, "the size of a value in bytes")
+    return ArrayType(sizes, dtype)
 
 
 def _array(data: Any, limits: Limits) -> np.ndarray:
     dtype, shape, raw = as_list(data, 3)
-    type_ = _type([dtype, shape])
+    type_ = _type([dtype, shape], limits)
     check_limit(len(as_bytes(raw)), limits.constant_bytes, "the bytes of a constant")
     item = jax.numpy.dtype(type_.dtype)
     if len(raw) != item.itemsize * math.prod(type_.shape):
         raise CodecError("a constant whose bytes do not fit its shape")
+    if item == np.bool_ and raw.strip(b"\0\1"):
+        raise CodecError("a truth value that is neither 0 nor 1")
     return np.frombuffer(raw, item).reshape(type_.shape)
 
 
@@ -155,11 +190,10 @@ def _range(data: Any) -> tuple[float, float] | None:
 _READERS: dict[str, Callable[[Any], Any]] = {
     "player": _player,
     "provider": _name,
-    "types": lambda data: tuple(_type(item) for item in as_list(data)),
-    "type": _type,
     "key": _name,
     "variable": _name,
-    "name": lambda data: as_text(data)[:128],
+    "name": _label,
+    "line": lambda data: _label(data, LINE_LENGTH),
     "range": _range,
     "sink": _name,
 }

@@ -141,10 +141,13 @@ class _Tiered:
         self._left = _PATIENCE * (time.perf_counter() - start)
         self._well: Future[Compiled] | None = None
 
+    @property
+    def well_compiled(self) -> bool:
+        return self._well is not None and self._well.done()
+
     def __call__(self, *args: Any) -> Sequence[Any]:
-        well = self._well
-        if well is not None:
-            return (well.result() if well.done() else self._quick)(*args)
+        if self._well is not None:
+            return (self._well.result() if self._well.done() else self._quick)(*args)
         start = time.perf_counter()
         results = jax.block_until_ready(self._quick(*args))
         with self._lock:
@@ -159,7 +162,7 @@ def work(eqns: Iterable[JaxprEqn]) -> float:
     total = 0.0
     for eqn in eqns:
         size = sum(var.aval.size for var in eqn.outvars)
-        if "dot_general" in eqn.primitive.name or "conv" in eqn.primitive.name:
+        if "dot_general" in eqn.primitive.name or "conv_general" in eqn.primitive.name:
             size = math.sqrt(size * math.prod(atom.aval.size for atom in eqn.invars[:2]))
         turns = eqn.params.get("length", 100) if eqn.primitive.name in ("scan", "while") else 1
         total += size + turns * sum(work(body.eqns) for body in inner_jaxprs(eqn))

@@ -2,44 +2,139 @@
 
 from __future__ import annotations
 
-from jmpc.computation import Compute, Computation, Output, Secure
+import math
+from collections.abc import Mapping
+
+from jmpc.computation import ArrayType, Computation, Output, Publish, Source
 from jmpc.config import RemoteConfig
-from jmpc.errors import PolicyError
+from jmpc.errors import InputError, PolicyError
+from jmpc.net.codec import Limits
 from jmpc.policy import Policy
+from jmpc.providers import Registry
 from jmpc.runtime.prepare import Prepared
-from jmpc.runtime.store import Store
+from jmpc.runtime.sizes import Size, size_of, size_of_computation
+from jmpc.runtime.store import Generation, Store
 
 
-def check_computation(
-    computation: Computation, policy: Policy, config: RemoteConfig, sender: str, size: int
-) -> None:
-    """Judges a computation as it was written: who is in it, and how large it is.
+def decoding_limits(policy: Policy) -> Limits:
+    """What decoding a computation enforces for a policy."""
+    return Limits(
+        message_bytes=policy.max_computation_bytes,
+        constant_bytes=policy.max_computation_bytes,
+        equations=policy.max_equations,
+        trip_count=policy.max_loop_iterations,
+        value_bytes=policy.max_memory_bytes,
+    )
+
+
+def check_computation(computation: Computation, policy: Policy, config: RemoteConfig, registry: Registry) -> None:
+    """Judges a computation as it was written: who is in it, what it asks of this player, and how large it is.
+
+    Raises:
+      PolicyError: naming the rule.
+      InputError: for a provider or a sink that this player does not have.
+    """
+    me = policy.me
+    if unknown := [player for player in computation.players if player not in config.players]:
+        raise PolicyError(f"{me} knows no players {unknown} (rule players); known are {list(config.players)}")
+    if me not in computation.players:
+        raise PolicyError(f"{me} takes no part in this computation of {list(computation.players)} (rule players)")
+    if computation.servers != config.servers[:3]:
+        raise PolicyError(
+            f"{me} shares secrets among {list(config.servers[:3])} only (rule servers), not {list(computation.servers)}"
+        )
+    for call in computation.calls:
+        if isinstance(call, Source) and call.player == me:
+            _check_source(call, me, registry)
+        if isinstance(call, Output) and call.player == me and call.sink and call.sink not in registry.sinks:
+            raise InputError(me, f"{me} has no sink {call.sink!r}; {_registered(me, registry.sinks)}")
+    _check_published(computation, me, registry)
+    _check_types(computation, policy)
+    size_of_computation(computation, me).check(policy)
+
+
+def _check_source(source: Source, me: str, registry: Registry) -> None:
+    if not source.provider:
+        raise InputError(
+            me,
+            f"{me} was asked for an input that only a script of its own could give: register what brings it with "
+            f"@jmpc.provider, and pass that to define_private_input",
+        )
+    provider = registry.providers.get(source.provider)
+    if provider is None:
+        raise InputError(me, f"{me} has no provider {source.provider!r}; {_registered(me, registry.providers)}")
+    given, asked = provider.array_types, source.types
+    if given != asked:
+        raise InputError(
+            me,
+            f"{me}: provider {source.provider!r} gives {_shown(given)} by its declaration, "
+            f"the computation wants {_shown(asked)}",
+        )
+
+
+def _check_published(computation: Computation, me: str, registry: Registry) -> None:
+    """Whoever declares an input public, its own player must have said so first."""
+    published = {call.arg for call in computation.calls if isinstance(call, Publish)}
+    for numbers, call in computation.numbered():
+        if not isinstance(call, Source) or call.player != me or published.isdisjoint(numbers):
+            continue
+        if not registry.providers[call.provider].public:
+            raise PolicyError(
+                f"{me} does not let everybody know what its provider {call.provider!r} gives (rule public): use it as "
+                "a private input, or register it there with @jmpc.provider(..., public=True)"
+            )
+
+
+def _check_types(computation: Computation, policy: Policy) -> None:
+    """The arrays that are declared, not computed: inputs and variables."""
+    types = [type_ for call in computation.calls for type_ in getattr(call, "types", ())]
+    types += [call.type for call in computation.calls if isinstance(getattr(call, "type", None), ArrayType)]
+    policy.check_size(max_memory_bytes=sum(8 * math.prod(type_.shape) for type_ in types))
+
+
+def check_prepared(prepared: Prepared, policy: Policy) -> None:
+    """Judges a computation as this player lowered it itself, as far as that can be done before a run.
 
     Raises:
       PolicyError: naming the rule.
     """
-    unknown = [player for player in computation.players if player not in config.players]
-    if unknown:
-        raise PolicyError(f"{policy.me} knows no players {unknown} (rule players); known are {list(config.players)}")
-    if computation.servers != config.servers[:3]:
-        raise PolicyError(
-            f"{policy.me} shares secrets among {list(config.servers[:3])} only (rule servers), not {computation.servers}"
-        )
-    for call in computation.calls:
-        if isinstance(call, Output) and call.sink and call.player == sender:
-            raise PolicyError(f"{policy.me}: a sink of the submitter {sender} is its own business (rule sinks)")
-    jaxprs = [call.jaxpr for call in computation.calls if isinstance(call, Compute | Secure)]
-    equations = sum(len(jaxpr.eqns) for jaxpr in jaxprs)
-    policy.check_size(computation_bytes=size, equations=equations)
+    Size(memory_bytes=size_of(prepared.lowered.choreography.closed.jaxpr).memory_bytes).check(policy)
+    policy.check_release(prepared.releases(dict.fromkeys(prepared.reads, frozenset())))
 
 
-def check_releases(prepared: Prepared, policy: Policy, store: Store) -> None:
-    """Judges everything a computation opens, as this player lowered it itself.
-
-    What a stored variable derives from was recorded when it was written; a server guards the inputs of all
-    players, because a later run may open what theirs became without their taking part.
+def check_run(prepared: Prepared, policy: Policy, store: Store, claims: Mapping[str, Generation]) -> None:
+    """Judges one run: that its variables are what the driver claims, what it opens of them, what it stores.
 
     Raises:
-      PolicyError: naming the rule and every release that breaks it.
+      InputError: for a variable of another generation.
+      PolicyError: naming the rule and everything that breaks it.
     """
-    policy.check_release(prepared.releases(store))
+    me = policy.me
+    for name in prepared.reads:
+        if name not in claims:
+            raise InputError(me, f"the driver does not say which generation of {name!r} to use: assign it first")
+    for name in prepared.reads_of(me):
+        here, claimed = store.generation(name), claims[name]
+        if here is None:
+            raise InputError(
+                me,
+                f"{me} has lost {name!r}: jmpc-node {me} was restarted since it was assigned; assign it again",
+            )
+        if here.run != claimed.run:
+            raise InputError(
+                me,
+                f"{me} has another generation of {name!r} than the driver expects: a run was committed there in part; "
+                "assign the variable again",
+            )
+        if here.origins != claimed.origins:
+            raise PolicyError(f"{me} knows {name!r} to derive from other players' inputs than the driver says")
+    policy.check_release(prepared.releases({name: claim.origins for name, claim in claims.items()}))
+    policy.check_size(max_stored_bytes=store.bytes_after(prepared.writes_of(me)))
+
+
+def _registered(me: str, names: Mapping[str, object]) -> str:
+    return f"registered are {sorted(names)}. Start it with: jmpc-node {me} --providers FILE.py"
+
+
+def _shown(types: tuple[ArrayType, ...]) -> str:
+    return "(" + ", ".join(map(str, types)) + ")"

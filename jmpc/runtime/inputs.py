@@ -50,10 +50,14 @@ def gather(lowered: Lowered, players: Iterable[str], feed: Feed, store: Store) -
 def _stored(port: Port, store: Store, player: str) -> Any:
     key = (port.name, port.index)
     if key not in store:
-        raise InputError(player, f"{player} has no {port.name!r}: it was never assigned here, or this node was restarted")
+        raise InputError(
+            player, f"{player} has no {port.name!r}: it was never assigned here, or jmpc-node {player} was restarted"
+        )
     array = store.read(key)
     if array.shape != port.aval.shape or array.dtype != port.aval.dtype:
-        raise InputError(player, f"{port.name!r} at {player} is {array.dtype}{array.shape}, the computation reads {port.aval}")
+        raise InputError(
+            player, f"{port.name!r} at {player} is {array.dtype}{array.shape}, the computation reads {port.aval}"
+        )
     return array
 
 
@@ -62,15 +66,20 @@ def _checked(source: Source, tree: Any) -> list[np.ndarray]:
     where = f"{source.player}: provider {source.provider!r}" if source.provider else f"{source.player}: its input"
     leaves = jax.tree.leaves(tree)
     if len(leaves) != len(source.types):
-        raise InputError(source.player, f"{where} gave {len(leaves)} arrays, declared are {len(source.types)}")
+        declared = [str(type_) for type_ in source.types]
+        raise InputError(source.player, f"{where} gave {len(leaves)} arrays, declared are {declared}")
     arrays = []
     for index, (leaf, type_) in enumerate(zip(leaves, source.types, strict=True)):
-        array = np.asarray(leaf)
+        try:
+            array = np.asarray(leaf)
+        except (TypeError, ValueError):  # whose text may quote the data
+            array = np.asarray(None)
         if isinstance(leaf, float | int | bool):  # Python numbers take the declared type
             array = array.astype(type_.dtype)
         if array.shape != type_.shape or array.dtype.name != type_.dtype:
             raise InputError(
-                source.player, f"{where} gave {array.dtype.name}{list(array.shape)} as array {index}, declared is {type_}"
+                source.player,
+                f"{where} gave {array.dtype.name}{list(array.shape)} as array {index}, declared is {type_}",
             )
         arrays.append(array)
     return arrays
@@ -90,9 +99,10 @@ def scatter(lowered: Lowered, positions: Iterable[int], arrays: Iterable[Any]) -
 
 def deliver(outputs: Mapping[str, Any], sinks: Mapping[str, Callable[..., None]]) -> None:
     """Hands outputs to their sinks, group by group."""
-    groups: dict[str, list[Any]] = {}
-    for key in sorted(outputs, key=lambda k: (k.rpartition("/")[0], int(k.rpartition("/")[2]))):
-        groups.setdefault(key.rpartition("/")[0], []).append(outputs[key])
+    groups: dict[str, dict[int, Any]] = {}
+    for key, array in outputs.items():
+        group, _, position = key.rpartition("/")
+        groups.setdefault(group, {})[int(position)] = array
     for group, arrays in groups.items():
         if group in sinks:
-            sinks[group](*arrays)
+            sinks[group](*(arrays[position] for position in sorted(arrays)))

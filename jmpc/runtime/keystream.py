@@ -9,7 +9,7 @@ from __future__ import annotations
 import functools
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
-from typing import Protocol
+from typing import Any, Protocol
 
 import numpy as np
 
@@ -21,7 +21,7 @@ from jmpc.runtime.evaluate import buffer_size, keystream_layout
 class Keystream(Protocol):
     """Makes the flat keystream buffers of a segment, see `keystream_layout`."""
 
-    def buffers(self, draws: Sequence[Draw], iteration: int) -> list[np.ndarray]: ...
+    def buffers(self, draws: Sequence[Draw], iteration: int) -> Sequence[Any]: ...
 
 
 @dataclass(frozen=True)

@@ -7,7 +7,7 @@ The same machine runs every mode. In a fused simulation the program has no excha
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any, Protocol
 
 import jax
@@ -63,17 +63,29 @@ class Machine:
       compiler: holds the compiled segments.
       keystream: of this player, in this run.
       link: to the other players.
+      progress: called in every iteration of a loop; what it raises ends the run.
     """
 
-    def __init__(self, compiler: Compiler, keystream: Keystream, link: Link | None = None) -> None:
+    def __init__(
+        self,
+        compiler: Compiler,
+        keystream: Keystream,
+        link: Link | None = None,
+        progress: Callable[[], None] | None = None,
+    ) -> None:
         self._compile = compiler
         self._keystream = keystream
         self._link = link or NoLink()
+        self._progress = progress
         self._iterations: Counter[int] = Counter()  # of every loop, never reset within a run
         self._prefetched: dict[tuple[int, int], list[np.ndarray]] = {}
+        self._has_run = False
 
     def run(self, program: Program, env: Mapping[Var, Array]) -> list[Array]:
-        """Runs `program` on the arrays of its inputs; returns its outputs."""
+        """Runs `program` on the arrays of its inputs; returns its outputs. Once: see the class."""
+        if self._has_run:
+            raise AssertionError("a machine runs once: a second run would draw the same keystream again")
+        self._has_run = True
         with jax.enable_x64(True):
             return self._run(program, dict(env), (), 0)
 
@@ -136,6 +148,8 @@ class Machine:
 
     def _count(self, number: int) -> int:
         """The iteration that starts now, counted over the whole run: the loop part of a keystream address."""
+        if self._progress is not None:
+            self._progress()
         self._iterations[number] += 1
         return self._iterations[number] - 1
 
@@ -208,6 +222,4 @@ def _unwire(buffer: memoryview | np.ndarray, message: Message, src: str, slot: S
     data = np.frombuffer(buffer, np.uint8)
     if data.size != message.size:
         raise FrameError(f"frame {slot} from {src!r}: an array of {data.size} bytes, expected {message.size}")
-    if data.ctypes.data % aval.dtype.itemsize:
-        data = data.copy()
     return data.view(aval.dtype).reshape(aval.shape)

@@ -1,15 +1,21 @@
-"""What a driver and a node say to each other about runs, as bytes and back.
+"""What a driver and a node say to each other, as bytes and back.
 
     driver -> node  SUBMIT  a computation; the frame's run is the submission's id
-    node -> driver  STATUS  ready to run it, or why not
+    node -> driver  STATUS  taken; then ready to run it, or why not
     driver -> node  RUN     run the computation of a submission now, on these generations of variables
-    node -> driver  DONE    this part has ended well; nothing is committed yet
-    driver -> node  COMMIT  all parts have: keep what was written
+    node -> driver  DONE    still at work; then: this part has ended well, nothing is committed yet
+    driver -> node  COMMIT  wait, others are still at work; then: all parts have ended, keep what was written
     anyone -> all   ABORT   the run is over, and why
+    driver -> node  STATUS  closed: forget my variables; the frame's run is the session's id
+
+A driver's computations and variables belong to its session. Its nodes forget them when it says so, and
+when the same driver comes with another session: names of variables are random, so nobody could ask for
+them again.
 """
 
 from __future__ import annotations
 
+import hashlib
 from dataclasses import dataclass
 from typing import Any
 
@@ -17,45 +23,99 @@ import msgpack
 
 from jmpc.errors import FrameError
 from jmpc.net.framing import RUN_BYTES
+from jmpc.runtime.store import Generation
 
 _MAX_VARIABLES = 1 << 16
+_MAX_ORIGINS = 1 << 10
+
+# Bodies of frames that say nothing but that. An empty DONE or COMMIT is the last of its kind.
+TAKEN, READY, CLOSED, WORKING = b"taken", b"ready", b"closed", b"working"
+_REFUSED = b"refused: "
+MAX_REASON = 2000  # characters
+
+# The reason of an abort that the driver answers by submitting again.
+UNKNOWN = "it does not know this computation: submit it again"
+
+
+@dataclass(frozen=True)
+class Submission:
+    """Body of SUBMIT: a computation for a session."""
+
+    session: bytes
+    computation: bytes
+
+    def encode(self) -> bytes:
+        return self.session + self.computation
+
+    @classmethod
+    def decode(cls, body: bytes) -> Submission:
+        """Raises FrameError for anything that cannot be one."""
+        if len(body) <= RUN_BYTES:
+            raise FrameError("a malformed submission")
+        return cls(body[:RUN_BYTES], body[RUN_BYTES:])
 
 
 @dataclass(frozen=True)
 class Order:
-    """Body of RUN: the submission to run, and the run that last wrote each variable it touches."""
+    """Body of RUN: the submission to run, and the generation of each variable that it reads.
 
+    A generation comes with the players whose inputs it derives from. The driver has worked that out; who
+    holds the variable knows it, too, and refuses another claim. All players of the run compare `digest`,
+    so that all judge the same claims.
+    """
+
+    session: bytes
     submission: bytes
-    generations: dict[str, bytes]
+    variables: dict[str, Generation]
 
     def encode(self) -> bytes:
-        return msgpack.packb([self.submission, sorted(self.generations.items())], use_bin_type=True)
+        rows = [[name, it.run, sorted(it.origins)] for name, it in sorted(self.variables.items())]
+        return msgpack.packb([self.session, self.submission, rows], use_bin_type=True)
 
     @classmethod
     def decode(cls, body: bytes) -> Order:
         """Raises FrameError for anything that is not an order."""
         fields = _unpack(body)
-        if type(fields) is not list or len(fields) != 2 or not _is_id(fields[0]) or type(fields[1]) is not list:
+        if type(fields) is not list or len(fields) != 3:
             raise FrameError("a malformed order to run")
-        generations: dict[str, bytes] = {}
-        for item in fields[1]:
-            if type(item) is not list or len(item) != 2 or type(item[0]) is not str or not _is_id(item[1]):
-                raise FrameError("a malformed order to run")
-            generations[item[0]] = item[1]
-        return cls(fields[0], generations)
+        session, submission, rows = fields
+        if not _is_id(session) or not _is_id(submission) or type(rows) is not list:
+            raise FrameError("a malformed order to run")
+        variables = dict(_variable(row) for row in rows)
+        if len(variables) != len(rows):
+            raise FrameError("an order that names a variable twice")
+        return cls(session, submission, variables)
 
 
-def encode_status(error: str | None) -> bytes:
-    """Body of STATUS: None says ready."""
-    return msgpack.packb(error)
+def _variable(row: Any) -> tuple[str, Generation]:
+    if type(row) is not list or len(row) != 3 or type(row[0]) is not str or not _is_id(row[1]):
+        raise FrameError("a malformed order to run")
+    name, run, origins = row
+    if type(origins) is not list or len(origins) > _MAX_ORIGINS or not all(type(item) is str for item in origins):
+        raise FrameError("a malformed order to run")
+    return name, Generation(run, frozenset(origins))
 
 
-def decode_status(body: bytes) -> str | None:
-    """Raises FrameError for anything that is not a status."""
-    status = _unpack(body)
-    if status is not None and type(status) is not str:
-        raise FrameError("a malformed status")
-    return status
+def order_digest(body: bytes) -> bytes:
+    """What stands for an order when players compare what they are about to run."""
+    return hashlib.sha256(b"jmpc order\0" + body).digest()
+
+
+def refused(reason: str) -> bytes:
+    """Body of a STATUS that refuses a computation."""
+    return _REFUSED + reason[:MAX_REASON].encode()
+
+
+def refusal(body: bytes) -> str | None:
+    """The reason in the body of a STATUS; None if it refuses nothing."""
+    if not body.startswith(_REFUSED):
+        return None
+    return printable(body.removeprefix(_REFUSED)[: 4 * MAX_REASON].decode("utf-8", "replace"))
+
+
+def printable(text: str) -> str:
+    """Text of somebody else, fit for a log or a terminal."""
+    return "".join(char if char.isprintable() else "?" for char in text)[:MAX_REASON]
 
 
 def _is_id(data: Any) -> bool:
@@ -67,7 +127,7 @@ def _unpack(body: bytes) -> Any:
         return msgpack.unpackb(
             body,
             raw=False,
-            max_str_len=4096,
+            max_str_len=256,
             max_bin_len=RUN_BYTES,
             max_array_len=_MAX_VARIABLES,
             max_map_len=0,

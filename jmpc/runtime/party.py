@@ -2,17 +2,22 @@
 
 from __future__ import annotations
 
+import hashlib
+import re
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Any
 
 import jax
 import numpy as np
 
+from jmpc.choreography.programs import Frame
+from jmpc.errors import JmpcError, PeerError, RunAborted
 from jmpc.net.handshake import agree
 from jmpc.net.transport import Transport
 from jmpc.runtime.device_keystream import keystream_for
 from jmpc.runtime.inputs import Feed, Results, gather, scatter
-from jmpc.runtime.links import Recorder, TransportLink
+from jmpc.runtime.links import Recorder, Slot, TransportLink
 from jmpc.runtime.machine import Machine
 from jmpc.runtime.prepare import VERSION, Prepared
 from jmpc.runtime.store import Store
@@ -26,7 +31,9 @@ Keys = dict[tuple[str, ...], bytes]
 class Party:
     """A player in a run that is open on its transport.
 
-    `keys` are those of the run where a test fixes them; otherwise the players agree on fresh ones.
+    `keys` are those of the run where a test fixes them; otherwise the players agree on fresh ones. `terms`
+    are bytes that all players must have been given alike. `progress` is called whenever this player has
+    received something and in every iteration of a loop; what it raises ends the run.
     """
 
     me: str
@@ -36,6 +43,8 @@ class Party:
     timeout: float
     keys: Keys | None = None
     recorder: Recorder | None = None
+    terms: bytes = b""
+    progress: Callable[[], None] | None = None
 
     def play(self, feed: Feed, store: Store) -> Results:
         """Agrees with the others on what is run, then runs this player's program; nothing is committed.
@@ -48,8 +57,10 @@ class Party:
         program = prepared.program(me)
         keys = self._agree() if self.keys is None else self.keys
         env = gather(prepared.lowered, [me], feed, store)
-        link = TransportLink(self.transport, self.run, self.timeout, self.recorder)
-        arrays = Machine(prepared.compiler, keystream_for(keys), link).run(program, env)
+        link: Any = TransportLink(self.transport, self.run, self.timeout, self.recorder)
+        if self.progress is not None:
+            link = _ProgressLink(link, self.progress)
+        arrays = Machine(prepared.compiler, keystream_for(keys), link, self.progress).run(program, env)
         return scatter(prepared.lowered, prepared.lowered.outputs_of(me), arrays)
 
     def _agree(self) -> Keys:
@@ -60,7 +71,7 @@ class Party:
             self.prepared.players,
             sets,
             self.run,
-            self.prepared.digest,
+            hashlib.sha256(self.prepared.digest + self.terms).digest(),
             self.timeout,
             runtime=RUNTIME,
         )
@@ -72,8 +83,36 @@ class Party:
         self.transport.abort(self.run, reason_of(error), others)
 
 
-def reason_of(error: BaseException) -> Any:
-    """What other players may know of an error: jmpc's own messages are written for them, others are only named."""
-    from jmpc.errors import JmpcError
+@dataclass(frozen=True)
+class _ProgressLink:
+    """A link that says when something has arrived."""
 
+    link: TransportLink
+    progress: Callable[[], None]
+
+    def send(self, frame: Frame, slot: Slot, buffers: Sequence[np.ndarray]) -> None:
+        self.link.send(frame, slot, buffers)
+
+    def receive(self, frame: Frame, slot: Slot) -> Sequence[memoryview]:
+        buffers = self.link.receive(frame, slot)
+        self.progress()
+        return buffers
+
+
+_LOST = re.compile(r"lost ([^ :]{1,64}): ")
+
+
+def reason_of(error: BaseException) -> str:
+    """What other players may know of an error: jmpc's own messages are written for them, others are only named."""
+    if isinstance(error, RunAborted):
+        named = error.player in error.reason  # who passes a reason on does not hide who gave it
+        return error.reason if named else f"{error.player}: {error.reason}"
+    if isinstance(error, PeerError):
+        return f"lost {error.player}: {error}"
     return str(error) if isinstance(error, JmpcError) else f"internal error ({type(error).__name__})"
+
+
+def lost_player(reason: str) -> str | None:
+    """The player that was lost, by a reason of `reason_of`."""
+    found = _LOST.match(reason)
+    return found[1] if found else None

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import functools
 import threading
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -17,23 +17,30 @@ from jmpc.choreography.needs import TOGETHER
 from jmpc.choreography.programs import Program
 from jmpc.choreography.releases import ReleaseAccount, list_releases, result_origins
 from jmpc.choreography.schedule import Schedule, schedule
-from jmpc.computation import Assign, Computation, Source
-from jmpc.lowering.computation import Lowered, ProtocolFactory, lower_computation
+from jmpc.computation import Assign, Computation, Publish, Read, Source
+from jmpc.lowering.computation import Lowered, Port, ProtocolFactory, lower_computation
 from jmpc.runtime.compiler import Compiler
-from jmpc.runtime.store import Store
+from jmpc.runtime.store import Key, Origins
 
 VERSION = "jmpc/0.1"
 # Compiling takes more than linear time: a larger fused program is compiled in pieces, cut where messages would be.
 _FUSED_EQUATIONS = 400
+_REMEMBERED = 16  # sets of origins
+_MEANING = ("provider", "sink")  # of a port, beside its name and type
 
 
 @dataclass(frozen=True)
 class Prepared:
-    """One computation under one protocol; programs are projected when they are first asked for."""
+    """One computation under one protocol; programs are projected when they are first asked for.
+
+    `change` is what is made of a player's program before it is compiled.
+    """
 
     lowered: Lowered
     compiler: Compiler
+    change: Callable[[Program], Program] = lambda program: program  # noqa: E731
     _programs: dict[str, Program] = field(default_factory=dict)
+    _known_origins: dict[Any, Any] = field(default_factory=dict)
     _lock: Any = field(default_factory=threading.Lock)
 
     @property
@@ -60,7 +67,7 @@ class Prepared:
         marks.token(VERSION, jax.__version__, traced.players, self.lowered.computation.fraction)
         for port in (*self.lowered.inputs, *self.lowered.outputs):
             marks.token(port.kind.__name__, port.name, port.index, sorted(port.players), port.aval.shape)
-            marks.token(str(port.aval.dtype))
+            marks.token(str(port.aval.dtype), *(getattr(port.call, field, "") for field in _MEANING))
         marks.jaxpr(traced.closed)
         return marks.digest()
 
@@ -68,7 +75,7 @@ class Prepared:
         """The program of one player, or of `TOGETHER` in a fused simulation."""
         with self._lock:
             if player not in self._programs:
-                made = self._fused(None) if player == TOGETHER else self.located.program(player)
+                made = self._fused(None) if player == TOGETHER else self.change(self.located.program(player))
                 self.compiler.prepare(made)
                 self._programs[player] = made
             return self._programs[player]
@@ -84,29 +91,67 @@ class Prepared:
         plan = schedule(traced.closed, None, (), wanted, cut_messages=large, record=record)
         return plan.program(TOGETHER)
 
-    def releases(self, store: Store | None = None) -> tuple[ReleaseAccount, ...]:
+    def releases(self, variables: Mapping[str, Origins] | None = None) -> tuple[ReleaseAccount, ...]:
         """Everything that is opened, and whose inputs it derives from.
 
-        A variable derives from what `store` has recorded, or, without one, maybe from everyone's inputs.
+        `variables` says what each variable that is read derives from; without it, maybe from everyone's inputs.
         """
-        return list_releases(self.lowered.choreography, self._origins(store))
+        return self._derived(variables)[0]
 
-    def provenance(self, store: Store) -> dict[str, frozenset[str]]:
+    def provenance(self, variables: Mapping[str, Origins]) -> dict[str, Origins]:
         """For each variable that is written: the players whose inputs it derives from."""
-        traced = self.lowered.choreography
-        outs = result_origins(traced, self._origins(store))
-        found: dict[str, frozenset[str]] = {}
-        for port, origins in zip(self.lowered.outputs, outs, strict=True):
-            if port.kind is Assign:
-                found[port.name] = found.get(port.name, frozenset()) | origins
-        return found
+        return self._derived(variables)[1]
 
-    def _origins(self, store: Store | None) -> list[frozenset[str]]:
-        everyone = frozenset(self.players) - set(self.lowered.computation.servers)
-        return [
-            port.players if port.kind is Source else everyone if store is None else store.origins(port.name, everyone)
-            for port in self.lowered.inputs
-        ]
+    def _derived(
+        self, variables: Mapping[str, Origins] | None
+    ) -> tuple[tuple[ReleaseAccount, ...], dict[str, Origins]]:
+        """Releases and provenance; remembered, because a loop asks for the same in every run."""
+        traced, lowered = self.lowered.choreography, self.lowered
+        everyone = frozenset(self.players) - set(lowered.computation.servers)
+        origins = tuple(
+            self._source_origins(port) if port.kind is Source else (variables or {}).get(port.name, everyone)
+            for port in lowered.inputs
+        )
+        if origins not in self._known_origins:
+            written: dict[str, Origins] = {}
+            for port, found in zip(lowered.outputs, result_origins(traced, origins), strict=True):
+                if port.kind is Assign:
+                    written[port.name] = written.get(port.name, frozenset()) | found
+            while len(self._known_origins) >= _REMEMBERED:
+                self._known_origins.pop(next(iter(self._known_origins)))
+            self._known_origins[origins] = list_releases(traced, origins), written
+        return self._known_origins[origins]
+
+    def _source_origins(self, port: Port) -> Origins:
+        """Nobody's, of what its own player lets everybody know: that player's node judges that."""
+        return frozenset() if (port.name, port.index) in self.published else port.players
+
+    @functools.cached_property
+    def published(self) -> frozenset[tuple[str, int]]:
+        """The inputs, by key and position, that the computation declares public."""
+        numbers = {call.arg for call in self.lowered.computation.calls if isinstance(call, Publish)}
+        return frozenset(
+            (call.key, number - made.start)
+            for made, call in self.lowered.computation.numbered()
+            if isinstance(call, Source)
+            for number in made
+            if number in numbers
+        )
+
+    @functools.cached_property
+    def reads(self) -> frozenset[str]:
+        """The variables that are read."""
+        return frozenset(port.name for port in self.lowered.inputs if port.kind is Read)
+
+    def reads_of(self, player: str) -> tuple[str, ...]:
+        """The variables that `player` holds of those that are read."""
+        ports = (port for port in self.lowered.inputs if port.kind is Read and player in port.players)
+        return tuple(dict.fromkeys(port.name for port in ports))
+
+    def writes_of(self, player: str) -> dict[Key, int]:
+        """The bytes of what `player` will store."""
+        ports = (port for port in self.lowered.outputs if port.kind is Assign and player in port.players)
+        return {(port.name, port.index): port.aval.size * port.aval.dtype.itemsize for port in ports}
 
     @functools.cached_property
     def cost(self) -> Cost:
@@ -118,6 +163,11 @@ class Prepared:
             return self._programs.get(player) or self.located.program(player)
 
 
-def prepare(computation: Computation, make_protocol: ProtocolFactory, compiler: Compiler) -> Prepared:
+def prepare(
+    computation: Computation,
+    make_protocol: ProtocolFactory,
+    compiler: Compiler,
+    change: Callable[[Program], Program] = lambda program: program,
+) -> Prepared:
     """Lowers a computation. Raises what `lower_computation` raises."""
-    return Prepared(lower_computation(computation, make_protocol), compiler)
+    return Prepared(lower_computation(computation, make_protocol), compiler, change)

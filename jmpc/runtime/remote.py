@@ -2,28 +2,36 @@
 
 from __future__ import annotations
 
+import atexit
+import functools
 import logging
 import secrets
-from collections.abc import Mapping
+import threading
+import time
+import weakref
+from collections import OrderedDict
+from collections.abc import Iterable, Mapping
 from types import TracebackType
 from typing import Any, Self
 
 from jmpc.api.graph import Built
 from jmpc.api.session import announce
-from jmpc.computation import Assign, Computation, Read
+from jmpc.computation import Computation, Output, Source
 from jmpc.config import RemoteConfig
-from jmpc.errors import ConfigError, JmpcError, RunAborted
+from jmpc.errors import ConfigError, InputError, JmpcError, LinkTimeout, PeerError, PolicyError, RunAborted
 from jmpc.net.computations import encode_computation
 from jmpc.net.framing import RUN_BYTES, Header, Kind
 from jmpc.net.transport import Transport
 from jmpc.protocols.rep3 import Rep3
+from jmpc.runtime import orders
+from jmpc.runtime.client import KEPT_SUBMISSIONS, Pulse, origins_of
 from jmpc.runtime.compiler import Compiler
 from jmpc.runtime.inputs import Results, deliver
-from jmpc.runtime.orders import Order, decode_status
-from jmpc.runtime.party import Party, reason_of
+from jmpc.runtime.orders import Order, Submission, order_digest
+from jmpc.runtime.party import Party, lost_player, reason_of
 from jmpc.runtime.prepare import Prepared, prepare
 from jmpc.runtime.simulate import source_feed
-from jmpc.runtime.store import Store
+from jmpc.runtime.store import Generation, Store
 
 _log = logging.getLogger("jmpc")
 
@@ -44,10 +52,13 @@ class RemoteSession:
         self.fraction = config.precision
         self.built: dict[tuple[Any, ...], Built] = {}
         self._config = config
+        self._id = secrets.token_bytes(RUN_BYTES)
+        self._running = threading.Lock()  # one run at a time
         self._compiler = Compiler()
-        self._prepared: dict[bytes, Prepared] = {}
-        self._submitted: dict[int, bytes] = {}  # id of a prepared computation to its submission
-        self._generations: dict[str, bytes] = {}
+        self._prepared: OrderedDict[bytes, Prepared] = OrderedDict()  # by structure; the last used at the end
+        self._submitted: dict[bytes, bytes] = {}  # structure of a computation to its submission
+        self._told: set[str] = set()  # the nodes that know this session
+        self._variables: dict[str, Generation] = {}
         self._players: frozenset[str] = frozenset()
         self._store = Store()
         self.transport = Transport(
@@ -58,9 +69,10 @@ class RemoteSession:
             listen=config.listen(self.driver),
             timeout=config.timeout,
         )
+        atexit.register(_close, weakref.ref(self))
 
     def knows(self, variable: str) -> bool:
-        return variable in self._generations
+        return variable in self._variables
 
     def announce(self, built: Built) -> None:
         """Logs who takes part, whenever someone new does."""
@@ -71,6 +83,10 @@ class RemoteSession:
         mark = computation.structure
         if mark not in self._prepared:
             self._prepared[mark] = prepare(computation, Rep3, self._compiler)
+            while len(self._prepared) > KEPT_SUBMISSIONS:  # as many as nodes keep
+                oldest, _ = self._prepared.popitem(last=False)
+                self._submitted.pop(oldest, None)
+        self._prepared.move_to_end(mark)
         return self._prepared[mark]
 
     def run(self, built: Built) -> Mapping[str, Any]:
@@ -78,66 +94,148 @@ class RemoteSession:
 
         Raises what made it fail, naming the player; then nothing is committed and the next run can start.
         """
-        prepared = self.prepare(built.computation)
-        peers = [player for player in prepared.players if player != self.driver]
-        if missing := [player for player in peers if player not in self._config.players]:
+        with self._running:
+            self._check(built)
+            prepared = self.prepare(built.computation)
+            try:
+                results = self._run(prepared, built)
+            except RunAborted as error:
+                if error.reason != orders.UNKNOWN:
+                    raise
+                _log.info("%s was restarted; computations are submitted again", error.player)
+                self._submitted.clear()
+                results = self._run(prepared, built)
+        deliver(results.outputs, {g: sink for g, (owner, sink) in built.sinks.items() if owner == self.driver})
+        return results.outputs
+
+    def _check(self, built: Built) -> None:
+        """What can be said without asking anybody."""
+        players = built.computation.players
+        if missing := [player for player in players if player not in self._config.players]:
             raise ConfigError(f"players {missing} are not in the configuration; known are {list(self._config.players)}")
+        for call in built.computation.calls:
+            if isinstance(call, Source) and not call.provider and call.player != self.driver:
+                raise InputError(
+                    call.player,
+                    f"the input of {call.player!r} is a Python function of this script, which does not travel: "
+                    f"register it with @jmpc.provider in a file that jmpc-node {call.player} loads with --providers",
+                )
+            if isinstance(call, Output) and not call.sink and call.player != self.driver:
+                if call.key.rpartition("/")[0] in built.sinks:
+                    raise InputError(
+                        call.player,
+                        f"the sink of {call.player!r} is a Python function of this script, which does not travel: "
+                        f"register it with @jmpc.sink in a file that jmpc-node {call.player} loads with --providers",
+                    )
+
+    def _run(self, prepared: Prepared, built: Built) -> Results:
+        peers = [player for player in prepared.players if player != self.driver]
         self._submit(prepared, peers)
         run = secrets.token_bytes(RUN_BYTES)
         self.transport.open_run(run, {*prepared.players, self.driver})
         try:
-            results = self._play(prepared, built, run, peers)
+            return self._play(prepared, built, run, peers)
+        except RunAborted as error:
+            self.transport.abort(run, reason_of(error), peers)
+            if (player := lost_player(error.reason)) is not None:
+                raise PeerError(player, str(error)) from error
+            raise
         except BaseException as error:
             self.transport.abort(run, reason_of(error), peers)
-            self._submitted.pop(id(prepared), None)  # a node may have been restarted: submit again next time
             raise
         finally:
             self.transport.close_run(run)
-        deliver(results.outputs, {g: sink for g, (owner, sink) in built.sinks.items() if owner == self.driver})
-        return results.outputs
+
+    # -- submitting --------------------------------------------------------------------------------------------
 
     def _submit(self, prepared: Prepared, peers: list[str]) -> None:
-        if id(prepared) in self._submitted:
+        mark = prepared.lowered.computation.structure
+        if mark in self._submitted:
             return
+        while self.transport.control({Kind.STATUS}, timeout=0) is not None:
+            pass  # answers to a submission that was given up
         submission = secrets.token_bytes(RUN_BYTES)
-        body = encode_computation(prepared.lowered.computation)
+        body = Submission(self._id, encode_computation(prepared.lowered.computation)).encode()
+        if len(body) > (most := self.transport.limits.max_body_bytes):
+            raise PolicyError(
+                f"the computation takes {len(body):,} bytes, at most {most:,} travel: give large arrays as inputs "
+                "or variables, not as constants"
+            )
         for peer in peers:
             self.transport.send(peer, Header(Kind.SUBMIT, submission, body=body))
+        self._told.update(peers)
+        if self.driver in prepared.players:
+            self._compiler.prepare(prepared.program(self.driver))
+        self._answers(submission, peers, orders.TAKEN, self._config.timeout)
         if self.driver in prepared.players:
             self._compiler.finish(prepared.program(self.driver))
+        self._answers(submission, peers, orders.READY, _PREPARE_TIMEOUT * self._config.timeout)
+        self._submitted[mark] = submission
+
+    def _answers(self, submission: bytes, peers: Iterable[str], answer: bytes, timeout: float) -> None:
+        """Waits for one answer of every node; says of all that do not give it."""
+        deadline, silent = time.monotonic() + timeout, []
         for peer in peers:
-            answer = self.transport.wait_control(
-                Kind.STATUS, submission, peer, _PREPARE_TIMEOUT * self._config.timeout
-            )
-            if (refusal := decode_status(answer.body)) is not None:
-                raise RunAborted(peer, refusal)
-        self._submitted[id(prepared)] = submission
+            try:
+                left = max(0.0, deadline - time.monotonic())
+                header = self.transport.wait_control(Kind.STATUS, submission, peer, left)
+            except LinkTimeout:
+                silent.append(peer)
+                continue
+            if (reason := orders.refusal(header.body)) is not None:
+                raise RunAborted(peer, reason)
+            if header.body != answer:
+                raise RunAborted(peer, f"{peer} gave an answer that this version of jmpc does not know")
+        if silent:
+            what = "take the computation" if answer == orders.TAKEN else "get ready"
+            rows = [f"{peer} ({self._config.get_player(peer).address}): {self.transport.hint(peer)}" for peer in silent]
+            raise LinkTimeout(silent[0], f"{', '.join(silent)} did not {what} within {timeout:g} s; {'; '.join(rows)}")
+
+    # -- running -----------------------------------------------------------------------------------------------
 
     def _play(self, prepared: Prepared, built: Built, run: bytes, peers: list[str]) -> Results:
-        touched = {call.variable for call in built.computation.calls if isinstance(call, Read | Assign)}
-        generations = {name: self._generations[name] for name in touched if name in self._generations}
-        order = Order(self._submitted[id(prepared)], generations).encode()
+        mark = prepared.lowered.computation.structure
+        reads = {name: self._variables[name] for name in prepared.reads}
+        order = Order(self._id, self._submitted[mark], reads).encode()
         for peer in peers:
             self.transport.send(peer, Header(Kind.RUN, run, body=order))
         results = Results()
+        pulse = Pulse(self.transport, run, None, functools.partial(self._say_wait, run, peers), self._config.timeout)
         if self.driver in prepared.players:
-            party = Party(self.driver, prepared, self.transport, run, self._config.timeout)
+            party = Party(
+                self.driver,
+                prepared,
+                self.transport,
+                run,
+                self._config.timeout,
+                terms=order_digest(order),
+                progress=pulse,
+            )
             feeds = {key: feed for key, feed in built.feeds.items() if feed[0] == self.driver}
             results = party.play(source_feed(feeds), self._store)
         for peer in peers:
-            self.transport.wait_control(Kind.DONE, run, peer)
+            while self.transport.wait_control(Kind.DONE, run, peer).body == orders.WORKING:
+                pulse()
+        written = prepared.provenance(origins_of(reads))
         for peer in peers:
             self.transport.send(peer, Header(Kind.COMMIT, run))
-        self._store.commit(results.generation, run)
-        self._generations.update({c.variable: run for c in built.computation.calls if isinstance(c, Assign)})
+        self._store.commit(results.generation, run, written)
+        self._variables.update((name, Generation(run, origins)) for name, origins in written.items())
         return results
 
+    def _say_wait(self, run: bytes, peers: list[str]) -> None:
+        for peer in peers:
+            self.transport.send(peer, Header(Kind.COMMIT, run, body=orders.WORKING))
+
     def close(self) -> None:
-        """Closes the links; variables stay on the servers until their nodes stop."""
-        try:
-            self.transport.close()
-        except JmpcError as error:
-            _log.warning("while closing: %s", error)
+        """Closes the links; the nodes forget this session's variables."""
+        for peer in sorted(self._told):
+            try:
+                self.transport.send(peer, Header(Kind.STATUS, self._id, body=orders.CLOSED), timeout=0.1)
+            except JmpcError as error:
+                _log.debug("while closing: %s", error)
+        self._told.clear()
+        self.transport.close()
 
     def __enter__(self) -> Self:
         return self
@@ -147,3 +245,9 @@ class RemoteSession:
     ) -> None:
         del kind, error, trace
         self.close()
+
+
+def _close(session: weakref.ref[RemoteSession]) -> None:
+    """At the end of a script that has not closed its session."""
+    if (still_open := session()) is not None:
+        still_open.close()

@@ -13,15 +13,20 @@ Origins = frozenset[str]
 SIMULATED = b"simulated"
 
 
+@dataclass(frozen=True)
+class Generation:
+    """Which run wrote a variable, and the players whose inputs it derives from."""
+
+    run: bytes
+    origins: Origins = frozenset()
+
+
 @dataclass
 class Store:
-    """Shares and local arrays of one player. A run reads one generation and writes the next.
-
-    Each variable remembers which run wrote it, and whose inputs it derives from.
-    """
+    """Shares and local arrays of one player. A run reads one generation and writes the next."""
 
     _arrays: dict[Key, Any] = field(default_factory=dict, repr=False)
-    _written: dict[str, tuple[bytes, Origins]] = field(default_factory=dict)
+    _generations: dict[str, Generation] = field(default_factory=dict)
     _lock: Any = field(default_factory=threading.Lock, repr=False)
 
     def __contains__(self, key: Key) -> bool:
@@ -30,29 +35,28 @@ class Store:
 
     def knows(self, variable: str) -> bool:
         """Whether this player holds anything of a variable."""
-        with self._lock:
-            return variable in self._written
+        return self.generation(variable) is not None
 
     def read(self, key: Key) -> Any:
         """Raises KeyError for a variable that no run has written."""
         with self._lock:
             return self._arrays[key]
 
-    def generation(self, variable: str) -> bytes | None:
-        """The run that wrote a variable."""
+    def generation(self, variable: str) -> Generation | None:
+        """What is known of the current generation of a variable; None if it has none here."""
         with self._lock:
-            return self._written.get(variable, (None, frozenset()))[0]
+            return self._generations.get(variable)
 
-    def origins(self, variable: str, unknown: Origins) -> Origins:
-        """The players whose inputs a variable derives from; `unknown` for one that is not here."""
+    def bytes_after(self, sizes: Mapping[Key, int]) -> int:
+        """How many bytes all variables will take once these are written."""
         with self._lock:
-            return self._written.get(variable, (None, unknown))[1]
+            return sum(({key: array.nbytes for key, array in self._arrays.items()} | dict(sizes)).values())
 
     def commit(
-        self, generation: Mapping[Key, Any], run: bytes = SIMULATED, origins: Mapping[str, Origins] | None = None
+        self, arrays: Mapping[Key, Any], run: bytes = SIMULATED, origins: Mapping[str, Origins] | None = None
     ) -> None:
         """Makes what a run has written the current generation, all at once."""
+        known = origins or {}
         with self._lock:
-            self._arrays.update(generation)
-            for name, _ in generation:
-                self._written[name] = (run, (origins or {}).get(name, frozenset()))
+            self._arrays.update(arrays)
+            self._generations.update((name, Generation(run, known.get(name, frozenset()))) for name, _ in arrays)

@@ -11,6 +11,7 @@ from jmpc.choreography.cost import Cost, cost
 from jmpc.choreography.primitives import draw, release, send_masked
 from jmpc.protocols.base import Ring
 from jmpc.protocols.rep3 import Rep3
+from jmpc.runtime.compiler import Compiler
 
 ONE = np.uint64(1)
 
@@ -26,10 +27,10 @@ def counted(messages, player=None) -> tuple[int, int, int]:
     return len({slot for slot, _, _ in mine}), len(mine), sum(a.nbytes for arrays in mine.values() for a in arrays)
 
 
-def check_against_run(made, arrays, factors=None) -> Cost:
+def check_against_run(made, arrays, factors=None, compiler=None) -> Cost:
     """Every figure against a run; `factors` says how often unknown things happened."""
     figures = cost_of(made)
-    _, messages = agree_in_all_modes(Case(made, arrays, Eager()))
+    _, messages = agree_in_all_modes(Case(made, arrays, compiler or Eager()))
 
     def value(total) -> int:
         amounts = (n * int(np.prod([factors[t] for t in times], dtype=int)) for times, n in total.items())
@@ -78,7 +79,7 @@ def test_a_protocol():
         return p.reveal(p.truncate(p.multiply(x, y), 18), A, "product"), p.sign(x)
 
     made = traced(fn, *[(C, A), (A, B), (B, C)] * 2)
-    check_against_run(made, [random_words(i, 3) for i in range(6)])
+    check_against_run(made, [random_words(i, 3) for i in range(6)], compiler=Compiler())
 
 
 @pytest.mark.parametrize("turns", [0, 1, 3])

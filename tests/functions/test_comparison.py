@@ -94,8 +94,6 @@ ELEMENTWISE: list[Callable[..., Any]] = [
     lambda p, x: functions.exp(p, x, 18),
     lambda p, x: functions.reciprocal(p, x, 18),
     lambda p, x: functions.reciprocal(p, x, 18, bounds=(0.25, 4.0)),
-    lambda p, x: functions.log(p, x, 18),
-    lambda p, x: functions.power(p, x, x, 18),
     lambda p, x: functions.atan2(p, x, x, 18),
     lambda p, x: functions.integer_power(p, x, 3, 18),
     functions.relu,

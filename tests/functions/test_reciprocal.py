@@ -52,7 +52,7 @@ def test_reciprocal_of_positive_numbers(method: Method) -> None:
     assert worst <= 2.2
 
 
-@pytest.mark.parametrize("bounds", [(1.0, 256.0), (0.3, 5.0), (-2.0, 2.0), (0.0, 2.0**-8), (0.0, 0.0)])
+@pytest.mark.parametrize("bounds", [(1.0, 256.0), (0.3, 5.0), (-2.0, 2.0), (-9.0, -0.5), (0.0, 2.0**-8), (0.0, 0.0)])
 def test_reciprocal_with_narrow_bounds(bounds: tuple[float, float]) -> None:
     words = np.unique(np.concatenate([encode(np.linspace(*bounds, 20_000)), encode(bounds)]))
     for method in (None, *Method):
@@ -63,7 +63,7 @@ def test_reciprocal_with_narrow_bounds(bounds: tuple[float, float]) -> None:
         assert (np.abs(results / 2.0**18 - exact) <= 2.2 * 2.0**-18 + 2.0**-22.5 * np.abs(exact)).all()
 
 
-@pytest.mark.parametrize("fraction", [12, 19, 24])
+@pytest.mark.parametrize("fraction", [12, 24])
 def test_reciprocal_at_other_fractions(fraction: int) -> None:
     smallest = 2.0 ** -min(fraction, 38 - fraction)
     words = within(POSITIVE[::4], smallest, np.inf, fraction)

@@ -243,6 +243,7 @@ LINEAR = [
         32,
     ),
     Case("convolve", lambda x, v: jnp.convolve(x[0], v), (X, V), 8),
+    Case("bool matmul", lambda b, c: lax.dot_general(b, c, (((1,), (1,)), ((), ()))), (B, C)),
     Case("int matmul", lambda x, y: x @ y.T, (I, J)),
     Case("polyval", lambda x: jnp.polyval(jnp.array([0.5, -1.0, 2.0]), x), (X,), 8),
 ]

@@ -168,6 +168,15 @@ def test_a_compiled_computation_draws_anew_in_every_run():
     assert case.compiler.size == 1 and len(set(sent)) == 3
 
 
+def test_a_machine_runs_once():
+    made = traced(lambda x: x + draw((A,), (3,)), A)
+    case = Case(made, [random_words(1, 3)], Eager())
+    machine = Machine(case.compiler, HostKeystream(fixed_keys(made)))
+    machine.run(case.fused_program(), case.env())
+    with pytest.raises(AssertionError, match="a machine runs once"):
+        machine.run(case.fused_program(), case.env())
+
+
 def test_draws_are_uniform_words_of_their_bits():
     made = traced(lambda: (draw((A,), (4096,), bits=13), draw((A,), (4096,), np.uint8, bits=1)), players=(A,))
     case = Case(made, [], Eager())

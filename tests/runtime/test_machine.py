@@ -365,7 +365,7 @@ def test_frames_that_do_not_fit(compiler, buffers, message):
 
 
 def test_frames_may_lie_anywhere_in_memory(compiler):
-    """A buffer that is not aligned is copied."""
+    """A buffer needs no alignment."""
     raw = bytearray(25)
     raw[1:] = random_words(1, 3).tobytes()
     program = planned(traced(lambda x: release(x, A, B, "why"), A)).program(B)

@@ -29,6 +29,19 @@ def convert_element_type(context: Context, x: Secret, *, new_dtype: Any, **_: An
     return convert(context, x, np.dtype(new_dtype))
 
 
+@rule("bitcast_convert_type")
+def bitcast_convert_type(context: Context, x: Secret, *, new_dtype: Any, **_: Any) -> Value:
+    dtype = np.dtype(new_dtype)
+    if isinstance(x, Integer) and is_integer(dtype) and Integer(x.sharing, dtype).width == x.width:
+        return convert(context, x, dtype)
+    if x.dtype == dtype:
+        return x
+    raise context.refuse(
+        "it reads the bits of a floating-point number, and secret reals are fixed-point numbers",
+        "Use arithmetic: jnp.abs, jnp.sign, jnp.floor, jnp.log2",
+    )
+
+
 @rule("reduce_precision")
 def reduce_precision(context: Context, x: FixedPoint, **_: Any) -> Value:
     """A hint about floating point; fixed point has the precision it has."""

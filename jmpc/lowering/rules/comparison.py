@@ -99,4 +99,4 @@ def _certain(context: Context, x: Value) -> Interval | None:
         return interval.representable(context.fraction)  # decides against infinities and floats' extremes
     if isinstance(x, Public) and not x.known:
         return None
-    return None if np.isnan([known.low, known.high]).any() else known
+    return known if known.certain else None

@@ -5,6 +5,7 @@ from __future__ import annotations
 import math
 from typing import Any
 
+import jax.numpy as jnp
 import numpy as np
 from jax import lax
 
@@ -13,7 +14,7 @@ from jmpc.lowering import arithmetic
 from jmpc.lowering.context import Context
 from jmpc.lowering.registry import rule
 from jmpc.lowering.rules.cast import convert
-from jmpc.lowering.values import Public, Value, is_integer
+from jmpc.lowering.values import Public, Value, is_boolean, is_float
 
 
 @rule("dot_general")
@@ -28,10 +29,13 @@ def dot_general(
 ) -> Value:
     (contracting, _y), _batch = dimension_numbers
     terms = math.prod(x.shape[d] for d in contracting)
-    x, y = (_as_type(context, v, preferred_element_type) for v in (x, y))
-    return arithmetic.bilinear(
+    dtype = preferred_element_type or jnp.promote_types(x.dtype, y.dtype)
+    wanted = np.int32 if is_boolean(dtype) else dtype
+    x, y = (_as_type(context, v, wanted) for v in (x, y))
+    product = arithmetic.bilinear(
         context, x, y, lambda a, b: kernels.dot_general(a, b, dimension_numbers), terms=terms
     )
+    return convert(context, product, np.dtype(dtype))
 
 
 @rule("conv_general_dilated")
@@ -75,5 +79,5 @@ def _as_type(context: Context, x: Value, dtype: Any) -> Value:
     if dtype is None or x.dtype == dtype:
         return x
     if isinstance(x, Public):
-        return Public(x.array.astype(np.dtype(dtype)), x.at) if x.known or is_integer(x.dtype) else x
+        return Public(x.array.astype(np.dtype(dtype)), x.at) if x.known or not is_float(x.dtype) else x
     return convert(context, x, np.dtype(dtype))

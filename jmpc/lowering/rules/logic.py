@@ -8,7 +8,7 @@ from typing import Any
 import jax.numpy as jnp
 import numpy as np
 
-from jmpc.lowering import arithmetic, comparing
+from jmpc.lowering import arithmetic, comparing, shifts
 from jmpc.lowering.context import Context
 from jmpc.lowering.interval import Interval
 from jmpc.lowering.registry import rule
@@ -114,10 +114,12 @@ def _mask_interval(context: Context, x: Integer, y: Value) -> Interval | None:
 
 @rule("shift_left")
 def shift_left(context: Context, x: Value, amount: Value, **_: Any) -> Value:
+    if not isinstance(amount, Public):
+        return shifts.by_secret(context, x, amount, _shift_left_word)
     x, k = _shifted(context, x, amount)
     if isinstance(x.sharing, Bits):
-        return Integer(_map_words(context, x, lambda slot: _left(slot, k) & _low_mask(x)), x.dtype)
-    factor = _left(jnp.uint64(1), k)
+        return Integer(_map_words(context, x, lambda slot: _shift_left_word(slot, k)), x.dtype)
+    factor = _shift_left_word(jnp.uint64(1), k)
     known = None
     if isinstance(k, int) and x.interval is not None:
         known = Interval(x.interval.low * 2**k, x.interval.high * 2**k)
@@ -127,28 +129,24 @@ def shift_left(context: Context, x: Value, amount: Value, **_: Any) -> Value:
 
 @rule("shift_right_logical")
 def shift_right_logical(context: Context, x: Value, amount: Value, **_: Any) -> Value:
+    if not isinstance(amount, Public):
+        return shifts.by_secret(context, x, amount, _shift_right_word)
     x, k = _shifted(context, x, amount)
     if x.interval is not None and x.interval.low >= 0 and (exact := _exact_shift(context, x, k)):
         return exact
-    return Integer(_map_words(context, x, lambda slot: _right(slot, k)), x.dtype)
+    return Integer(_map_words(context, x, lambda slot: _shift_right_word(slot, k)), x.dtype)
 
 
 @rule("shift_right_arithmetic")
 def shift_right_arithmetic(context: Context, x: Value, amount: Value, **_: Any) -> Value:
+    if not isinstance(amount, Public):
+        return shifts.by_secret(context, x, amount, _shift_right_signed if x.signed else _shift_right_word)
     x, k = _shifted(context, x, amount)
     if exact := _exact_shift(context, x, k):
         return exact
     if not x.signed:
-        return Integer(_map_words(context, x, lambda slot: _right(slot, k)), x.dtype)
-    top = x.width - 1
-
-    def shift(slot: Any) -> Any:
-        # the shifted word has zeros above; copies of the sign bit go there
-        sign = (slot >> slot.dtype.type(top)) & slot.dtype.type(1)
-        ones = slot.dtype.type((1 << x.width) - 1)
-        return _right(slot, k) ^ (sign * (ones ^ _right(jnp.asarray(ones), k)))
-
-    return Integer(_map_words(context, x, shift), x.dtype)
+        return Integer(_map_words(context, x, lambda slot: _shift_right_word(slot, k)), x.dtype)
+    return Integer(_map_words(context, x, lambda slot: _shift_right_signed(slot, k)), x.dtype)
 
 
 @rule("population_count")
@@ -161,8 +159,6 @@ def population_count(context: Context, x: Integer, **_: Any) -> Value:
 
 def _shifted(context: Context, x: Value, amount: Value) -> tuple[Integer, Any]:
     """The operand, and the amount as an int (if it is one for all) or as an array."""
-    if not isinstance(amount, Public):
-        raise context.refuse("a shift by a secret amount", "Multiply by, or divide by, a selected power of two")
     x = arithmetic.broadcast(context, x, _joint(x, amount))
     if amount.known and amount.array.size and (amount.array == amount.array.flat[0]).all():
         k = int(amount.array.flat[0])
@@ -186,10 +182,6 @@ def _map_words(context: Context, x: Integer, f: Callable[[Any], Any]) -> Bits:
     return context.protocol.map_bits(lambda slot: f(slot).astype(dtype), context.words(x), width=x.width)
 
 
-def _low_mask(x: Integer) -> Any:
-    return word_dtype(x.width).type((1 << x.width) - 1)
-
-
 def _amounts(slot: Any, k: Any) -> tuple[Any, Any]:
     """(k in the slot's type, which k are below its width)."""
     bits = 8 * slot.dtype.itemsize
@@ -199,11 +191,18 @@ def _amounts(slot: Any, k: Any) -> tuple[Any, Any]:
     return jnp.where(inside, k, 0).astype(slot.dtype), inside
 
 
-def _left(slot: Any, k: Any) -> Any:
+def _shift_left_word(slot: Any, k: Any) -> Any:
     amounts, inside = _amounts(slot, k)
     return jnp.where(inside, slot << amounts, slot.dtype.type(0))
 
 
-def _right(slot: Any, k: Any) -> Any:
+def _shift_right_word(slot: Any, k: Any) -> Any:
     amounts, inside = _amounts(slot, k)
     return jnp.where(inside, slot >> amounts, slot.dtype.type(0))
+
+
+def _shift_right_signed(slot: Any, k: Any) -> Any:
+    """Linear over xor, as the other two are: the shifted word has zeros above, copies of the sign bit go there."""
+    sign = slot >> slot.dtype.type(8 * slot.dtype.itemsize - 1)
+    ones = jnp.asarray(slot.dtype.type(-1 % 2 ** (8 * slot.dtype.itemsize)))
+    return _shift_right_word(slot, k) ^ (sign * (ones ^ _shift_right_word(ones, k)))

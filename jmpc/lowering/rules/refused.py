@@ -31,7 +31,6 @@ refuse(
     instead="Players are not devices of a mesh: write the function for whole arrays, without pmap or shard_map",
 )
 refuse(
-    "bitcast_convert_type",
     "nextafter",
     reason="it reads the bits of a floating-point number, and secret reals are fixed-point numbers",
     instead="Use arithmetic: jnp.abs, jnp.sign, jnp.floor, jnp.log2",

@@ -24,9 +24,13 @@ _COMPARED_BITS = 63
 
 @rule("sort")
 def sort(context: Context, *operands: Value, dimension: int, num_keys: int, **_: Any) -> list[Value]:
-    """Stable. What is carried along goes through the same exchanges."""
+    """Stable. What is carried along goes through the same exchanges; several keys are sorted by from the last."""
     if num_keys != 1:
-        raise context.refuse("a sort by several keys", "Sort by one key that combines them")
+        for key in reversed(range(num_keys)):
+            order = [key, *(i for i in range(len(operands)) if i != key)]
+            by_key = sort(context, *(operands[i] for i in order), dimension=dimension, num_keys=1)
+            operands = tuple(by_key[order.index(i)] for i in range(len(operands)))
+        return list(operands)
     values = [_along(context, x, dimension) for x in operands]
     key = values[0]
     rings = [x.sharing for x in values]
@@ -41,6 +45,18 @@ def sort(context: Context, *operands: Value, dimension: int, num_keys: int, **_:
         _back(context, _row(context, x, sorted_rows, i + shift), dimension, original)
         for i, (x, original) in enumerate(zip(values, operands, strict=True))
     ]
+
+
+@rule("approx_top_k")
+def approx_top_k(
+    context: Context, x: Secret, *, k: int, reduction_dimension: int, is_max_k: bool, aggregate_to_topk: bool, **_: Any
+) -> list[Value]:
+    """Exactly."""
+    if not aggregate_to_topk:
+        raise context.refuse("an approximate top k without its last step", "Use lax.top_k")
+    signed = x if is_max_k else arithmetic.negate(context, x)
+    largest, positions = top_k(context, signed, k=k, axis=reduction_dimension)
+    return [largest if is_max_k else arithmetic.negate(context, largest), positions]
 
 
 @rule("top_k")

@@ -17,7 +17,7 @@ import jax.numpy as jnp
 import numpy as np
 from jax import lax
 
-from jmpc.lowering import arithmetic, choosing, comparing
+from jmpc.lowering import choosing, comparing
 from jmpc.lowering.context import Context
 from jmpc.lowering.registry import rule
 from jmpc.lowering.rules.reductions import standard, summed
@@ -125,18 +125,18 @@ def _windows(
 
 @dataclass(frozen=True)
 class Tournament:
-    """The maxima of windows, and [left < right] of every pair, level by level."""
+    """The extrema of windows, and whether the right one of every pair won, level by level."""
 
     best: Secret
     levels: tuple[Bits, ...]
     sources: Any
 
 
-def _tournament(context: Context, x: Secret, windows: Windows) -> Tournament:
-    return context.once(x, windows, lambda: _play(context, x, windows))
+def _tournament(context: Context, x: Secret, windows: Windows, largest: bool) -> Tournament:
+    return context.once(x, (windows, largest), lambda: _play(context, x, windows, largest))
 
 
-def _play(context: Context, x: Secret, windows: Windows) -> Tournament:
+def _play(context: Context, x: Secret, windows: Windows, largest: bool) -> Tournament:
     sources = None
     if not windows.simple:
         flat = windows.sources()
@@ -149,7 +149,7 @@ def _play(context: Context, x: Secret, windows: Windows) -> Tournament:
         pairs = n - n % 2
         left = moved(context, players, lambda slot, m=pairs: slot[..., 0:m:2])
         right = moved(context, players, lambda slot, m=pairs: slot[..., 1:m:2])
-        bit = comparing.less(context, left, right)
+        bit = comparing.less(context, left, right) if largest else comparing.less(context, right, left)
         levels.append(context.bits(bit))
         best = choosing.select(context, bit, right, left)
         if n % 2:
@@ -165,10 +165,10 @@ def _appended(context: Context, x: Secret, y: Secret) -> Secret:
     return dataclasses.replace(a, sharing=sharing)
 
 
-def _winners(context: Context, x: Secret, windows: Windows) -> tuple[Tournament, Boolean]:
-    """[*out, element]: whether the element is the first maximum of its window. One round for each level."""
-    played = _tournament(context, x, windows)
-    return played, context.once(x, ("winners", windows), lambda: _trace_back(context, played, windows))
+def _winners(context: Context, x: Secret, windows: Windows, largest: bool) -> tuple[Tournament, Boolean]:
+    """[*out, element]: whether the element is the first extremum of its window. One round for each level."""
+    played = _tournament(context, x, windows, largest)
+    return played, context.once(played, "winners", lambda: _trace_back(context, played, windows))
 
 
 def _trace_back(context: Context, played: Tournament, windows: Windows) -> Boolean:
@@ -200,13 +200,12 @@ def reduce_window_sum(context: Context, x: Secret, **params: Any) -> Value:
 
 @rule("reduce_window_max")
 def reduce_window_max(context: Context, x: Secret, **params: Any) -> Value:
-    return _tournament(context, x, _windows(x, **params)).best
+    return _tournament(context, x, _windows(x, **params), largest=True).best
 
 
 @rule("reduce_window_min")
 def reduce_window_min(context: Context, x: Secret, **params: Any) -> Value:
-    opposite = context.once(x, "negated", lambda: arithmetic.negate(context, x))
-    return arithmetic.negate(context, _tournament(context, opposite, _windows(x, **params)).best)
+    return _tournament(context, x, _windows(x, **params), largest=False).best
 
 
 @rule("select_and_scatter_add")
@@ -230,12 +229,9 @@ def select_and_gather_add(context: Context, tangents: Value, x: Value, *, select
 
 
 def _selected(context: Context, x: Value, select_prim: Any, params: dict[str, Any]) -> tuple[Tournament, Boolean]:
-    secret = context.secret(x)
-    if select_prim.name == "le":
-        secret = context.once(secret, "negated", lambda: arithmetic.negate(context, secret))
-    elif select_prim.name != "ge":
+    if select_prim.name not in ("le", "ge"):
         raise context.refuse(f"a window selection by `{select_prim.name}`", "Use max- or min-pooling")
-    return _winners(context, secret, _windows(x, **params))
+    return _winners(context, context.secret(x), _windows(x, **params), largest=select_prim.name == "ge")
 
 
 def _gated(context: Context, chosen: Boolean, source: Secret) -> Secret:

@@ -121,6 +121,20 @@ class Transport:
         """Forget a run: what it left behind is dropped, what still comes for it as well."""
         self._mail.close_run(run)
 
+    def hint(self, peer: str) -> str:
+        """What somebody who waits in vain for `peer` should know."""
+        with self._lock:
+            link = self._links.get(peer)
+        return f"is jmpc-node {peer} running there?" if link is None else link.hint()
+
+    def check(self, run: bytes) -> None:
+        """Raise what ended a run, if something did; for stretches without messages.
+
+        Raises:
+            RunAborted, PeerError: as `receive`.
+        """
+        self._mail.check(run)
+
     def send(
         self,
         peer: str,
@@ -345,12 +359,8 @@ class Transport:
         return self._endpoints[peer]
 
     def _timeout(self, peer: str, what: str, timeout: float) -> LinkTimeout:
-        with self._lock:
-            link = self._links.get(peer)
-        hint = f"is jmpc-node {peer} running there?" if link is None else link.hint()
-        return LinkTimeout(
-            peer, f"{peer} ({self._endpoints[peer]}) {what} within {timeout:g} s: {hint}"
-        )
+        text = f"{peer} ({self._endpoints[peer]}) {what} within {timeout:g} s: {self.hint(peer)}"
+        return LinkTimeout(peer, text)
 
     def _drop(self, sender: str, reason: str, detail: str = "") -> None:
         with self._lock:

@@ -75,8 +75,8 @@ class Roles:
 class Parties(Protocol):
     """The state of a `Rep3`: who the parties are, and whose turn it is to be A in the next gate."""
 
-    def __init__(self, parties: tuple[str, str, str], rotation: int = 0) -> None:
-        if len(set(parties)) != 3:
+    def __init__(self, parties: tuple[str, ...], rotation: int = 0) -> None:
+        if len(parties) != 3 or len(set(parties)) != 3:
             raise ValueError(f"Replicated sharing needs three different parties, not {parties}")
         self.parties = parties
         self._gates = rotation

@@ -1,0 +1,269 @@
+"""What a node does for one session of one driver: its computations, its runs, its variables, apart from all others'."""
+
+from __future__ import annotations
+
+import functools
+import logging
+import threading
+import time
+from collections import OrderedDict
+from collections.abc import Callable, Iterable
+from concurrent.futures import Future
+from dataclasses import dataclass, field
+from typing import Any
+
+from jmpc.computation import Source
+from jmpc.config import RemoteConfig
+from jmpc.errors import ChoreographyError, InputError, JmpcError, PolicyError, RunAborted
+from jmpc.lowering.computation import ProtocolFactory
+from jmpc.net.computations import decode_computation
+from jmpc.net.framing import Header, Kind
+from jmpc.net.transport import Transport
+from jmpc.policy import Policy
+from jmpc.providers import Registry
+from jmpc.runtime import orders
+from jmpc.runtime.compiler import Compiler
+from jmpc.runtime.guard import check_computation, check_prepared, check_run, decoding_limits
+from jmpc.runtime.inputs import Results, deliver
+from jmpc.runtime.limits import bound_loops
+from jmpc.runtime.orders import Order, order_digest
+from jmpc.runtime.party import Party, reason_of
+from jmpc.runtime.prepare import Prepared, prepare
+from jmpc.runtime.store import Generation, Store
+from jmpc.runtime.worker import Worker
+
+_log = logging.getLogger("jmpc.node")
+
+KEPT_SUBMISSIONS = 256  # the driver knows how many, and submits those again that it has not used for so long
+_WAITING_SUBMISSIONS = 64
+_WAITING_RUNS = 8
+_LOOK_SECONDS = 0.2  # between looks whether a run has been ended that receives nothing
+_MAX_EXECUTABLES = 4096  # then compiling starts afresh
+
+
+@dataclass
+class Host:
+    """What a node has, whoever asks."""
+
+    name: str
+    config: RemoteConfig
+    policy: Policy
+    registry: Registry
+    make_protocol: ProtocolFactory
+    transport: Transport
+    compiler: Compiler = field(default_factory=Compiler)
+    feeding: threading.Lock = field(default_factory=threading.Lock)  # providers are called one at a time
+
+    def renew_compiler(self) -> Compiler:
+        """The compiler, or a new one when this has gathered too much from too many computations."""
+        if self.compiler.size > _MAX_EXECUTABLES:
+            self.compiler = Compiler()
+        return self.compiler
+
+    def feed(self, source: Source) -> Any:
+        """What the operator's provider brings; an error of it is told without its text, which may quote data."""
+        provider = self.registry.providers[source.provider]
+        with self.feeding:
+            try:
+                return provider(self.name)
+            except JmpcError:
+                raise
+            except Exception as error:
+                _log.exception("%s: provider %r failed", self.name, provider.name)
+                what = f"{self.name}: provider {provider.name!r} raised {type(error).__name__}; see its node's log"
+                raise InputError(self.name, what) from error
+
+
+class Client:
+    """One session of one driver at one node.
+
+    Computations are prepared in one thread and run, one after the other, in another: a driver that hangs,
+    floods or submits something huge keeps itself waiting, not the node and not other drivers.
+    """
+
+    def __init__(self, host: Host, driver: str, session: bytes) -> None:
+        self.driver, self.session = driver, session
+        self.store = Store()
+        self._host = host
+        self._submissions: OrderedDict[bytes, Future[Prepared]] = OrderedDict()
+        self._lock = threading.Lock()  # guards the submissions
+        self._preparing = Worker(f"jmpc-prepare-{driver}", _WAITING_SUBMISSIONS)
+        self._running = Worker(f"jmpc-run-{driver}", _WAITING_RUNS)
+        self._active: tuple[bytes, frozenset[str]] | None = None  # the run that is going on, and who is in it
+
+    def close(self, reason: str) -> None:
+        """Ends what is going on, telling the other players why, and forgets everything."""
+        self._preparing.close()
+        self._running.close()
+        if (active := self._active) is not None:
+            self._host.transport.abort(active[0], reason, active[1] - {self._host.name})
+
+    def join(self, timeout: float) -> bool:
+        return self._running.join(timeout) and self._preparing.join(0.1)
+
+    # -- submissions -------------------------------------------------------------------------------------------
+
+    def submit(self, submission: bytes, data: bytes) -> None:
+        """Takes a computation in and answers at once; prepares it and answers again."""
+        future: Future[Prepared] = Future()
+        if not self._preparing.offer(functools.partial(self._prepare, submission, data, future)):
+            self._tell(submission, orders.refused(f"{self._host.name}: too many computations are waiting here"))
+            return
+        with self._lock:
+            self._submissions[submission] = future
+            while len(self._submissions) > KEPT_SUBMISSIONS:
+                self._submissions.popitem(last=False)
+        self._tell(submission, orders.TAKEN)
+
+    def _prepare(self, submission: bytes, data: bytes, future: Future[Prepared]) -> None:
+        host = self._host
+        try:
+            future.set_result(self._prepared(data))
+            answer = orders.READY
+        except Exception as error:
+            reason = orders.printable(reason_of(error))
+            _log.warning("%s refuses a computation of %s: %s", host.name, self.driver, reason)
+            if not isinstance(error, JmpcError):
+                _log.debug("while preparing", exc_info=True)
+            with self._lock:
+                self._submissions.pop(submission, None)
+            answer = orders.refused(reason)
+        self._tell(submission, answer)
+
+    def _prepared(self, data: bytes) -> Prepared:
+        """Decodes, judges, lowers and compiles a computation."""
+        host, policy = self._host, self._host.policy
+        policy.check_size(max_computation_bytes=len(data))
+        computation = decode_computation(data, decoding_limits(policy))
+        check_computation(computation, policy, host.config, host.registry)
+        bound = functools.partial(bound_loops, limit=policy.max_loop_iterations)
+        prepared = prepare(computation, host.make_protocol, host.renew_compiler(), bound)
+        check_prepared(prepared, policy)
+        prepared.compiler.finish(prepared.program(host.name))
+        return prepared
+
+    def _tell(self, submission: bytes, answer: bytes) -> None:
+        try:
+            self._host.transport.send(self.driver, Header(Kind.STATUS, submission, body=answer))
+        except JmpcError as lost:
+            _log.warning("%s could not answer %s: %s", self._host.name, self.driver, lost)
+
+    # -- runs --------------------------------------------------------------------------------------------------
+
+    def run(self, run: bytes, body: bytes) -> None:
+        """Takes part in a run, when those before it have ended."""
+        if not self._running.offer(functools.partial(self._run, run, body)):
+            self._host.transport.abort(run, f"{self._host.name}: too many runs are waiting here", [self.driver])
+
+    def _run(self, run: bytes, body: bytes) -> None:
+        host, transport = self._host, self._host.transport
+        told, opened = frozenset({self.driver}), False
+        try:
+            order = Order.decode(body)
+            prepared = self._submitted(order)
+            told |= set(prepared.players)
+            transport.open_run(run, told)
+            opened, self._active = True, (run, told)
+            check_run(prepared, host.policy, self.store, order.variables)
+            pulse = Pulse(
+                transport, run, host.policy, functools.partial(self._say, run, orders.WORKING), host.config.timeout
+            )
+            party = Party(
+                host.name,
+                prepared,
+                transport,
+                run,
+                host.config.timeout,
+                terms=order_digest(body),
+                progress=pulse,
+            )
+            results = party.play(host.feed, self.store)
+            self._say(run, b"")
+            self._wait_for_commit(run)
+            self._commit(prepared, run, order, results)
+        except Exception as error:
+            self._fail(run, told, error)
+        finally:
+            self._active = None
+            if opened:
+                transport.close_run(run)
+
+    def _submitted(self, order: Order) -> Prepared:
+        with self._lock:
+            future = self._submissions.get(order.submission)
+            if future is None:
+                raise _Unknown(orders.UNKNOWN)
+            self._submissions.move_to_end(order.submission)
+        if not future.done():
+            raise ChoreographyError(f"{self._host.name} is still preparing this computation")
+        return future.result()
+
+    def _say(self, run: bytes, word: bytes) -> None:
+        self._host.transport.send(self.driver, Header(Kind.DONE, run, body=word))
+
+    def _wait_for_commit(self, run: bytes) -> None:
+        while self._host.transport.wait_control(Kind.COMMIT, run, self.driver).body == orders.WORKING:
+            pass
+
+    def _commit(self, prepared: Prepared, run: bytes, order: Order, results: Results) -> None:
+        origins = prepared.provenance(origins_of(order.variables))
+        self.store.commit(results.generation, run, origins)
+        _log.info("%s finished run %s", self._host.name, run.hex()[:8])
+        sinks = {}
+        for port in prepared.lowered.outputs:
+            if (sink := getattr(port.call, "sink", "")) and self._host.name in port.players:
+                sinks[port.name.rpartition("/")[0]] = self._host.registry.sinks[sink]
+        try:
+            deliver(results.outputs, sinks)
+        except Exception:  # the run has ended well everywhere; this is between the node and its operator
+            _log.exception("%s: a sink failed", self._host.name)
+
+    def _fail(self, run: bytes, told: Iterable[str], error: Exception) -> None:
+        reason = orders.printable(reason_of(error))
+        _log.warning("%s: run %s of %s failed: %s", self._host.name, run.hex()[:8], self.driver, reason)
+        if isinstance(error, RunAborted):  # whoever ended the run has told everybody
+            return
+        if not isinstance(error, JmpcError):
+            _log.warning("the failed run", exc_info=error)
+        self._host.transport.abort(run, reason, set(told) - {self._host.name})
+
+
+class _Unknown(JmpcError):
+    """The driver and this node do not mean the same session, or it was restarted."""
+
+
+def origins_of(variables: dict[str, Generation]) -> dict[str, frozenset[str]]:
+    return {name: generation.origins for name, generation in variables.items()}
+
+
+@dataclass
+class Pulse:
+    """Called whenever a player gets on in a run: says so from time to time, and ends a run that goes on for ever."""
+
+    transport: Transport
+    run: bytes
+    policy: Policy | None
+    say: Callable[[], None]
+    timeout: float
+    _turns: int = 0
+    _start: float = field(default_factory=time.monotonic)
+    _looked: float = field(default_factory=time.monotonic)
+    _said: float = field(default_factory=time.monotonic)
+
+    def __call__(self) -> None:
+        self._turns += 1
+        now = time.monotonic()
+        if self.policy is not None:
+            self._check(self.policy, now - self._start)
+        if now - self._looked > _LOOK_SECONDS:
+            self._looked = now
+            self.transport.check(self.run)
+        if now - self._said > self.timeout / 3:
+            self._said = now
+            self.say()
+
+    def _check(self, policy: Policy, seconds: float) -> None:
+        if seconds > policy.max_run_seconds:
+            raise PolicyError(f"{policy.me} ends a run after {seconds:.0f} s (rule max_run_seconds)")
+        if self._turns > policy.max_loop_iterations:
+            raise PolicyError(f"{policy.me} ends a run after {self._turns:,} steps (rule max_loop_iterations)")

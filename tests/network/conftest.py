@@ -1,0 +1,96 @@
+"""A cluster of real processes on loopback, with keys of its own."""
+
+from __future__ import annotations
+
+import json
+import os
+import socket
+import subprocess
+import sys
+import time
+from collections.abc import Iterator
+from dataclasses import dataclass, field
+from pathlib import Path
+
+import pytest
+
+import jmpc
+from jmpc.admin import main as admin
+
+ROOT = Path(__file__).parents[2]
+PROVIDERS = Path(__file__).parent / "my_data.py"
+PLAYERS = ("server0", "server1", "server2", "data-owner", "model-owner")
+
+
+@dataclass
+class Cluster:
+    """Nodes that can be started, killed and asked for their logs."""
+
+    folder: Path
+    config: Path
+    processes: dict[str, subprocess.Popen] = field(default_factory=dict)
+
+    def start(self, *names: str) -> None:
+        environment = os.environ | {"PYTHONPATH": str(ROOT), "XDG_CACHE_HOME": str(self.folder / "cache")}
+        for name in names:
+            command = [sys.executable, "-m", "jmpc.player", name, "--config", self.config, "--providers", PROVIDERS]
+            with self.log(name).open("a") as log:
+                self.processes[name] = subprocess.Popen(command, env=environment, stderr=log, stdout=log)
+        deadline = time.monotonic() + 90
+        for name in names:
+            while "listens at" not in self.log(name).read_text():
+                assert self.processes[name].poll() is None, self.log(name).read_text()
+                assert time.monotonic() < deadline, f"{name} did not start"
+                time.sleep(0.1)
+
+    def log(self, name: str) -> Path:
+        return self.folder / f"{name}.log"
+
+    def kill(self, name: str) -> None:
+        self.processes[name].kill()
+        self.processes[name].wait()
+        self.log(name).unlink()
+
+    def alive(self) -> bool:
+        return all(process.poll() is None for process in self.processes.values())
+
+    def stop(self) -> None:
+        for process in self.processes.values():
+            process.terminate()
+        for process in self.processes.values():
+            process.wait(20)
+
+
+def free_ports(count: int) -> list[int]:
+    probes = [socket.socket() for _ in range(count)]
+    for probe in probes:
+        probe.bind(("127.0.0.1", 0))
+    ports = [probe.getsockname()[1] for probe in probes]
+    for probe in probes:
+        probe.close()
+    return ports
+
+
+@pytest.fixture(scope="session")
+def cluster(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Cluster]:
+    folder = tmp_path_factory.mktemp("cluster")
+    names = (*PLAYERS, "silent", "driver")
+    addresses = {n: {"address": f"127.0.0.1:{port}"} for n, port in zip(names, free_ports(len(names)), strict=True)}
+    policy = {"reveal_to": {"data-owner": ["driver", "data-owner"], "model-owner": ["driver", "model-owner"]}}
+    config = folder / "config.json"
+    config.write_text(json.dumps({"players": addresses, "driver": "driver", "timeout": 8, "policy": policy}))
+    assert admin(["keygen", "--config", str(config)]) == 0
+    made = Cluster(folder, config)
+    try:
+        made.start(*PLAYERS)
+        yield made
+    finally:
+        made.stop()
+
+
+@pytest.fixture
+def remote(cluster: Cluster) -> Iterator[Cluster]:
+    """The cluster, with this process as its driver."""
+    jmpc.set_config(jmpc.RemoteConfig.load(cluster.config))
+    yield cluster
+    jmpc.set_config(jmpc.LocalConfig())

@@ -1,0 +1,162 @@
+"""A cluster of nodes as threads of this process, and drivers of them; plain text on loopback."""
+
+from __future__ import annotations
+
+import json
+import threading
+import time
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import jax
+import numpy as np
+from network import my_data
+from network.conftest import free_ports
+
+import jmpc
+from jmpc.api.graph import build
+from jmpc.config import RemoteConfig
+from jmpc.net.framing import Header, Kind
+from jmpc.net.transport import Transport
+from jmpc.policy import Policy
+from jmpc.protocols.rep3 import Rep3
+from jmpc.providers import Provider, Registry, Sink
+from jmpc.runtime.node import Node
+from jmpc.runtime.remote import RemoteSession
+
+SERVERS = ("server0", "server1", "server2")
+OWNERS = ("data-owner", "model-owner")
+DRIVERS = ("driver", "second-driver")
+
+
+@dataclass
+class Nodes:
+    """Nodes that are started, stopped and looked into."""
+
+    path: Path
+    registry: Registry
+    nodes: dict[str, Node] = field(default_factory=dict)
+    threads: dict[str, threading.Thread] = field(default_factory=dict)
+
+    def config(self, player: str | None = None) -> RemoteConfig:
+        return RemoteConfig.load(self.path, player=player)
+
+    def start(self, *names: str, drivers: tuple[str, ...] = ()) -> None:
+        for name in names:
+            policy = Policy.default(self.config(), name, drivers)
+            self.nodes[name] = Node(self.config(), name, self.registry, Rep3, policy)
+            self.threads[name] = threading.Thread(target=self.nodes[name].serve, daemon=True)
+            self.threads[name].start()
+
+    def stop(self, *names: str) -> None:
+        for name in names or tuple(self.nodes):
+            self.nodes.pop(name).stop()
+            self.threads[name].join(10)
+            assert not self.threads.pop(name).is_alive(), f"{name} did not stop"
+
+    def session(self, driver: str = "driver") -> RemoteSession:
+        return RemoteSession(self.config(driver))
+
+    def shared_bytes(self) -> int:
+        """Bytes of arrays that all nodes have sent: shares, openings, never control."""
+        return sum(c.payload for node in self.nodes.values() for c in node.transport.sent.peers().values())
+
+    def stored(self, name: str, driver: str = "driver") -> Mapping[str, Any]:
+        """The variables of a driver at a node, with their generations."""
+        client = self.nodes[name]._clients.get(driver)
+        return client.store._generations if client is not None else {}
+
+    @contextmanager
+    def stranger(self, name: str = "driver") -> Iterator[Transport]:
+        """A player's transport without anything of jmpc behind it."""
+        config = self.config(name)
+        with Transport(name, config.endpoints, insecure=True, timeout=5.0, linger=0.2) as transport:
+            yield transport
+
+    def ask(self, transport: Transport, kind: Kind, run: bytes, body: bytes, *peers: str) -> dict[str, bytes]:
+        """The last answer of each node to a submission."""
+        for peer in peers:
+            transport.send(peer, Header(kind, run, body=body))
+        answers = {}
+        for peer in peers:
+            answers[peer] = transport.wait_control(Kind.STATUS, run, peer).body
+            if answers[peer] == b"taken":
+                answers[peer] = transport.wait_control(Kind.STATUS, run, peer).body
+        return answers
+
+
+def make(folder: Path, **fields: Any) -> Nodes:
+    """A cluster that is not started yet; `fields` go into its configuration."""
+    names = (*SERVERS, *OWNERS, *DRIVERS)
+    addresses = {n: {"address": f"127.0.0.1:{port}"} for n, port in zip(names, free_ports(len(names)), strict=True)}
+    policy = {"drivers": list(DRIVERS), **fields.pop("policy", {})}
+    path = folder / "config.json"
+    data = {"players": addresses, "driver": "driver", "insecure": True, "timeout": 6, "policy": policy, **fields}
+    path.write_text(json.dumps(data))
+    entries = vars(my_data).values()
+    providers = {value.name: value for value in entries if isinstance(value, Provider)}
+    sinks = {value.name: value for value in entries if isinstance(value, Sink)}
+    return Nodes(path, Registry(providers, sinks))
+
+
+def private(player: str, name: str = "vector", **options: Any) -> jmpc.Value:
+    return jmpc.define_private_input(player, name, types=my_data.VECTOR, **options)
+
+
+def run(session: RemoteSession, *fetches: Any) -> list[Any]:
+    """`jmpc.run` in a session of its own, without variables that have not been assigned."""
+    built = build(fetches, session.servers, session.driver, session.fraction)
+    outputs = session.run(built)
+    return [None if key is None else outputs[key] for key in built.outputs]
+
+
+def works(session: RemoteSession) -> None:
+    """The cluster answers this driver."""
+    total = private("data-owner") + private("model-owner")
+    np.testing.assert_allclose(run(session, total.reveal())[0], 10 + 2 * np.arange(4), atol=1e-4)
+
+
+def local(player: str, fn: Callable[..., Any], *args: Any) -> Any:
+    return jmpc.define_local_computation(player, fn, *args)
+
+
+def eventually(condition: Callable[[], bool], seconds: float = 10.0) -> None:
+    """Waits for what happens soon."""
+    deadline = time.monotonic() + seconds
+    while not condition():
+        assert time.monotonic() < deadline, "it did not happen"
+        time.sleep(0.02)
+
+
+def in_background(fn: Callable[[], Any]) -> Callable[[], BaseException | None]:
+    """Starts `fn`; call the result to wait for its end and get what it raised."""
+    raised: list[BaseException] = []
+
+    def body() -> None:
+        try:
+            fn()
+        except BaseException as error:
+            raised.append(error)
+
+    thread = threading.Thread(target=body, daemon=True)
+    thread.start()
+
+    def end() -> BaseException | None:
+        thread.join(60)
+        assert not thread.is_alive(), "it did not end"
+        return raised[0] if raised else None
+
+    return end
+
+
+def long_loop(turns: int = 100_000) -> jmpc.Value:
+    """Secret multiplications one after the other, with messages in every turn: a run that takes minutes."""
+
+    @jmpc.function
+    def chain(x):
+        return jax.lax.scan(lambda c, _: (c * x, None), x, length=turns)[0]
+
+    return chain(private("data-owner") * 0.1)
