@@ -32,7 +32,12 @@ def configure(arguments: argparse.Namespace) -> None:
 
 
 def plot(
-    arguments: argparse.Namespace, script: str, name: str, x: Sequence[float], curves: dict[str, Sequence[float]], axes: tuple[str, str]
+    arguments: argparse.Namespace,
+    script: str,
+    name: str,
+    x: Sequence[float],
+    curves: dict[str, Sequence[float]],
+    axes: tuple[str, str],
 ) -> Path:
     """Draws curves over `x` as a PNG beside the example and returns where it is."""
     import matplotlib

@@ -31,7 +31,9 @@ def make(digits: data.Digits, seed: int = 0) -> tuple[Provider, Provider]:
 
     held_out = digits.validation
 
-    @jmpc.provider(types=jax.tree.map(lambda x: jax.ShapeDtypeStruct(x.shape, x.dtype), (held_out.pixels, held_out.labels)))
+    @jmpc.provider(
+        types=jax.tree.map(lambda x: jax.ShapeDtypeStruct(x.shape, x.dtype), (held_out.pixels, held_out.labels))
+    )
     def validation_set(player: str):
         return held_out.pixels, held_out.labels
 

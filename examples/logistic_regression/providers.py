@@ -1,6 +1,6 @@
 """What the two data owners' nodes bring to the logistic regression.
 
-    jmpc-node data-owner-0 --config config.json --providers examples/logistic_regression/providers.py
+jmpc-node data-owner-0 --config config.json --providers examples/logistic_regression/providers.py
 """
 
 from __future__ import annotations

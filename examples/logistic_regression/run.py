@@ -51,7 +51,9 @@ def hits(weights, columns, labels):
 
 def train_privately(arguments, split: int = 0) -> tuple[list[int], list[float]]:
     """Trains under MPC; the steps done and the held-out accuracy after them."""
-    cancer_columns, cancer_labels = providers.make(split) if split else (providers.cancer_columns, providers.cancer_labels)
+    cancer_columns, cancer_labels = (
+        providers.make(split) if split else (providers.cancer_columns, providers.cancer_labels)
+    )
     inputs = [
         jmpc.define_private_input("data-owner-0", cancer_columns, range=(-8, 8)),
         jmpc.define_private_input("data-owner-1", cancer_columns, range=(-8, 8)),

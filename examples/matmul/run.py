@@ -1,7 +1,7 @@
 """The first example of the seed system: a private input times a private variable.
 
-    python examples/matmul/run.py                            # simulated
-    python examples/matmul/run.py --config config.json       # on running nodes
+python examples/matmul/run.py                            # simulated
+python examples/matmul/run.py --config config.json       # on running nodes
 """
 
 import sys

@@ -1,6 +1,6 @@
 """What the nodes of the inference example bring: the model owner its weights, the data owner its images.
 
-    jmpc-node model-owner --config config.json --providers examples/private_inference/providers.py
+jmpc-node model-owner --config config.json --providers examples/private_inference/providers.py
 """
 
 from __future__ import annotations
@@ -18,9 +18,7 @@ def weights(player: str):
     return model.trained()[0]
 
 
-@jmpc.provider(
-    types=(jax.ShapeDtypeStruct((HELD_OUT, 8, 8, 1), "float32"), jax.ShapeDtypeStruct((HELD_OUT,), "int32"))
-)
+@jmpc.provider(types=(jax.ShapeDtypeStruct((HELD_OUT, 8, 8, 1), "float32"), jax.ShapeDtypeStruct((HELD_OUT,), "int32")))
 def labelled_images(player: str):
     return model.trained()[1:]
 

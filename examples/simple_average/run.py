@@ -1,7 +1,7 @@
 """Five players average their vectors; only the mean is opened, and only to the driver.
 
-    python examples/simple_average/run.py                            # simulated
-    python examples/simple_average/run.py --config config.json       # on running nodes
+python examples/simple_average/run.py                            # simulated
+python examples/simple_average/run.py --config config.json       # on running nodes
 """
 
 import sys

@@ -81,7 +81,7 @@ class Account:
         """Each value once, although all who hold a part of it show theirs."""
         values: dict[tuple[object, ...], list[str]] = {}
         for r in self.releases:
-            inputs = ", ".join(sorted(r.inputs)) or "nobody's inputs"
+            inputs = ", ".join(sorted(r.inputs)) or "no private input"
             key = (r.dst, f"{r.why} {list(r.shape)}", f"derived from {inputs}", r.line)
             values.setdefault(key, []).append(r.src)
         for (dst, what, inputs, line), sources in values.items():

@@ -185,7 +185,7 @@ def define_private_input(
         `jmpc.provider`, or the name of one: that player's node calls it in every run.
       types: a pytree of `jax.ShapeDtypeStruct`. Without it a function is called once, here, to learn them.
       range: lowest and highest value of float arrays; checked at the owner before anything is shared. A
-        known range makes results more precise. Default: |x| < 2^26 (at 18 fractional bits).
+        known range makes results more precise. Default: |x| < 2^20 (at 18 fractional bits).
     """
     return _define_input(player, provide_input, types, range)
 

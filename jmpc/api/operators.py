@@ -146,8 +146,8 @@ class Operators:
     def __invert__(self) -> Value:
         return _apply(jnp.bitwise_not, self)
 
-    def __round__(self, ndigits: int = 0) -> Value:
-        return _apply(lambda x: jnp.round(x, ndigits), self)
+    def __round__(self, ndigits: int | None = None) -> Value:
+        return _apply(lambda x: round(x, ndigits), self)
 
     def __getitem__(self, index: Any) -> Value:
         return _apply(*_indexing(self, index))

@@ -11,6 +11,7 @@ from typing import Any
 
 from jax.extend.core import JaxprEqn, Literal, Var
 
+from jmpc._compat import source_line
 from jmpc.choreography import primitives as prim
 from jmpc.choreography.needs import TOGETHER
 from jmpc.choreography.programs import (
@@ -58,7 +59,7 @@ def _segment(eqns: list[JaxprEqn], player: str, alive: set[Var], op_ids: Mapping
     )
     rest = tuple(eqn for eqn in eqns if eqn.primitive is not prim.draw_p)
     guards = tuple(
-        Guard(eqn.invars[1], eqn.params["player"], eqn.params["message"])
+        Guard(eqn.invars[1], eqn.params["player"], f"{source_line(eqn)}: {eqn.params['player']}: {eqn.params['message']}")
         for eqn in rest
         if eqn.primitive is prim.guard_p and player in (eqn.params["player"], TOGETHER)
     )

@@ -91,8 +91,13 @@ class Client:
         self._running = Worker(f"jmpc-run-{driver}", _WAITING_RUNS)
         self._active: tuple[bytes, frozenset[str]] | None = None  # the run that is going on, and who is in it
 
+    def finish(self) -> None:
+        """Ends after the runs that have been ordered: the driver has closed the session, or a new one has begun."""
+        self._preparing.close()
+        self._running.finish()
+
     def close(self, reason: str) -> None:
-        """Ends what is going on, telling the other players why, and forgets everything."""
+        """Ends at once, telling the players of the run that is going on why."""
         self._preparing.close()
         self._running.close()
         if (active := self._active) is not None:

@@ -170,11 +170,11 @@ def work(eqns: Iterable[JaxprEqn]) -> float:
 
 
 @functools.cache
-def _options(quickly: bool) -> dict[str, bool | int]:
+def _options(quickly: bool) -> dict[str, Any]:
     """The compiler's options, of those that this release of XLA knows."""
     if jax.default_backend() != "cpu":
         return {}
-    options = {"xla_cpu_use_fusion_emitters": False, "xla_cpu_parallel_codegen_split_count": 1}
+    options: dict[str, Any] = {"xla_cpu_use_fusion_emitters": False, "xla_cpu_parallel_codegen_split_count": 1}
     if quickly:
         options["xla_backend_optimization_level"] = 0
     return {name: value for name, value in options.items() if _is_known(name, value)}

@@ -10,7 +10,7 @@ import jax
 import numpy as np
 from jax.extend.core import Var
 
-from jmpc.computation import Assign, Output, Read, Source
+from jmpc.computation import Assign, Output, Source
 from jmpc.errors import InputError
 from jmpc.lowering.computation import Lowered, Port
 from jmpc.runtime.store import Key, Store
@@ -38,7 +38,7 @@ def gather(lowered: Lowered, players: Iterable[str], feed: Feed, store: Store) -
     for var, port in zip(closed.jaxpr.invars, lowered.inputs, strict=True):
         if not who & port.players:
             continue
-        if port.kind is Read:
+        if not isinstance(port.call, Source):
             env[var] = _stored(port, store, min(who & port.players))
         else:
             if port.name not in fed:

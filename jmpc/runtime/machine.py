@@ -78,7 +78,7 @@ class Machine:
         self._link = link or NoLink()
         self._progress = progress
         self._iterations: Counter[int] = Counter()  # of every loop, never reset within a run
-        self._prefetched: dict[tuple[int, int], list[np.ndarray]] = {}
+        self._prefetched: dict[tuple[int, int], Sequence[Any]] = {}
         self._has_run = False
 
     def run(self, program: Program, env: Mapping[Var, Array]) -> list[Array]:

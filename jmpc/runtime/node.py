@@ -119,7 +119,7 @@ class Node:
         return client
 
     def _forget(self, driver: str) -> None:
-        self._clients.pop(driver).close(f"its driver {driver} closed the session")
+        self._clients.pop(driver).finish()
         _log.info("%s forgets the variables of %s", self.name, driver)
 
     def _run(self, sender: str, header: Header) -> None:

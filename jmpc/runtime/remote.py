@@ -19,7 +19,7 @@ from jmpc.api.session import announce
 from jmpc.computation import Computation, Output, Source
 from jmpc.config import RemoteConfig
 from jmpc.errors import ConfigError, InputError, JmpcError, LinkTimeout, PeerError, PolicyError, RunAborted
-from jmpc.net.computations import encode_computation
+from jmpc.net.computations import decode_computation, encode_computation
 from jmpc.net.framing import RUN_BYTES, Header, Kind
 from jmpc.net.transport import Transport
 from jmpc.protocols.rep3 import Rep3
@@ -56,6 +56,7 @@ class RemoteSession:
         self._running = threading.Lock()  # one run at a time
         self._compiler = Compiler()
         self._prepared: OrderedDict[bytes, Prepared] = OrderedDict()  # by structure; the last used at the end
+        self._encoded: dict[bytes, bytes] = {}  # by structure, as it travels
         self._submitted: dict[bytes, bytes] = {}  # structure of a computation to its submission
         self._told: set[str] = set()  # the nodes that know this session
         self._variables: dict[str, Generation] = {}
@@ -79,13 +80,20 @@ class RemoteSession:
         self._players = announce(built.computation.players, self._players, self.driver)
 
     def prepare(self, computation: Computation) -> Prepared:
-        """The computation as this player lowers it; nothing is sent."""
+        """The computation as this player lowers it; nothing is sent.
+
+        It is lowered as it will be read by the others, so that nothing that travelling changes (the type of a
+        number, the form of a call) makes their programs another one than this player's.
+        """
         mark = computation.structure
         if mark not in self._prepared:
-            self._prepared[mark] = prepare(computation, Rep3, self._compiler)
+            data = encode_computation(computation)
+            self._prepared[mark] = prepare(decode_computation(data), Rep3, self._compiler)
+            self._encoded[mark] = data
             while len(self._prepared) > KEPT_SUBMISSIONS:  # as many as nodes keep
                 oldest, _ = self._prepared.popitem(last=False)
                 self._submitted.pop(oldest, None)
+                self._encoded.pop(oldest)
         self._prepared.move_to_end(mark)
         return self._prepared[mark]
 
@@ -130,7 +138,7 @@ class RemoteSession:
 
     def _run(self, prepared: Prepared, built: Built) -> Results:
         peers = [player for player in prepared.players if player != self.driver]
-        self._submit(prepared, peers)
+        self._submit(prepared, built.computation.structure, peers)
         run = secrets.token_bytes(RUN_BYTES)
         self.transport.open_run(run, {*prepared.players, self.driver})
         try:
@@ -148,14 +156,13 @@ class RemoteSession:
 
     # -- submitting --------------------------------------------------------------------------------------------
 
-    def _submit(self, prepared: Prepared, peers: list[str]) -> None:
-        mark = prepared.lowered.computation.structure
+    def _submit(self, prepared: Prepared, mark: bytes, peers: list[str]) -> None:
         if mark in self._submitted:
             return
         while self.transport.control({Kind.STATUS}, timeout=0) is not None:
             pass  # answers to a submission that was given up
         submission = secrets.token_bytes(RUN_BYTES)
-        body = Submission(self._id, encode_computation(prepared.lowered.computation)).encode()
+        body = Submission(self._id, self._encoded[mark]).encode()
         if len(body) > (most := self.transport.limits.max_body_bytes):
             raise PolicyError(
                 f"the computation takes {len(body):,} bytes, at most {most:,} travel: give large arrays as inputs "
@@ -194,9 +201,10 @@ class RemoteSession:
     # -- running -----------------------------------------------------------------------------------------------
 
     def _play(self, prepared: Prepared, built: Built, run: bytes, peers: list[str]) -> Results:
-        mark = prepared.lowered.computation.structure
+        if unknown := sorted(prepared.reads - self._variables.keys()):
+            raise InputError(self.driver, f"no run of this session has assigned {unknown}")
         reads = {name: self._variables[name] for name in prepared.reads}
-        order = Order(self._id, self._submitted[mark], reads).encode()
+        order = Order(self._id, self._submitted[built.computation.structure], reads).encode()
         for peer in peers:
             self.transport.send(peer, Header(Kind.RUN, run, body=order))
         results = Results()

@@ -30,15 +30,23 @@ class Worker:
             return False
         return True
 
+    def finish(self) -> None:
+        """Ends the thread when everything is done that it was offered."""
+        if not self.offer(self._end):
+            self.close()
+
     def close(self) -> None:
         """Ends the thread after the task it is at; the others are dropped."""
-        self._closed = True
-        self.offer(lambda: None)
+        self._end()
+        self.offer(self._end)  # wakes it up
 
     def join(self, timeout: float) -> bool:
         """Waits until the thread has ended; whether it has."""
         self._thread.join(timeout)
         return not self._thread.is_alive()
+
+    def _end(self) -> None:
+        self._closed = True
 
     def _work(self) -> None:
         while not self._closed:

@@ -82,6 +82,7 @@ WINDOWS = [
     Case("min pool", lambda x: lax.reduce_window(x, jnp.inf, lax.min, **POOL), (IMAGES,)),
     Case("min pool of bytes",
          lambda x: lax.reduce_window(x, np.uint8(255), lax.min, (2, 2), (1, 1), "SAME"), (BYTES,)),
+    Case("max pool of booleans", lambda b: lax.reduce_window(b, False, lax.max, (2, 2), (1, 1), "VALID"), (B,)),
     Case("dilated max pool", lambda x: max_pool(x, **dict(POOL, window_dilation=(1, 3, 2, 1))), (IMAGES,)),
     Case("mean pool", lambda x: sum_pool(x, **POOL) / 4, (IMAGES,)),
     Case("overlapping sum pool", lambda x: sum_pool(x, **OVERLAP), (IMAGES,)),

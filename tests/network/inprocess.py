@@ -65,9 +65,13 @@ class Nodes:
         return sum(c.payload for node in self.nodes.values() for c in node.transport.sent.peers().values())
 
     def stored(self, name: str, driver: str = "driver") -> Mapping[str, Any]:
-        """The variables of a driver at a node, with their generations."""
+        """The variables of a driver at a node, with their generations, when its runs have ended there."""
         client = self.nodes[name]._clients.get(driver)
-        return client.store._generations if client is not None else {}
+        if client is None:
+            return {}
+        ended = threading.Event()
+        assert client._running.offer(ended.set) and ended.wait(20)
+        return client.store._generations
 
     @contextmanager
     def stranger(self, name: str = "driver") -> Iterator[Transport]:

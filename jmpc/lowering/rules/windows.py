@@ -17,12 +17,13 @@ import jax.numpy as jnp
 import numpy as np
 from jax import lax
 
-from jmpc.lowering import choosing, comparing
+from jmpc.lowering import arithmetic, choosing, comparing
 from jmpc.lowering.context import Context
 from jmpc.lowering.registry import rule
+from jmpc.lowering.rules.cast import convert
 from jmpc.lowering.rules.reductions import standard, summed
 from jmpc.lowering.rules.shape import moved
-from jmpc.lowering.values import Boolean, FixedPoint, Secret, Value
+from jmpc.lowering.values import Boolean, FixedPoint, Secret, Value, is_boolean
 from jmpc.protocols.base import Bits
 
 Dims = tuple[int, ...]
@@ -200,12 +201,19 @@ def reduce_window_sum(context: Context, x: Secret, **params: Any) -> Value:
 
 @rule("reduce_window_max")
 def reduce_window_max(context: Context, x: Secret, **params: Any) -> Value:
-    return _tournament(context, x, _windows(x, **params), largest=True).best
+    return _extreme(context, x, params, largest=True)
 
 
 @rule("reduce_window_min")
 def reduce_window_min(context: Context, x: Secret, **params: Any) -> Value:
-    return _tournament(context, x, _windows(x, **params), largest=False).best
+    return _extreme(context, x, params, largest=False)
+
+
+def _extreme(context: Context, x: Secret, params: dict[str, Any], *, largest: bool) -> Value:
+    if isinstance(x, Boolean):
+        number = arithmetic.as_integer(context, x, np.int8)
+        return convert(context, _extreme(context, number, params, largest=largest), np.dtype(np.bool_))
+    return _tournament(context, x, _windows(x, **params), largest).best
 
 
 @rule("select_and_scatter_add")
@@ -231,6 +239,8 @@ def select_and_gather_add(context: Context, tangents: Value, x: Value, *, select
 def _selected(context: Context, x: Value, select_prim: Any, params: dict[str, Any]) -> tuple[Tournament, Boolean]:
     if select_prim.name not in ("le", "ge"):
         raise context.refuse(f"a window selection by `{select_prim.name}`", "Use max- or min-pooling")
+    if is_boolean(x.dtype):
+        raise context.refuse("a window selection among booleans", "Convert them to integers first")
     return _winners(context, context.secret(x), _windows(x, **params), largest=select_prim.name == "ge")
 
 
