@@ -173,7 +173,7 @@ class Computation:
     def players(self) -> tuple[str, ...]:
         """Everyone who takes part: the servers, then every player in the order in which calls name them."""
         named = [getattr(call, "player", None) for call in self.calls]
-        return tuple(dict.fromkeys([*self.servers, *(player for player in named if player)]))
+        return tuple(dict.fromkeys([*self.servers, *(player for player in named if player is not None)]))
 
     @functools.cached_property
     def structure(self) -> bytes:

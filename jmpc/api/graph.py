@@ -40,7 +40,7 @@ def build(fetches: Sequence[Value | Effect], servers: Sequence[str], driver: str
                 f"run: fetch {position} of type {fetch.type} is secret; say who may see it: value.reveal() opens it "
                 'to the driver, value.reveal("NAME") to another player'
             )
-        player = builder.player(fetch.player) or driver
+        player = driver if fetch.player in (None, DRIVER) else fetch.player
         key = f"fetch/{position}"
         builder.calls.append(Output(builder.number(fetch), player, "", key, fetch.node.line))
         outputs.append(key if player == driver else None)
@@ -61,9 +61,6 @@ class _Builder:
         self._count = 0
         self._sources = 0
         self._groups: dict[object, tuple[int, int]] = {}  # outputs of one sink: their number, how many so far
-
-    def player(self, name: str | None) -> str | None:
-        return self.driver if name == DRIVER else name
 
     def number(self, value: Value) -> int:
         self.visit(value.node)

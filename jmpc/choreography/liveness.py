@@ -59,7 +59,7 @@ def _segment(eqns: list[JaxprEqn], player: str, alive: set[Var], op_ids: Mapping
     )
     rest = tuple(eqn for eqn in eqns if eqn.primitive is not prim.draw_p)
     guards = tuple(
-        Guard(eqn.invars[1], eqn.params["player"], f"{source_line(eqn)}: {eqn.params['player']}: {eqn.params['message']}")
+        Guard(eqn.invars[1], eqn.params["player"], _refusal(eqn))
         for eqn in rest
         if eqn.primitive is prim.guard_p and player in (eqn.params["player"], TOGETHER)
     )
@@ -99,3 +99,7 @@ reads.register(While, lambda step: _variables(a for a, *_ in (*step.cond_consts,
 writes.register(While, lambda step: _variables(c[-1] for c in step.carry))
 reads.register(Branch, lambda step: _variables([step.index, *(a for op in step.operands for a, _ in op)]))
 writes.register(Branch, lambda step: _variables(outer for _, outer in step.results[0]))
+
+
+def _refusal(eqn: JaxprEqn) -> str:
+    return f"{source_line(eqn)}: {eqn.params['player']}: {eqn.params['message']}"

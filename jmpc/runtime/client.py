@@ -5,16 +5,15 @@ from __future__ import annotations
 import functools
 import logging
 import threading
-import time
 from collections import OrderedDict
-from collections.abc import Callable, Iterable
+from collections.abc import Iterable
 from concurrent.futures import Future
 from dataclasses import dataclass, field
 from typing import Any
 
 from jmpc.computation import Source
 from jmpc.config import RemoteConfig
-from jmpc.errors import ChoreographyError, InputError, JmpcError, PolicyError, RunAborted
+from jmpc.errors import ChoreographyError, InputError, JmpcError, RunAborted
 from jmpc.lowering.computation import ProtocolFactory
 from jmpc.net.computations import decode_computation
 from jmpc.net.framing import Header, Kind
@@ -29,6 +28,7 @@ from jmpc.runtime.limits import bound_loops
 from jmpc.runtime.orders import Order, order_digest
 from jmpc.runtime.party import Party, reason_of
 from jmpc.runtime.prepare import Prepared, prepare
+from jmpc.runtime.pulse import Pulse
 from jmpc.runtime.store import Generation, Store
 from jmpc.runtime.worker import Worker
 
@@ -37,7 +37,6 @@ _log = logging.getLogger("jmpc.node")
 KEPT_SUBMISSIONS = 256  # the driver knows how many, and submits those again that it has not used for so long
 _WAITING_SUBMISSIONS = 64
 _WAITING_RUNS = 8
-_LOOK_SECONDS = 0.2  # between looks whether a run has been ended that receives nothing
 _MAX_EXECUTABLES = 4096  # then compiling starts afresh
 
 
@@ -170,21 +169,12 @@ class Client:
             transport.open_run(run, told)
             opened, self._active = True, (run, told)
             check_run(prepared, host.policy, self.store, order.variables)
-            pulse = Pulse(
-                transport, run, host.policy, functools.partial(self._say, run, orders.WORKING), host.config.timeout
-            )
-            party = Party(
-                host.name,
-                prepared,
-                transport,
-                run,
-                host.config.timeout,
-                terms=order_digest(body),
-                progress=pulse,
-            )
+            peers = told - {host.name}
+            pulse = Pulse(transport, run, peers, host.config.timeout, host.policy)
+            party = Party(host.name, prepared, transport, run, pulse, terms=order_digest(body))
             results = party.play(host.feed, self.store)
-            self._say(run, b"")
-            self._wait_for_commit(run)
+            transport.send(self.driver, Header(Kind.DONE, run))
+            pulse.wait(self.driver, functools.partial(transport.wait_control, Kind.COMMIT, run, self.driver))
             self._commit(prepared, run, order, results)
         except Exception as error:
             self._fail(run, told, error)
@@ -202,13 +192,6 @@ class Client:
         if not future.done():
             raise ChoreographyError(f"{self._host.name} is still preparing this computation")
         return future.result()
-
-    def _say(self, run: bytes, word: bytes) -> None:
-        self._host.transport.send(self.driver, Header(Kind.DONE, run, body=word))
-
-    def _wait_for_commit(self, run: bytes) -> None:
-        while self._host.transport.wait_control(Kind.COMMIT, run, self.driver).body == orders.WORKING:
-            pass
 
     def _commit(self, prepared: Prepared, run: bytes, order: Order, results: Results) -> None:
         origins = prepared.provenance(origins_of(order.variables))
@@ -239,36 +222,3 @@ class _Unknown(JmpcError):
 
 def origins_of(variables: dict[str, Generation]) -> dict[str, frozenset[str]]:
     return {name: generation.origins for name, generation in variables.items()}
-
-
-@dataclass
-class Pulse:
-    """Called whenever a player gets on in a run: says so from time to time, and ends a run that goes on for ever."""
-
-    transport: Transport
-    run: bytes
-    policy: Policy | None
-    say: Callable[[], None]
-    timeout: float
-    _turns: int = 0
-    _start: float = field(default_factory=time.monotonic)
-    _looked: float = field(default_factory=time.monotonic)
-    _said: float = field(default_factory=time.monotonic)
-
-    def __call__(self) -> None:
-        self._turns += 1
-        now = time.monotonic()
-        if self.policy is not None:
-            self._check(self.policy, now - self._start)
-        if now - self._looked > _LOOK_SECONDS:
-            self._looked = now
-            self.transport.check(self.run)
-        if now - self._said > self.timeout / 3:
-            self._said = now
-            self.say()
-
-    def _check(self, policy: Policy, seconds: float) -> None:
-        if seconds > policy.max_run_seconds:
-            raise PolicyError(f"{policy.me} ends a run after {seconds:.0f} s (rule max_run_seconds)")
-        if self._turns > policy.max_loop_iterations:
-            raise PolicyError(f"{policy.me} ends a run after {self._turns:,} steps (rule max_loop_iterations)")

@@ -3,8 +3,9 @@
     driver -> node  SUBMIT  a computation; the frame's run is the submission's id
     node -> driver  STATUS  taken; then ready to run it, or why not
     driver -> node  RUN     run the computation of a submission now, on these generations of variables
-    node -> driver  DONE    still at work; then: this part has ended well, nothing is committed yet
-    driver -> node  COMMIT  wait, others are still at work; then: all parts have ended, keep what was written
+    node -> driver  DONE    this part has ended well; nothing is committed yet
+    driver -> node  COMMIT  all parts have: keep what was written
+    anyone -> all   DONE    still at work, see `jmpc.runtime.pulse`
     anyone -> all   ABORT   the run is over, and why
     driver -> node  STATUS  closed: forget my variables; the frame's run is the session's id
 
@@ -28,7 +29,7 @@ from jmpc.runtime.store import Generation
 _MAX_VARIABLES = 1 << 16
 _MAX_ORIGINS = 1 << 10
 
-# Bodies of frames that say nothing but that. An empty DONE or COMMIT is the last of its kind.
+# Bodies of frames that say nothing but that. A DONE that is empty is the last.
 TAKEN, READY, CLOSED, WORKING = b"taken", b"ready", b"closed", b"working"
 _REFUSED = b"refused: "
 MAX_REASON = 2000  # characters

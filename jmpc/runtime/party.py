@@ -4,10 +4,8 @@ from __future__ import annotations
 
 import hashlib
 import re
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Any
-
 import jax
 import numpy as np
 
@@ -20,6 +18,7 @@ from jmpc.runtime.inputs import Feed, Results, gather, scatter
 from jmpc.runtime.links import Recorder, Slot, TransportLink
 from jmpc.runtime.machine import Machine
 from jmpc.runtime.prepare import VERSION, Prepared
+from jmpc.runtime.pulse import Pulse
 from jmpc.runtime.store import Store
 
 RUNTIME = f"{VERSION} jax {'.'.join(jax.__version__.split('.')[:2])} numpy {np.__version__.split('.')[0]}"
@@ -32,19 +31,17 @@ class Party:
     """A player in a run that is open on its transport.
 
     `keys` are those of the run where a test fixes them; otherwise the players agree on fresh ones. `terms`
-    are bytes that all players must have been given alike. `progress` is called whenever this player has
-    received something and in every iteration of a loop; what it raises ends the run.
+    are bytes that all players must have been given alike.
     """
 
     me: str
     prepared: Prepared
     transport: Transport
     run: bytes
-    timeout: float
+    pulse: Pulse
     keys: Keys | None = None
     recorder: Recorder | None = None
     terms: bytes = b""
-    progress: Callable[[], None] | None = None
 
     def play(self, feed: Feed, store: Store) -> Results:
         """Agrees with the others on what is run, then runs this player's program; nothing is committed.
@@ -57,10 +54,8 @@ class Party:
         program = prepared.program(me)
         keys = self._agree() if self.keys is None else self.keys
         env = gather(prepared.lowered, [me], feed, store)
-        link: Any = TransportLink(self.transport, self.run, self.timeout, self.recorder)
-        if self.progress is not None:
-            link = _ProgressLink(link, self.progress)
-        arrays = Machine(prepared.compiler, keystream_for(keys), link, self.progress).run(program, env)
+        link = _PulsedLink(self.transport, self.run, self.pulse, self.recorder)
+        arrays = Machine(prepared.compiler, keystream_for(keys), link, self.pulse).run(program, env)
         return scatter(prepared.lowered, prepared.lowered.outputs_of(me), arrays)
 
     def _agree(self) -> Keys:
@@ -72,7 +67,7 @@ class Party:
             sets,
             self.run,
             hashlib.sha256(self.prepared.digest + self.terms).digest(),
-            self.timeout,
+            self.pulse.timeout,
             runtime=RUNTIME,
         )
         return {tuple(sorted(names)): key for names, key in agreed.items()}
@@ -84,18 +79,20 @@ class Party:
 
 
 @dataclass(frozen=True)
-class _ProgressLink:
-    """A link that says when something has arrived."""
+class _PulsedLink:
+    """Frames of one run over a transport, waited for as long as their sender gets on."""
 
-    link: TransportLink
-    progress: Callable[[], None]
+    transport: Transport
+    run: bytes
+    pulse: Pulse
+    recorder: Recorder | None
 
     def send(self, frame: Frame, slot: Slot, buffers: Sequence[np.ndarray]) -> None:
-        self.link.send(frame, slot, buffers)
+        TransportLink(self.transport, self.run, self.pulse.timeout, self.recorder).send(frame, slot, buffers)
 
     def receive(self, frame: Frame, slot: Slot) -> Sequence[memoryview]:
-        buffers = self.link.receive(frame, slot)
-        self.progress()
+        buffers = self.pulse.wait(frame.src, lambda s: self.transport.receive(frame.src, self.run, slot, s))
+        self.pulse()
         return buffers
 
 

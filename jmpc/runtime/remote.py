@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import atexit
-import functools
 import logging
 import secrets
 import threading
@@ -24,12 +23,13 @@ from jmpc.net.framing import RUN_BYTES, Header, Kind
 from jmpc.net.transport import Transport
 from jmpc.protocols.rep3 import Rep3
 from jmpc.runtime import orders
-from jmpc.runtime.client import KEPT_SUBMISSIONS, Pulse, origins_of
+from jmpc.runtime.client import KEPT_SUBMISSIONS, origins_of
 from jmpc.runtime.compiler import Compiler
 from jmpc.runtime.inputs import Results, deliver
 from jmpc.runtime.orders import Order, Submission, order_digest
 from jmpc.runtime.party import Party, lost_player, reason_of
 from jmpc.runtime.prepare import Prepared, prepare
+from jmpc.runtime.pulse import Pulse
 from jmpc.runtime.simulate import source_feed
 from jmpc.runtime.store import Generation, Store
 
@@ -208,32 +208,19 @@ class RemoteSession:
         for peer in peers:
             self.transport.send(peer, Header(Kind.RUN, run, body=order))
         results = Results()
-        pulse = Pulse(self.transport, run, None, functools.partial(self._say_wait, run, peers), self._config.timeout)
+        pulse = Pulse(self.transport, run, peers, self._config.timeout)
         if self.driver in prepared.players:
-            party = Party(
-                self.driver,
-                prepared,
-                self.transport,
-                run,
-                self._config.timeout,
-                terms=order_digest(order),
-                progress=pulse,
-            )
+            party = Party(self.driver, prepared, self.transport, run, pulse, terms=order_digest(order))
             feeds = {key: feed for key, feed in built.feeds.items() if feed[0] == self.driver}
             results = party.play(source_feed(feeds), self._store)
         for peer in peers:
-            while self.transport.wait_control(Kind.DONE, run, peer).body == orders.WORKING:
-                pulse()
+            pulse.done(peer)
         written = prepared.provenance(origins_of(reads))
         for peer in peers:
             self.transport.send(peer, Header(Kind.COMMIT, run))
         self._store.commit(results.generation, run, written)
         self._variables.update((name, Generation(run, origins)) for name, origins in written.items())
         return results
-
-    def _say_wait(self, run: bytes, peers: list[str]) -> None:
-        for peer in peers:
-            self.transport.send(peer, Header(Kind.COMMIT, run, body=orders.WORKING))
 
     def close(self) -> None:
         """Closes the links; the nodes forget this session's variables."""

@@ -24,6 +24,7 @@ from jmpc.runtime.links import Recorder
 from jmpc.runtime.machine import Link, Machine
 from jmpc.runtime.party import Party
 from jmpc.runtime.prepare import Prepared, prepare
+from jmpc.runtime.pulse import Pulse
 from jmpc.runtime.store import Store
 
 Keys = Mapping[tuple[str, ...], bytes]
@@ -93,7 +94,7 @@ class ThreadedSimulation(_Simulation):
     Args:
       make_protocol: the protocol among the servers.
       keys: fixes the keys of a run (tests); otherwise the players agree on fresh ones, as nodes do.
-      timeout: seconds that a player waits for another.
+      timeout: seconds that a player waits for another that does not get on. Players of one process do not die.
       recorder: sees every frame that is sent (tests).
     """
 
@@ -101,7 +102,7 @@ class ThreadedSimulation(_Simulation):
         self,
         make_protocol: ProtocolFactory,
         keys: Callable[[Prepared], Keys] | None = None,
-        timeout: float = 60.0,
+        timeout: float = 3600.0,
         recorder: Recorder | None = None,
     ) -> None:
         super().__init__(make_protocol)
@@ -130,7 +131,9 @@ class ThreadedSimulation(_Simulation):
             for player in players:
                 transport = stack.enter_context(Transport(player, endpoints, context=context))
                 transport.open_run(run, players)
-                parties[player] = Party(player, prepared, transport, run, self._timeout, fixed, self._recorder)
+                others = [peer for peer in players if peer != player]
+                pulse = Pulse(transport, run, others, self._timeout)
+                parties[player] = Party(player, prepared, transport, run, pulse, fixed, self._recorder)
             with ThreadPoolExecutor(len(players), thread_name_prefix="jmpc-player") as pool:
                 futures = {player: pool.submit(self._play, party, feed) for player, party in parties.items()}
         results = _first_error_or_results(futures)

@@ -32,7 +32,7 @@ from jmpc.runtime.store import Generation
 POLICY = {
     "reveal_to": {"data-owner": ["driver", "data-owner"], "model-owner": ["driver", "model-owner"]},
     "max_equations": 5000,
-    "max_loop_iterations": 20_000,
+    "max_loop_iterations": 2000,
     "max_operations": 1 << 32,
     "max_memory_bytes": 1 << 28,
     "max_stored_bytes": 4000,
@@ -296,7 +296,7 @@ def test_a_scan_that_is_too_long(session: RemoteSession, nothing_sent: None) -> 
             lambda c, _: (jax.lax.scan(lambda d, _: (d + 1, None), c, length=200)[0], None), v, length=200
         )[0]
 
-    with pytest.raises(RunAborted, match="the number of iterations is 40000, the limit is 20000"):
+    with pytest.raises(RunAborted, match="the number of iterations is 40000, the limit is 2000"):
         run(session, local("data-owner", fn, private("data-owner")).reveal())
 
 
@@ -310,7 +310,7 @@ def test_a_loop_at_a_player_that_does_not_end(session: RemoteSession) -> None:
         lambda v: jax.lax.cond(v[1] > 0, endless, lambda u: u, v),
         lambda v: jax.lax.scan(lambda c, _: (endless(c), None), v, length=3)[0],
     ):
-        with pytest.raises(RunAborted, match="takes more than 20,000 iterations .rule max_loop_iterations"):
+        with pytest.raises(RunAborted, match="takes more than 2,000 iterations .rule max_loop_iterations"):
             run(session, local("data-owner", fn, private("data-owner")).reveal())
 
 

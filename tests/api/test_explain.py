@@ -1,0 +1,175 @@
+"""The account: exact per player and round, at the user's lines, and pleasant to read."""
+
+from __future__ import annotations
+
+import hashlib
+from collections import Counter
+from collections.abc import Callable, Mapping
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+
+import jmpc
+from jmpc.api.graph import build
+from jmpc.choreography.cost import Times
+from jmpc.choreography.programs import Scan, While
+from jmpc.config import Mode
+from jmpc.protocols.rep3 import Rep3
+from jmpc.runtime.links import RecordingLink, Slot
+from jmpc.runtime.prepare import Prepared
+from jmpc.runtime.simulate import FusedSimulation, ThreadedSimulation, source_feed
+
+X = np.array([[0.5, -1.25, 3.0], [2.0, 0.25, -0.75]], np.float32)
+Y = np.array([[1.0, 2.0], [-0.5, 0.25], [0.75, 1.5]], np.float32)
+SERVERS = ("server0", "server1", "server2")
+
+
+def known_loop(x, y):
+    def step(carry, row):
+        return carry * row, jnp.sum(carry)
+
+    return jax.lax.scan(step, x[0], x)
+
+
+def unknown_loop(x, y):
+    """Five times, which a public number says, computed at run time."""
+    total = jnp.int32(0)
+
+    def body(state):
+        i, z = state
+        return i + 1, (z * x) @ y @ y.T
+
+    return jax.lax.while_loop(lambda state: state[0] < 5 + total, body, (total, x))[1]
+
+
+FUNCTIONS: dict[str, tuple[Callable[..., Any], int]] = {
+    "matmul": (lambda x, y: x @ y, 0),
+    "softmax": (lambda x, y: jax.nn.softmax(x @ y), 0),
+    "a loop": (known_loop, 0),
+    "a loop of unknown length": (unknown_loop, 5),
+}
+
+
+@pytest.mark.parametrize("mode", list(Mode))
+@pytest.mark.parametrize("name", FUNCTIONS)
+def test_rounds_bytes_and_frames_are_exact(name: str, mode: Mode) -> None:
+    fn, iterations = FUNCTIONS[name]
+    prepared, messages = recorded(fn, mode)
+    sent: Counter[tuple[Slot, str, str]] = Counter()
+    size: Counter[tuple[Slot, str, str]] = Counter()
+    for (slot, src, dst), buffers in messages.items():
+        key = (place(prepared, slot), src, dst)
+        sent[key] += 1
+        size[key] += sum(buffer.nbytes for buffer in buffers)
+    expected: Counter[tuple[Slot, str, str]] = Counter()
+    for frame in prepared.cost.frames:
+        key = ((*frame.place.path, frame.depth), frame.src, frame.dst)
+        times = frame.place.trips * iterations ** len(frame.place.times)
+        sent[key] -= times
+        size[key] -= times * frame.size
+        expected[key] += times
+    assert expected and not any(sent.values()) and not any(size.values())
+    rounds = {slot for slot, _, _ in messages}
+    assert at(prepared.cost.rounds(), iterations) == len(rounds)
+    assert at(prepared.cost.frames_sent(), iterations) == len(messages)
+    for player in prepared.players:
+        own = [buffers for (_, src, _), buffers in messages.items() if src == player]
+        assert at(prepared.cost.bytes_sent(player), iterations) == sum(b.nbytes for buffers in own for b in buffers)
+    lines = [at(figures, iterations) for figures in prepared.cost.by_line().values()]
+    assert sum(lines) == at(prepared.cost.bytes_sent(), iterations)
+
+
+def at(total: Mapping[Times, int], iterations: int) -> int:
+    return sum(amount * iterations ** len(times) for times, amount in total.items())
+
+
+def place(prepared: Prepared, slot: Slot) -> Slot:
+    """A slot without the iterations of loops: where it is in the program."""
+    inside = [step for player in prepared.players for step, _ in prepared.program(player).everything_inside()]
+    kinds = {step.number: type(step) for step in inside}
+    path, rest = [], list(slot)
+    while len(rest) > 1:
+        number = rest.pop(0)
+        if kinds[number] in (Scan, While):
+            rest.pop(0)  # the iteration
+        path += [number] if kinds[number] is Scan else [number, rest.pop(0)]
+    return (*path, *rest)
+
+
+def recorded(fn: Callable[..., Any], mode: Mode) -> tuple[Prepared, dict[Any, list[np.ndarray]]]:
+    x, y = (jmpc.define_private_input("alice", lambda array=array: array) for array in (X, Y))
+    leaves = jax.tree.leaves(jmpc.function(fn)(x, y), is_leaf=lambda v: isinstance(v, jmpc.Value))
+    built = build([value.reveal("bob") for value in leaves], SERVERS, "driver", 18)
+    link, keys = RecordingLink(), lambda prepared: {k: hashlib.sha256(repr(k).encode()).digest() for k in prepared.keys}
+    if mode is Mode.FUSED:
+        fused = FusedSimulation(Rep3, keys)
+        prepared = fused.prepare(built.computation)
+        outputs = fused.run(prepared, source_feed(built.feeds), link)
+    else:
+        threads = ThreadedSimulation(Rep3, keys, recorder=link.record)
+        prepared = threads.prepare(built.computation)
+        outputs = threads.run(prepared, source_feed(built.feeds))
+    expected = jax.tree.leaves(fn(jnp.asarray(X), jnp.asarray(Y)))
+    for value, array in zip(outputs["bob"].values(), expected, strict=True):
+        np.testing.assert_allclose(value, array, atol=2e-3, rtol=1e-3)
+    return prepared, link.messages
+
+
+def model(w, x):
+    hidden = x @ w  # line 1 of model
+    return jnp.where(hidden > 0, hidden, 0.0)  # line 2 of model
+
+
+def test_every_cost_and_opening_is_reported_at_the_users_line() -> None:
+    first = model.__code__.co_firstlineno
+    w = jmpc.define_private_variable(X.T)
+    x = jmpc.define_private_input("alice", lambda: X, range=(-8, 8))
+    here = test_every_cost_and_opening_is_reported_at_the_users_line.__code__.co_firstlineno
+    y = jmpc.function(model)(w, x)
+    opened = y.reveal("bob")
+    kept = w.assign(w * 0.5)
+    lines = jmpc.explain([opened, kept]).cost.by_line()
+    name = "test_every_cost_and_opening_is_reported_at_the_users_line"
+    assert set(lines) == {
+        f"test_explain.py:{first + 2} (model)",
+        f"test_explain.py:{here + 3} ({name})",  # the input is shared
+        f"test_explain.py:{here + 6} ({name})",  # opened
+        f"test_explain.py:{here + 7} ({name})",  # assigned, after a truncation
+    }
+    assert {release.line for release in jmpc.explain([opened]).releases} == {f"test_explain.py:{here + 6} ({name})"}
+    start = jmpc.define_local_computation("alice", jnp.sin, x)
+    handed = jmpc.explain(start.reveal("carol"))
+    assert handed.releases[0].line == f"test_explain.py:{here + 19} ({name})"
+
+
+def test_the_text() -> None:
+    account = jmpc.explain(lambda x, y: unknown_loop(x, y), X, jax.ShapeDtypeStruct(Y.shape, Y.dtype))
+    text = str(account)
+    assert text.startswith("players   server0, server1, server2, driver\nrounds    ")
+    loop = next(times for times in account.cost.rounds() if times)
+    assert loop[0].startswith("iterations of the while at test_explain.py:")
+    assert f" x {loop[0]}\nmessages" in text and f"\nand, x {loop[0]}\n" in text
+    assert "server0, server1, server2 -> driver  reveal to driver [2, 3]  derived from driver  test_explain.py:" in text
+    assert f"{account.bytes_sent('server0'):,}" in text and f"{account.frames_sent():,}" in text
+    assert text.endswith("headers of frames and encryption come on top.")
+    widths = [len(row) for row in text.split("\n\n")[1].splitlines()]
+    assert len(set(widths)) == 1, "the table is one block"
+
+
+def test_explaining_runs_nothing() -> None:
+    asked: list[int] = []
+
+    def provide():
+        asked.append(0)
+        return X
+
+    x = jmpc.define_private_input("alice", provide, types=jax.ShapeDtypeStruct(X.shape, X.dtype))
+    account = jmpc.explain({"sum": (x * x).reveal(), "sink": jmpc.define_output("alice", x, print)})
+    assert account.players == ("server0", "server1", "server2", "alice", "driver") and not asked
+    nothing = jmpc.explain(jmpc.define_output("alice", x, print))
+    assert "opened\n  nothing" in str(nothing) and nothing.rounds == 0
+    with pytest.raises(TypeError, match="no data"):
+        jmpc.run(jmpc.define_private_input("driver", lambda: 1 / 0, types=jax.ShapeDtypeStruct((), "float32")) * 1)

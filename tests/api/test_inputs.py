@@ -1,0 +1,159 @@
+"""Inputs: where they come from, and what is refused, with the player's name and before anything is shared."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+
+import jmpc
+from jmpc.api.graph import build
+from jmpc.api.run import current_session
+from jmpc.errors import ConfigError, InputError
+from jmpc.protocols.rep3 import Rep3
+from jmpc.runtime.simulate import ThreadedSimulation
+
+X = np.array([0.5, -1.25, 3.0], np.float32)
+TYPE = jax.ShapeDtypeStruct((3,), np.float32)
+
+
+def opened(value: Any) -> Any:
+    return jmpc.run((2 * value).reveal())
+
+
+def test_functions_are_called_in_every_run_and_once_before() -> None:
+    calls = []
+
+    def provide():
+        calls.append(0)
+        return np.full(3, len(calls), np.float64)  # becomes float32, as everywhere in JAX
+
+    x = jmpc.define_private_input("alice", provide)
+    assert len(calls) == 1 and x.dtype == np.float32
+    fetch = (2 * x).reveal()
+    assert [float(jmpc.run(fetch)[0]) for _ in range(2)] == [4.0, 6.0]
+    typed = jmpc.define_private_input("alice", provide, types=TYPE)
+    assert len(calls) == 3
+    assert float(opened(typed)[0]) == 8.0
+
+
+def test_pure_functions_run_at_their_player() -> None:
+    traced = []
+
+    def provide():
+        traced.append(0)
+        return {"a": jnp.arange(3.0), "b": (jnp.ones(2, jnp.int32),)}
+
+    x = jmpc.define_private_input("alice", provide)
+    np.testing.assert_array_equal(opened(x["a"]), [0, 2, 4])
+    np.testing.assert_array_equal(opened(x["b"][0]), [2, 2])
+    assert len(traced) == 1
+
+
+def test_the_drivers_own_function_is_never_part_of_the_computation() -> None:
+    secret, servers = 0.625, ("server0", "server1", "server2")
+    mine, code = (jmpc.define_private_input(player, lambda: jnp.full(3, secret)) for player in ("driver", "alice"))
+    calls = [build([value.reveal("bob")], servers, "driver", 18).computation.calls[0] for value in (mine, code)]
+    assert [type(call).__name__ for call in calls] == ["Source", "Compute"]
+    np.testing.assert_array_equal(opened(mine), np.full(3, 2 * secret))
+
+
+def test_registered_providers() -> None:
+    asked = []
+
+    @jmpc.provider(types={"x": TYPE})
+    def rows(player):
+        asked.append(player)
+        return {"x": X}
+
+    np.testing.assert_allclose(opened(jmpc.define_private_input("alice", rows)["x"]), 2 * X, atol=1e-5)
+    assert asked == ["alice"]
+    with pytest.raises(TypeError, match="'rows' needs `types`"):
+        jmpc.define_private_input("alice", "rows")
+    named = jmpc.define_private_input("alice", "rows", types=TYPE)
+    with pytest.raises(InputError, match="alice: provider 'rows' is only known by name here"):
+        opened(named)
+    with pytest.raises(TypeError, match="found 3 in it"):
+        jmpc.define_private_input("alice", "rows", types=(3,))
+    with pytest.raises(TypeError, match="brought by a function.*lambda: array"):
+        jmpc.define_private_input("alice", X)
+
+
+GIVES: list[tuple[str, Callable[[], Any], str]] = [
+    ("another shape", lambda: X[:2], r"alice: its input gave float32\[2\] as array 0, declared is float32\[3\]"),
+    ("another type", lambda: np.arange(3), r"gave int32\[3\] as array 0, declared is float32\[3\]"),
+    ("more arrays", lambda: (X, X), "gave 2 arrays, declared"),
+    ("infinity", lambda: X * np.float32("inf"), r"test_inputs.py:\d+ \(refused\): alice"),
+    ("not a number", lambda: X * np.float32("nan"), "alice: an input of type float32 and shape"),
+    ("too large", lambda: X * 2.0**20, "alice: .*declare its range"),
+]
+
+
+def refused(gives: Callable[[], Any], **options: Any) -> Any:
+    x = jmpc.define_private_input("alice", gives, types=TYPE, **options)
+    return (2 * x + jmpc.define_private_input("bob", lambda: X)).reveal()
+
+
+@pytest.mark.parametrize("mode", ["fused", "threads"])
+def test_what_is_refused(mode: str) -> None:
+    jmpc.set_config(jmpc.LocalConfig(mode=mode))
+    for what, gives, message in GIVES:
+        with pytest.raises(InputError, match=message) as caught:
+            jmpc.run(refused(gives))
+        assert caught.value.player == "alice", what
+    with pytest.raises(InputError, match=r"alice: .*\[-2, 2\]"):
+        jmpc.run(refused(lambda: X, range=(-2, 2)))
+    np.testing.assert_allclose(jmpc.run(refused(lambda: X, range=(-2, 3))), 3 * X, atol=1e-5)
+    with pytest.raises(ZeroDivisionError):
+        jmpc.run(refused(lambda: 1 / 0))
+
+
+def test_nothing_of_a_refused_input_is_shared(monkeypatch: pytest.MonkeyPatch) -> None:
+    sent = []
+    recorded = ThreadedSimulation(Rep3, recorder=lambda src, frame, slot, buffers: sent.append(src))
+    jmpc.set_config(jmpc.LocalConfig(mode="threads"))
+    monkeypatch.setattr(current_session(), "simulation", recorded)
+    with pytest.raises(InputError, match="alice"):
+        jmpc.run(refused(lambda: X * np.float32("inf")))
+    assert "alice" not in sent
+
+
+def test_ranges_are_ranges() -> None:
+    for wrong in ((1, -1), (0, float("inf")), (float("nan"), 1)):
+        with pytest.raises(ValueError, match="lowest and the highest"):
+            jmpc.define_private_input("alice", lambda: X, range=wrong)
+
+
+def test_local_computations_see_only_what_their_player_has() -> None:
+    x = jmpc.define_private_input("alice", lambda: X)
+    shown = jmpc.define_local_computation("alice", lambda x, n, name: {name: x * n}, x, 2, "twice")
+    np.testing.assert_allclose(jmpc.run(shown["twice"].reveal()), 2 * X)
+    with pytest.raises(TypeError, match=r"'bob' got a value of type float32\[3\] that is at 'alice'.*reveal\('bob'\)"):
+        jmpc.define_local_computation("bob", jnp.sin, x)
+    with pytest.raises(TypeError, match="sin: .*that is secret"):
+        jmpc.define_local_computation("alice", jnp.sin, 2 * x)
+
+    @jmpc.local_computation("bob", range=(-8, 8))
+    def shifted(x, *, by):
+        return x + by
+
+    np.testing.assert_allclose(opened(shifted(x.reveal("bob"), by=1.0)), 2 * X + 2, atol=1e-5)
+    assert float(jmpc.run(jmpc.define_local_computation("driver", jnp.sum, (x * 2).reveal()))) == pytest.approx(4.5)
+    late = jmpc.define_local_computation("carol", jnp.sum, (x * 2).reveal())  # who is the driver turns out in the run
+    with pytest.raises(jmpc.JmpcError, match="'sum' at 'carol' uses a value of 'driver'"):
+        jmpc.run(late.reveal())
+
+
+def test_names_of_players() -> None:
+    x = jmpc.define_private_input("alice", lambda: X)
+    for wrong in ("", "two words", "@x"):
+        with pytest.raises(ConfigError, match="no name for a player"):
+            jmpc.run((2 * x).reveal(wrong))
+    config = jmpc.LocalConfig()
+    jmpc.set_config(config)
+    jmpc.run((2 * x).reveal("carol"))
+    assert list(config.players) == ["server0", "server1", "server2", "driver", "alice", "carol"]
