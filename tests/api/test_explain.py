@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+import sys
 from collections import Counter
 from collections.abc import Callable, Mapping
 from typing import Any
@@ -119,30 +120,29 @@ def recorded(fn: Callable[..., Any], mode: Mode) -> tuple[Prepared, dict[Any, li
 
 
 def model(w, x):
-    hidden = x @ w  # line 1 of model
-    return jnp.where(hidden > 0, hidden, 0.0)  # line 2 of model
+    hidden = x @ w
+    return jnp.where(hidden > 0, hidden, 0.0)
 
 
-def test_every_cost_and_opening_is_reported_at_the_users_line() -> None:
+def line() -> str:
+    """Of the caller, as accounts write it."""
+    caller = sys._getframe(1)
+    return f"test_explain.py:{caller.f_lineno} ({caller.f_code.co_name})"
+
+
+def test_costs_and_openings_are_reported_at_the_users_line() -> None:
     first = model.__code__.co_firstlineno
     w = jmpc.define_private_variable(X.T)
-    x = jmpc.define_private_input("alice", lambda: X, range=(-8, 8))
-    here = test_every_cost_and_opening_is_reported_at_the_users_line.__code__.co_firstlineno
+    x, sharing = jmpc.define_private_input("alice", lambda: X, range=(-8, 8)), line()
     y = jmpc.function(model)(w, x)
-    opened = y.reveal("bob")
-    kept = w.assign(w * 0.5)
-    lines = jmpc.explain([opened, kept]).cost.by_line()
-    name = "test_every_cost_and_opening_is_reported_at_the_users_line"
-    assert set(lines) == {
-        f"test_explain.py:{first + 2} (model)",
-        f"test_explain.py:{here + 3} ({name})",  # the input is shared
-        f"test_explain.py:{here + 6} ({name})",  # opened
-        f"test_explain.py:{here + 7} ({name})",  # assigned, after a truncation
-    }
-    assert {release.line for release in jmpc.explain([opened]).releases} == {f"test_explain.py:{here + 6} ({name})"}
-    start = jmpc.define_local_computation("alice", jnp.sin, x)
-    handed = jmpc.explain(start.reveal("carol"))
-    assert handed.releases[0].line == f"test_explain.py:{here + 19} ({name})"
+    opened, opening = y.reveal("bob"), line()
+    kept, assigning = w.assign(w * 0.5), line()  # which truncates
+    account = jmpc.explain([opened, kept])
+    assert set(account.cost.by_line()) == {f"test_explain.py:{first + 2} (model)", sharing, opening, assigning}
+    assert {release.line for release in account.releases} == {opening}
+    total = jmpc.define_local_computation("alice", jnp.sum, x)
+    handed, handing = total.reveal("carol"), line()
+    assert [release.line for release in jmpc.explain(handed).releases] == [handing]
 
 
 def test_the_text() -> None:
@@ -172,4 +172,4 @@ def test_explaining_runs_nothing() -> None:
     nothing = jmpc.explain(jmpc.define_output("alice", x, print))
     assert "opened\n  nothing" in str(nothing) and nothing.rounds == 0
     with pytest.raises(TypeError, match="no data"):
-        jmpc.run(jmpc.define_private_input("driver", lambda: 1 / 0, types=jax.ShapeDtypeStruct((), "float32")) * 1)
+        jmpc.simulate(lambda x: x + 1)(jax.ShapeDtypeStruct(X.shape, X.dtype))

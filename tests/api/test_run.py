@@ -48,7 +48,8 @@ def test_fetches_are_pytrees() -> None:
 def test_sinks_take_what_is_opened_to_them() -> None:
     taken: list[Any] = []
     x = private()
-    outputs = jmpc.define_output("bob", {"twice": 2 * x, "sum": x.sum()}, lambda *arrays: taken.append(("bob", *arrays)))
+    both = {"twice": 2 * x, "sum": x.sum()}
+    outputs = jmpc.define_output("bob", both, lambda *arrays: taken.append(("bob", *arrays)))
     registered = jmpc.sink(lambda array: taken.append(("alice", array)))
     jmpc.run([outputs, jmpc.define_output("alice", x, registered)])
     (_, total, twice), (_, own) = sorted(taken, key=lambda item: item[0], reverse=True)

@@ -212,7 +212,7 @@ def test_guards_are_checked_before_anything_is_sent():
 
     program = projected(traced(fn, A, A, B))[A]
     first = program.steps[0]
-    assert isinstance(first, Segment) and [g.message for g in first.guards] == ["too large"]
+    assert isinstance(first, Segment) and [g.message.split(": ", 1)[1] for g in first.guards] == ["A: too large"]
     assert kinds(program)[1] == "Send"
 
 

@@ -310,7 +310,9 @@ def test_a_guard_names_the_player_and_nothing_else(compiler):
     wires = Wires()
     with pytest.raises(InputError) as caught:
         case.threads(fixed_keys(case.choreography), wires)
-    assert caught.value.player == A and str(caught.value) == "the input of A is too large"
+    line = fn.__code__.co_firstlineno + 2
+    assert caught.value.player == A
+    assert str(caught.value) == f"test_machine.py:{line} (fn): A: the input of A is too large"
     assert not wires.messages  # not even what has nothing to do with the bad input
     for cut in (False, True):
         with pytest.raises(InputError, match="the input of A is too large"):
