@@ -24,12 +24,14 @@ from jmpc.net.transport import Transport
 from jmpc.policy import Policy
 from jmpc.protocols.rep3 import Rep3
 from jmpc.providers import Provider, Registry, Sink
+from jmpc.runtime.compiler import Compiler
 from jmpc.runtime.node import Node
 from jmpc.runtime.remote import RemoteSession
 
 SERVERS = ("server0", "server1", "server2")
 OWNERS = ("data-owner", "model-owner")
 DRIVERS = ("driver", "second-driver")
+COMPILER = Compiler()  # one for all nodes of this process, so that nothing is compiled five times
 
 
 @dataclass
@@ -48,6 +50,7 @@ class Nodes:
         for name in names:
             policy = Policy.default(self.config(), name, drivers)
             self.nodes[name] = Node(self.config(), name, self.registry, Rep3, policy)
+            self.nodes[name]._host.compiler = COMPILER
             self.threads[name] = threading.Thread(target=self.nodes[name].serve, daemon=True)
             self.threads[name].start()
 
@@ -58,7 +61,9 @@ class Nodes:
             assert not self.threads.pop(name).is_alive(), f"{name} did not stop"
 
     def session(self, driver: str = "driver") -> RemoteSession:
-        return RemoteSession(self.config(driver))
+        made = RemoteSession(self.config(driver))
+        made._compiler = COMPILER
+        return made
 
     def shared_bytes(self) -> int:
         """Bytes of arrays that all nodes have sent: shares, openings, never control."""

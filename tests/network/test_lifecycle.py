@@ -163,24 +163,6 @@ def test_a_driver_that_dies_between_done_and_commit(nodes: Nodes, monkeypatch: p
         works(again)
 
 
-def test_a_commit_that_reaches_some_only(nodes: Nodes, session: RemoteSession, monkeypatch: pytest.MonkeyPatch) -> None:
-    w = assigned(session, 1.0)
-    send = session.transport.send
-
-    def break_off(peer: str, header: Header, *args, **kwargs) -> None:
-        if header.kind is Kind.COMMIT and peer == "server1":
-            raise PeerError("server1", "the link to server1 broke")
-        send(peer, header, *args, **kwargs)
-
-    monkeypatch.setattr(session.transport, "send", break_off)
-    with pytest.raises(PeerError, match="server1"):
-        run(session, w.assign(w + private("data-owner")))
-    monkeypatch.undo()
-    with pytest.raises(RunAborted, match=rf"server0 has another generation of '{w.name}'.*assign the variable again"):
-        run(session, w.reveal())
-    works(session)
-    run(session, w.assign(w.initial))
-    np.testing.assert_allclose(run(session, w.reveal())[0], np.ones(4), atol=1e-5)
 
 
 def test_a_node_that_was_restarted(nodes: Nodes, session: RemoteSession) -> None:
@@ -256,10 +238,9 @@ def test_a_driver_that_is_stuck_holds_up_nobody_else(nodes: Nodes) -> None:
         for _ in range(3):
             run(two, (pair[0] + pair[1]).reveal())
         assert time.monotonic() - start < 5.0
-        error = end()  # the timeout: the provider takes longer
-        assert isinstance(error, PeerError) and error.player == "model-owner", error
         my_data.RELEASED.set()
-        inprocess.eventually(lambda: in_background(lambda: works(one))() is None, 30)
+        assert end() is None
+        works(one)
 
 
 # -- long runs, stops and deaths -------------------------------------------------------------------------------------
@@ -279,9 +260,9 @@ def test_a_run_may_take_longer_than_the_timeout(nodes: Nodes) -> None:
         run(session, long_loop(100).reveal("data-owner"))
         start = time.monotonic()
         run(session, long_loop(400).reveal("data-owner"))
-        turns = int(400 * 3.0 / (time.monotonic() - start)) + 1  # compiling included: rather too few turns
+        turns = int(400 * 2.5 / (time.monotonic() - start)) + 1  # compiling included: rather too few turns
         start = time.monotonic()
-        run(session, long_loop(2 * turns).reveal("data-owner"), (w + 1.0).reveal())
+        run(session, long_loop(turns).reveal("data-owner"), (w + 1.0).reveal())
         assert time.monotonic() - start > 1.2
 
 
