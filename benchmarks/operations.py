@@ -15,7 +15,8 @@ import sys
 import tempfile
 import time
 from collections.abc import Callable, Iterator
-from contextlib import ExitStack, contextmanager
+from contextlib import ExitStack, contextmanager, redirect_stdout
+from io import StringIO
 from pathlib import Path
 
 import jax.numpy as jnp
@@ -66,7 +67,8 @@ def cluster(players: tuple[str, ...], *options: str) -> Iterator[Path]:
         folder = Path(stack.enter_context(tempfile.TemporaryDirectory()))
         config = folder / "config.json"
         config.write_text(json.dumps({name: f"127.0.0.1:{_free_port()}" for name in (*players, "driver")}))
-        admin(["keygen", "--config", str(config)])
+        with redirect_stdout(StringIO()):
+            admin(["keygen", "--config", str(config)])
         root = str(Path(__file__).parents[1])
         environment = os.environ | {"PYTHONPATH": root}
         for name in players:

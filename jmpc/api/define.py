@@ -191,7 +191,15 @@ def define_private_input(
 
 
 def define_public_input(player: str, provide_input: Callable[[], Any] | Provider | str, *, types: Any = None) -> Any:
-    """Data that `player` brings and that everyone may see, as a pytree of public values."""
+    """Data that `player` brings and that everyone may see, as a pytree of public values.
+
+    Arguments are those of `define_private_input`. A registered provider must say that it is public.
+    """
+    if isinstance(provide_input, Provider) and not provide_input.public:
+        raise TypeError(
+            f"provider {provide_input.name!r} is not public; if everybody may know what it gives, register it with "
+            "@jmpc.provider(..., public=True)"
+        )
 
     def publish(value: Value) -> Value:
         node = Node((value,), (value.type,), lambda args, _: Publish(args[0]))

@@ -30,7 +30,10 @@ class Operators:
 
     __array_ufunc__ = None  # numpy's arrays leave `array @ value` to the value
     __hash__ = object.__hash__  # `==` is elementwise; in dictionaries and sets a value is itself
-    shape: tuple[int, ...]
+
+    @property
+    def shape(self) -> tuple[int, ...]:
+        raise NotImplementedError
 
     def __add__(self, other: Any) -> Value:
         return _apply(jnp.add, self, other)

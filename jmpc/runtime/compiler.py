@@ -6,6 +6,7 @@ import functools
 import math
 import threading
 import time
+import weakref
 from collections.abc import Callable, Iterable, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 from typing import Any
@@ -32,7 +33,7 @@ class Compiler:
 
     def __init__(self, workers: int | None = None) -> None:
         self._compiled: dict[bytes, Future[Compiled]] = {}
-        self._of_step: dict[int, tuple[Any, Future[Compiled]]] = {}  # keeps the step alive with its id
+        self._of_step: dict[int, Future[Compiled]] = {}  # by the id of a step, while that lives
         self._lock = threading.Lock()
         self._pool = ThreadPoolExecutor(workers, thread_name_prefix="jmpc-compile")
 
@@ -54,18 +55,19 @@ class Compiler:
     def __call__(self, step: Segment | Local) -> Compiled:
         """The executable of a step; waits for it if it is still being compiled."""
         entry = self._of_step.get(id(step))
-        return (entry[1] if entry else self._start(step)).result()
+        return (entry or self._start(step)).result()
 
     def _start(self, step: Segment | Local) -> Future[Compiled]:
         with self._lock:
             if id(step) in self._of_step:
-                return self._of_step[id(step)][1]
+                return self._of_step[id(step)]
         key = fingerprint(step)
         with self._lock:
             future = self._compiled.get(key)
             if future is None:
                 future = self._compiled[key] = self._pool.submit(_compile, step, self._pool.submit)
-            self._of_step[id(step)] = (step, future)
+            self._of_step[id(step)] = future
+            weakref.finalize(step, self._of_step.pop, id(step), None)
         return future
 
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import secrets
+from collections import OrderedDict
 from collections.abc import Callable, Mapping
 from concurrent.futures import Future, ThreadPoolExecutor
 from typing import Any
@@ -28,6 +29,7 @@ from jmpc.runtime.pulse import Pulse
 from jmpc.runtime.store import Store
 
 Keys = Mapping[tuple[str, ...], bytes]
+_REMEMBERED = 256  # computations: a script that makes new ones for ever must not grow
 
 
 def fresh_keys(prepared: Prepared) -> Keys:
@@ -40,7 +42,7 @@ class _Simulation:
 
     def __init__(self, make_protocol: ProtocolFactory) -> None:
         self._make_protocol = make_protocol
-        self._prepared: dict[bytes, Prepared] = {}
+        self._prepared: OrderedDict[bytes, Prepared] = OrderedDict()  # by structure; the last used at the end
         self.compiler = Compiler()
 
     def prepare(self, computation: Computation) -> Prepared:
@@ -48,6 +50,9 @@ class _Simulation:
         mark = computation.structure
         if mark not in self._prepared:
             self._prepared[mark] = prepare(computation, self._make_protocol, self.compiler)
+            while len(self._prepared) > _REMEMBERED:
+                self._prepared.popitem(last=False)
+        self._prepared.move_to_end(mark)
         return self._prepared[mark]
 
 

@@ -4,22 +4,20 @@ from __future__ import annotations
 
 import hashlib
 import sys
-from collections import Counter
-from collections.abc import Callable, Mapping
+from collections.abc import Callable
 from typing import Any
 
 import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
+from api.accounting import check_account
 
 import jmpc
 from jmpc.api.graph import build
-from jmpc.choreography.cost import Times
-from jmpc.choreography.programs import Scan, While
 from jmpc.config import Mode
 from jmpc.protocols.rep3 import Rep3
-from jmpc.runtime.links import RecordingLink, Slot
+from jmpc.runtime.links import RecordingLink
 from jmpc.runtime.prepare import Prepared
 from jmpc.runtime.simulate import FusedSimulation, ThreadedSimulation, source_feed
 
@@ -54,50 +52,12 @@ FUNCTIONS: dict[str, tuple[Callable[..., Any], int]] = {
 }
 
 
-@pytest.mark.parametrize("mode", list(Mode))
-@pytest.mark.parametrize("name", FUNCTIONS)
+@pytest.mark.parametrize(("name", "mode"), [*((name, Mode.THREADS) for name in FUNCTIONS), ("a loop", Mode.FUSED)])
 def test_rounds_bytes_and_frames_are_exact(name: str, mode: Mode) -> None:
     fn, iterations = FUNCTIONS[name]
     prepared, messages = recorded(fn, mode)
-    sent: Counter[tuple[Slot, str, str]] = Counter()
-    size: Counter[tuple[Slot, str, str]] = Counter()
-    for (slot, src, dst), buffers in messages.items():
-        key = (place(prepared, slot), src, dst)
-        sent[key] += 1
-        size[key] += sum(buffer.nbytes for buffer in buffers)
-    expected: Counter[tuple[Slot, str, str]] = Counter()
-    for frame in prepared.cost.frames:
-        key = ((*frame.place.path, frame.depth), frame.src, frame.dst)
-        times = frame.place.trips * iterations ** len(frame.place.times)
-        sent[key] -= times
-        size[key] -= times * frame.size
-        expected[key] += times
-    assert expected and not any(sent.values()) and not any(size.values())
-    rounds = {slot for slot, _, _ in messages}
-    assert at(prepared.cost.rounds(), iterations) == len(rounds)
-    assert at(prepared.cost.frames_sent(), iterations) == len(messages)
-    for player in prepared.players:
-        own = [buffers for (_, src, _), buffers in messages.items() if src == player]
-        assert at(prepared.cost.bytes_sent(player), iterations) == sum(b.nbytes for buffers in own for b in buffers)
-    lines = [at(figures, iterations) for figures in prepared.cost.by_line().values()]
-    assert sum(lines) == at(prepared.cost.bytes_sent(), iterations)
-
-
-def at(total: Mapping[Times, int], iterations: int) -> int:
-    return sum(amount * iterations ** len(times) for times, amount in total.items())
-
-
-def place(prepared: Prepared, slot: Slot) -> Slot:
-    """A slot without the iterations of loops: where it is in the program."""
-    inside = [step for player in prepared.players for step, _ in prepared.program(player).everything_inside()]
-    kinds = {step.number: type(step) for step in inside}
-    path, rest = [], list(slot)
-    while len(rest) > 1:
-        number = rest.pop(0)
-        if kinds[number] in (Scan, While):
-            rest.pop(0)  # the iteration
-        path += [number] if kinds[number] is Scan else [number, rest.pop(0)]
-    return (*path, *rest)
+    assert messages
+    check_account(prepared, messages, iterations)
 
 
 def recorded(fn: Callable[..., Any], mode: Mode) -> tuple[Prepared, dict[Any, list[np.ndarray]]]:

@@ -72,6 +72,10 @@ def test_registered_providers() -> None:
 
     np.testing.assert_allclose(opened(jmpc.define_private_input("alice", rows)["x"]), 2 * X, atol=1e-5)
     assert asked == ["alice"]
+    with pytest.raises(TypeError, match="'rows' is not public"):
+        jmpc.define_public_input("alice", rows)
+    shown = jmpc.provider(types=TYPE, public=True)(lambda player: X)
+    np.testing.assert_array_equal(jmpc.run(jmpc.define_public_input("alice", shown)), X)
     with pytest.raises(TypeError, match="'rows' needs `types`"):
         jmpc.define_private_input("alice", "rows")
     named = jmpc.define_private_input("alice", "rows", types=TYPE)

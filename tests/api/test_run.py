@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import gc
 import logging
 from typing import Any
 
@@ -142,3 +143,23 @@ def test_long_python_loops_are_no_problem() -> None:
     for _ in range(1500):  # deeper than Python's stack
         x = x + 0.0
     assert jmpc.explain(x.reveal()).rounds > 0
+
+
+def test_computations_and_their_programs_are_forgotten(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(run_module, "_REMEMBERED", 2)
+    monkeypatch.setattr(simulate_module, "_REMEMBERED", 2)
+    jmpc.set_config(jmpc.LocalConfig())
+    simulation = current_session().simulation  # type: ignore[attr-defined]
+    steps = []
+    for number in range(5):
+        jmpc.run((private() + (number + 1) * X).reveal())  # the array is part of the computation
+        gc.collect()
+        steps.append(len(simulation.compiler._of_step))
+    assert len(simulation._prepared) == 2
+    assert simulation.compiler.size == 2 and steps == [
+        2,
+        4,
+        6,
+        6,
+        6,
+    ]  # those of two computations and of two executables

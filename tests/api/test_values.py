@@ -69,15 +69,12 @@ COSTLY: dict[str, Callable[..., Any]] = {
     "value == number": lambda x, n, b: n == 2,
     "value != numpy": lambda x, n, b: n != np.array(WHOLE),
     "value % number": lambda x, n, b: n % 3,
-    "value // number": lambda x, n, b: n // 3,
     "shift right": lambda x, n, b: n >> 1,
     "and": lambda x, n, b: b & (n > 0),
     "or": lambda x, n, b: True | b,
     "xor": lambda x, n, b: b ^ (n > 0),
     "max": lambda x, n, b: x.max(axis=0),
-    "argmin": lambda x, n, b: n.argmin(axis=1),
     "any": lambda x, n, b: b.any(axis=1),
-    "clip": lambda x, n, b: x.clip(-1.0, 1.0),
     "round": lambda x, n, b: round(x),
 }
 

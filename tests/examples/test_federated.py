@@ -32,7 +32,7 @@ def test_opened_means_are_exact_to_one_ulp(monkeypatch: pytest.MonkeyPatch) -> N
         twins, _ = example.providers.make(digits)
         gradient = jax.jit(example.model.gradient)
         parameters = example.model.initial_vector(digits.validation.pixels.shape[1])
-        for _ in range(30):
+        for _ in range(50):
             jmpc.run([train, *keep])
             encoded = [
                 np.round(np.asarray(gradient(parameters, *twins(owner)), np.float64) * SCALE)
