@@ -1,9 +1,8 @@
 """`jmpc-admin`: make keys, and check a configuration before it is used.
 
-jmpc-admin keygen                      all key pairs of the players in config.json, for a
-cluster on one machine jmpc-admin keygen --player server0     this player's pair only, on the
-machine where it runs jmpc-admin check config.json           is the file sound, and which keys
-are here
+jmpc-admin keygen                      all key pairs of the players in config.json, for a cluster on one machine
+jmpc-admin keygen --player server0     this player's pair only, on the machine where it runs
+jmpc-admin check config.json           is the file sound, and which keys are here
 """
 
 import argparse
@@ -27,20 +26,12 @@ def main(argv: Sequence[str] | None = None) -> int:
 
 
 def _parser() -> argparse.ArgumentParser:
-    parser = argparse.ArgumentParser(
-        prog="jmpc-admin", description="Make keys and check configurations for jmpc."
-    )
+    parser = argparse.ArgumentParser(prog="jmpc-admin", description="Make keys and check configurations for jmpc.")
     commands = parser.add_subparsers(required=True, metavar="COMMAND")
     keygen = commands.add_parser("keygen", help="make key pairs")
-    keygen.add_argument(
-        "--config", default="config.json", help="who the players are (default: %(default)s)"
-    )
-    keygen.add_argument(
-        "--keys", help="directory for the keys (default: the configuration's, keys beside it)"
-    )
-    keygen.add_argument(
-        "--player", metavar="NAME", help="make this player's pair only, where it runs"
-    )
+    keygen.add_argument("--config", default="config.json", help="who the players are (default: %(default)s)")
+    keygen.add_argument("--keys", help="directory for the keys (default: the configuration's, keys beside it)")
+    keygen.add_argument("--player", metavar="NAME", help="make this player's pair only, where it runs")
     keygen.add_argument(
         "--force",
         action="store_true",
@@ -56,11 +47,7 @@ def _parser() -> argparse.ArgumentParser:
 def _keygen(arguments: argparse.Namespace) -> int:
     config = RemoteConfig.load(arguments.config)
     directory = Path(arguments.keys or config.keys)
-    names = (
-        list(config.players)
-        if arguments.player is None
-        else [config.get_player(arguments.player).name]
-    )
+    names = list(config.players) if arguments.player is None else [config.get_player(arguments.player).name]
     paths = generate(names, directory, force=arguments.force)
     print(f"made {len(paths)} files in {directory}, the key pairs of {', '.join(names)}")
     if arguments.player is not None:
@@ -75,16 +62,14 @@ def _check(arguments: argparse.Namespace) -> int:
     rows = [("player", "role", "address", "public key", "secret key")]
     problems: list[str] = []
     for player in config.players.values():
-        public = (
-            "in config" if player.public_key else _state(config, player.name, "public", problems)
-        )
+        public = "in config" if player.public_key else _state(config, player.name, "public", problems)
         secret = _state(config, player.name, "secret", problems)
         if secret == "ok":
             problems += _ring_problems(config, player.name)
         rows.append((player.name, player.role, player.address, public, secret))
     _print_table(rows)
     print(
-        f"driver: {config.driver or 'none'}; "
+        f"driver: {config.driver or 'none, so that nodes need --driver NAME'}; "
         f"links: {'plain text, loopback only' if config.insecure else 'CURVE'}"
     )
     if config.insecure:
@@ -108,9 +93,7 @@ def _state(config: RemoteConfig, name: str, kind: str, problems: list[str]) -> s
 
 
 def _ring_problems(config: RemoteConfig, name: str) -> list[str]:
-    public = {
-        player.name: player.public_key for player in config.players.values() if player.public_key
-    }
+    public = {player.name: player.public_key for player in config.players.values() if player.public_key}
     try:
         KeyRing.load(config.keys, name, config.players, public)
     except AuthenticationError as error:
@@ -121,9 +104,7 @@ def _ring_problems(config: RemoteConfig, name: str) -> list[str]:
 def _print_table(rows: Sequence[tuple[str, ...]]) -> None:
     widths = [max(map(len, column)) for column in zip(*rows, strict=True)]
     for row in rows:
-        print(
-            "  ".join(cell.ljust(width) for cell, width in zip(row, widths, strict=True)).rstrip()
-        )
+        print("  ".join(cell.ljust(width) for cell, width in zip(row, widths, strict=True)).rstrip())
 
 
 if __name__ == "__main__":

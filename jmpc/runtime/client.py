@@ -35,7 +35,9 @@ from jmpc.runtime.worker import Worker
 _log = logging.getLogger("jmpc.node")
 
 KEPT_SUBMISSIONS = 256  # the driver knows how many, and submits those again that it has not used for so long
-_WAITING_SUBMISSIONS = 64
+SOON = 0.1  # seconds that a node's main loop may wait for a link
+_KEPT_LARGEST = 4  # submissions of the largest size that a policy allows, and no more bytes than these
+_WAITING_SUBMISSIONS = 8
 _WAITING_RUNS = 8
 _MAX_EXECUTABLES = 4096  # then compiling starts afresh
 
@@ -51,7 +53,7 @@ class Host:
     make_protocol: ProtocolFactory
     transport: Transport
     compiler: Compiler = field(default_factory=Compiler)
-    feeding: threading.Lock = field(default_factory=threading.Lock)  # providers are called one at a time
+    _feeding: dict[str, threading.Lock] = field(default_factory=dict)  # a provider is called by one run at a time
 
     def renew_compiler(self) -> Compiler:
         """The compiler, or a new one when this has gathered too much from too many computations."""
@@ -62,7 +64,7 @@ class Host:
     def feed(self, source: Source) -> Any:
         """What the operator's provider brings; an error of it is told without its text, which may quote data."""
         provider = self.registry.providers[source.provider]
-        with self.feeding:
+        with self._feeding.setdefault(source.provider, threading.Lock()):
             try:
                 return provider(self.name)
             except JmpcError:
@@ -84,7 +86,7 @@ class Client:
         self.driver, self.session = driver, session
         self.store = Store()
         self._host = host
-        self._submissions: OrderedDict[bytes, Future[Prepared]] = OrderedDict()
+        self._submissions: OrderedDict[bytes, tuple[Future[Prepared], int]] = OrderedDict()  # with their bytes
         self._lock = threading.Lock()  # guards the submissions
         self._preparing = Worker(f"jmpc-prepare-{driver}", _WAITING_SUBMISSIONS)
         self._running = Worker(f"jmpc-run-{driver}", _WAITING_RUNS)
@@ -111,13 +113,18 @@ class Client:
         """Takes a computation in and answers at once; prepares it and answers again."""
         future: Future[Prepared] = Future()
         if not self._preparing.offer(functools.partial(self._prepare, submission, data, future)):
-            self._tell(submission, orders.refused(f"{self._host.name}: too many computations are waiting here"))
+            self._tell(submission, orders.refused(f"{self._host.name}: too many computations are waiting here"), SOON)
             return
         with self._lock:
-            self._submissions[submission] = future
-            while len(self._submissions) > KEPT_SUBMISSIONS:
+            self._submissions[submission] = future, len(data)
+            while len(self._submissions) > 1 and self._too_many():
                 self._submissions.popitem(last=False)
-        self._tell(submission, orders.TAKEN)
+        self._tell(submission, orders.TAKEN, SOON)
+
+    def _too_many(self) -> bool:
+        size = sum(size for _, size in self._submissions.values())
+        most = _KEPT_LARGEST * self._host.policy.max_computation_bytes
+        return len(self._submissions) > KEPT_SUBMISSIONS or size > most
 
     def _prepare(self, submission: bytes, data: bytes, future: Future[Prepared]) -> None:
         host = self._host
@@ -146,9 +153,9 @@ class Client:
         prepared.compiler.finish(prepared.program(host.name))
         return prepared
 
-    def _tell(self, submission: bytes, answer: bytes) -> None:
+    def _tell(self, submission: bytes, answer: bytes, timeout: float | None = None) -> None:
         try:
-            self._host.transport.send(self.driver, Header(Kind.STATUS, submission, body=answer))
+            self._host.transport.send(self.driver, Header(Kind.STATUS, submission, body=answer), timeout=timeout)
         except JmpcError as lost:
             _log.warning("%s could not answer %s: %s", self._host.name, self.driver, lost)
 
@@ -185,10 +192,10 @@ class Client:
 
     def _submitted(self, order: Order) -> Prepared:
         with self._lock:
-            future = self._submissions.get(order.submission)
-            if future is None:
+            if order.submission not in self._submissions:
                 raise _Unknown(orders.UNKNOWN)
             self._submissions.move_to_end(order.submission)
+            future, _ = self._submissions[order.submission]
         if not future.done():
             raise ChoreographyError(f"{self._host.name} is still preparing this computation")
         return future.result()

@@ -5,14 +5,14 @@ from __future__ import annotations
 import math
 from collections.abc import Mapping
 
-from jmpc.computation import ArrayType, Computation, Output, Publish, Source
+from jmpc.computation import ArrayType, Computation, Output, Publish, Read, Source
 from jmpc.config import RemoteConfig
 from jmpc.errors import InputError, PolicyError
 from jmpc.net.codec import Limits
 from jmpc.policy import Policy
 from jmpc.providers import Registry
 from jmpc.runtime.prepare import Prepared
-from jmpc.runtime.sizes import Size, size_of, size_of_computation
+from jmpc.runtime.sizes import size_of, size_of_computation
 from jmpc.runtime.store import Generation, Store
 
 
@@ -88,7 +88,7 @@ def _check_published(computation: Computation, me: str, registry: Registry) -> N
 def _check_types(computation: Computation, policy: Policy) -> None:
     """The arrays that are declared, not computed: inputs and variables."""
     types = [type_ for call in computation.calls for type_ in getattr(call, "types", ())]
-    types += [call.type for call in computation.calls if isinstance(getattr(call, "type", None), ArrayType)]
+    types += [call.type for call in computation.calls if isinstance(call, Read)]
     policy.check_size(max_memory_bytes=sum(8 * math.prod(type_.shape) for type_ in types))
 
 
@@ -98,7 +98,8 @@ def check_prepared(prepared: Prepared, policy: Policy) -> None:
     Raises:
       PolicyError: naming the rule.
     """
-    Size(memory_bytes=size_of(prepared.lowered.choreography.closed.jaxpr).memory_bytes).check(policy)
+    size = size_of(prepared.lowered.choreography.closed.jaxpr)  # of all players together, protocols included
+    policy.check_size(max_operations=size.operations, max_memory_bytes=size.memory_bytes)
     policy.check_release(prepared.releases(dict.fromkeys(prepared.reads, frozenset())))
 
 
@@ -129,7 +130,12 @@ def check_run(prepared: Prepared, policy: Policy, store: Store, claims: Mapping[
         if here.origins != claimed.origins:
             raise PolicyError(f"{me} knows {name!r} to derive from other players' inputs than the driver says")
     policy.check_release(prepared.releases({name: claim.origins for name, claim in claims.items()}))
-    policy.check_size(max_stored_bytes=store.bytes_after(prepared.writes_of(me)))
+    if (size := store.bytes_after(prepared.writes_of(me))) > policy.max_stored_bytes:
+        raise PolicyError(
+            f"{me} would keep {size:,} bytes of this driver's variables, at most {policy.max_stored_bytes:,} (rule "
+            "max_stored_bytes): assign to variables instead of making new ones, or begin a new session, which drops "
+            "the old ones"
+        )
 
 
 def _registered(me: str, names: Mapping[str, object]) -> str:

@@ -13,7 +13,7 @@ from jmpc.net.transport import Transport
 from jmpc.policy import Policy
 from jmpc.providers import Registry
 from jmpc.runtime import orders
-from jmpc.runtime.client import Client, Host
+from jmpc.runtime.client import SOON, Client, Host
 from jmpc.runtime.orders import Order, Submission
 
 _log = logging.getLogger("jmpc.node")
@@ -93,7 +93,8 @@ class Node:
             self._policy.check_submitter(sender)
         except PolicyError as error:
             if header.kind is Kind.SUBMIT:
-                self.transport.send(sender, Header(Kind.STATUS, header.run, body=orders.refused(str(error))))
+                answer = Header(Kind.STATUS, header.run, body=orders.refused(str(error)))
+                self.transport.send(sender, answer, timeout=SOON)
             elif header.kind is Kind.RUN:
                 self.transport.abort(header.run, str(error), [sender])
             raise

@@ -31,7 +31,7 @@ from jmpc.runtime.party import Party, lost_player, reason_of
 from jmpc.runtime.prepare import Prepared, prepare
 from jmpc.runtime.pulse import Pulse
 from jmpc.runtime.simulate import source_feed
-from jmpc.runtime.store import Generation, Store
+from jmpc.runtime.store import Generation, Origins, Store
 
 _log = logging.getLogger("jmpc")
 
@@ -142,15 +142,10 @@ class RemoteSession:
         run = secrets.token_bytes(RUN_BYTES)
         self.transport.open_run(run, {*prepared.players, self.driver})
         try:
-            return self._play(prepared, built, run, peers)
-        except RunAborted as error:
-            self.transport.abort(run, reason_of(error), peers)
-            if (player := lost_player(error.reason)) is not None:
-                raise PeerError(player, str(error)) from error
-            raise
-        except BaseException as error:
-            self.transport.abort(run, reason_of(error), peers)
-            raise
+            reads = self._reads(prepared)
+            results = self._play(prepared, built, run, peers, reads)
+            self._commit(run, peers, prepared.provenance(origins_of(reads)), results)
+            return results
         finally:
             self.transport.close_run(run)
 
@@ -200,27 +195,49 @@ class RemoteSession:
 
     # -- running -----------------------------------------------------------------------------------------------
 
-    def _play(self, prepared: Prepared, built: Built, run: bytes, peers: list[str]) -> Results:
+    def _reads(self, prepared: Prepared) -> dict[str, Generation]:
         if unknown := sorted(prepared.reads - self._variables.keys()):
             raise InputError(self.driver, f"no run of this session has assigned {unknown}")
-        reads = {name: self._variables[name] for name in prepared.reads}
+        return {name: self._variables[name] for name in prepared.reads}
+
+    def _play(
+        self, prepared: Prepared, built: Built, run: bytes, peers: list[str], reads: dict[str, Generation]
+    ) -> Results:
+        """Everybody's part of a run, up to the point where all are done; whatever goes wrong ends it everywhere."""
         order = Order(self._id, self._submitted[built.computation.structure], reads).encode()
-        for peer in peers:
-            self.transport.send(peer, Header(Kind.RUN, run, body=order))
         results = Results()
         pulse = Pulse(self.transport, run, peers, self._config.timeout)
-        if self.driver in prepared.players:
-            party = Party(self.driver, prepared, self.transport, run, pulse, terms=order_digest(order))
-            feeds = {key: feed for key, feed in built.feeds.items() if feed[0] == self.driver}
-            results = party.play(source_feed(feeds), self._store)
+        try:
+            for peer in peers:
+                self.transport.send(peer, Header(Kind.RUN, run, body=order))
+            if self.driver in prepared.players:
+                party = Party(self.driver, prepared, self.transport, run, pulse, terms=order_digest(order))
+                feeds = {key: feed for key, feed in built.feeds.items() if feed[0] == self.driver}
+                results = party.play(source_feed(feeds), self._store)
+            for peer in peers:
+                pulse.done(peer)
+        except RunAborted as error:
+            self.transport.abort(run, reason_of(error), peers)
+            if (player := lost_player(error.reason)) is not None:
+                raise PeerError(player, str(error)) from error
+            raise
+        except BaseException as error:
+            self.transport.abort(run, reason_of(error), peers)
+            raise
+        return results
+
+    def _commit(self, run: bytes, peers: list[str], written: Mapping[str, Origins], results: Results) -> None:
+        """All parts have ended well. From here on there is no way back: who is not told has lost its variables."""
+        lost: JmpcError | None = None
         for peer in peers:
-            pulse.done(peer)
-        written = prepared.provenance(origins_of(reads))
-        for peer in peers:
-            self.transport.send(peer, Header(Kind.COMMIT, run))
+            try:
+                self.transport.send(peer, Header(Kind.COMMIT, run))
+            except JmpcError as error:
+                lost = lost or error
         self._store.commit(results.generation, run, written)
         self._variables.update((name, Generation(run, origins)) for name, origins in written.items())
-        return results
+        if lost is not None:
+            raise lost
 
     def close(self) -> None:
         """Closes the links; the nodes forget this session's variables."""

@@ -26,6 +26,7 @@ _CUBIC = frozenset(
     " triangular_solve tridiagonal tridiagonal_solve".split()
 )
 _VIEWS = frozenset({"broadcast_in_dim", "squeeze"})
+_PER_ELEMENT = ("reduce", "scatter", "select_and")  # whose functions are called for single scalars
 _LOOPS = frozenset({"scan", "while", "cond"})
 
 
@@ -80,7 +81,7 @@ def size_of(jaxpr: Jaxpr) -> Size:
     for eqn in jaxpr.eqns:
         inner = [size_of(body) for body in bodies(eqn)]
         trips = eqn.params["length"] if eqn.primitive.name == "scan" else 1
-        repeated = trips if eqn.primitive.name in _LOOPS else _elements(eqn.invars)
+        repeated = _elements(eqn.invars) if eqn.primitive.name.startswith(_PER_ELEMENT) else trips
         equations += 1 + sum(size.equations for size in inner)
         operations += _operations(eqn) + repeated * sum(size.operations for size in inner)
         if eqn.primitive.name in ("scan", "while"):
@@ -101,7 +102,7 @@ def _operations(eqn: JaxprEqn) -> int:
         return size * eqn.invars[1].aval.size
     if "window_dimensions" in eqn.params:
         return size * math.prod(eqn.params["window_dimensions"])
-    touched = max(size, _elements(eqn.invars))
+    touched = max([size, *(_elements([atom]) for atom in eqn.invars)])
     if name in _CUBIC:
         return touched * max([1, *(n for atom in eqn.invars for n in atom.aval.shape[-2:])])
     return touched * _HEAVY.get(name, 1)

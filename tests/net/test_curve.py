@@ -102,3 +102,24 @@ def test_keys_go_with_tcp_and_a_context_of_ones_own(context, tcp_endpoints, key_
 def test_keys_allow_addresses_that_are_not_loopback(start, tcp_endpoints, key_rings):
     endpoints = tcp_endpoints("a") | {"b": "tcp://192.0.2.1:4440"}
     start("a", endpoints, keys=key_rings("a", "b")["a"])
+
+
+def test_a_player_whose_key_was_refused_is_tried_again(start, tcp_endpoints, key_rings):
+    """libzmq gives such a connection up for good; the peer may have got the key since."""
+    endpoints, rings = tcp_endpoints("a", "b"), key_rings("a", "b")
+    strange = KeyRing(rings["b"].own_public, rings["b"].own_secret, {"a": zmq.curve_keypair()[0]})
+    a = start("a", endpoints, keys=rings["a"])
+    b = start("b", endpoints, keys=strange)
+    status = Header(Kind.STATUS, RUN)
+    a.send("b", status)
+    with pytest.raises(AuthenticationError, match="does not know the key of a"):
+        a.wait_control(Kind.STATUS, RUN, "b", timeout=5)
+    b.close()
+    b = start("b", endpoints, keys=rings["b"])
+    deadline = time.monotonic() + 5
+    while (found := b.control({Kind.STATUS}, timeout=0.2)) is None and time.monotonic() < deadline:
+        try:
+            a.send("b", status, timeout=0.2)
+        except AuthenticationError:  # until the old link is closed
+            pass
+    assert found == ("a", status)

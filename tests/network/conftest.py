@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import signal
 import socket
 import subprocess
 import sys
@@ -20,6 +21,7 @@ from jmpc.admin import main as admin
 ROOT = Path(__file__).parents[2]
 PROVIDERS = Path(__file__).parent / "my_data.py"
 PLAYERS = ("server0", "server1", "server2", "data-owner", "model-owner")
+TIMEOUT = 8  # seconds
 
 
 @dataclass
@@ -34,6 +36,7 @@ class Cluster:
         environment = os.environ | {"PYTHONPATH": str(ROOT), "XDG_CACHE_HOME": str(self.folder / "cache")}
         for name in names:
             command = [sys.executable, "-m", "jmpc.player", name, "--config", self.config, "--providers", PROVIDERS]
+            self.log(name).unlink(missing_ok=True)
             with self.log(name).open("a") as log:
                 self.processes[name] = subprocess.Popen(command, env=environment, stderr=log, stdout=log)
         deadline = time.monotonic() + 90
@@ -41,15 +44,21 @@ class Cluster:
             while "listens at" not in self.log(name).read_text():
                 assert self.processes[name].poll() is None, self.log(name).read_text()
                 assert time.monotonic() < deadline, f"{name} did not start"
-                time.sleep(0.1)
+                time.sleep(0.05)
 
     def log(self, name: str) -> Path:
         return self.folder / f"{name}.log"
 
     def kill(self, name: str) -> None:
+        """As kill -9, or a machine that loses power, does."""
         self.processes[name].kill()
-        self.processes[name].wait()
-        self.log(name).unlink()
+        self.processes.pop(name).wait()
+
+    def terminate(self, name: str, how: signal.Signals = signal.SIGTERM) -> int:
+        """As an operator does; the exit status."""
+        process = self.processes.pop(name)
+        process.send_signal(how)
+        return process.wait(20)
 
     def alive(self) -> bool:
         return all(process.poll() is None for process in self.processes.values())
@@ -62,6 +71,7 @@ class Cluster:
 
 
 def free_ports(count: int) -> list[int]:
+    """Ports of loopback that nobody listens at."""
     probes = [socket.socket() for _ in range(count)]
     for probe in probes:
         probe.bind(("127.0.0.1", 0))
@@ -78,7 +88,7 @@ def cluster(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Cluster]:
     addresses = {n: {"address": f"127.0.0.1:{port}"} for n, port in zip(names, free_ports(len(names)), strict=True)}
     policy = {"reveal_to": {"data-owner": ["driver", "data-owner"], "model-owner": ["driver", "model-owner"]}}
     config = folder / "config.json"
-    config.write_text(json.dumps({"players": addresses, "driver": "driver", "timeout": 8, "policy": policy}))
+    config.write_text(json.dumps({"players": addresses, "driver": "driver", "timeout": TIMEOUT, "policy": policy}))
     assert admin(["keygen", "--config", str(config)]) == 0
     made = Cluster(folder, config)
     try:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 import itertools
+import re
 import threading
 import time
 from collections.abc import Iterator
@@ -12,6 +13,7 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 from network import inprocess, my_data
+from network.conftest import ROOT
 from network.inprocess import OWNERS, SERVERS, Nodes, in_background, local, long_loop, private, run, works
 
 import jmpc
@@ -111,6 +113,20 @@ def test_keys_are_fresh_in_every_run_session_and_life(nodes: Nodes, monkeypatch:
     assert len(set(bodies)) * 2 >= len(bodies) and len(pairs) <= len(bodies) // 2  # one for two fellow members
 
 
+# -- what the README shows -----------------------------------------------------------------------------------------
+
+
+def test_the_first_block_of_the_readme(nodes: Nodes, monkeypatch: pytest.MonkeyPatch, capsys) -> None:
+    block = re.search(r"```python\n(.*?)```", (ROOT / "README.md").read_text(), re.DOTALL)
+    assert block is not None
+    text = block[1].replace("jmpc.LocalConfig()", "CONFIG").replace("input-provider", "data-owner")
+    try:
+        exec(compile(text, "README.md", "exec"), {"CONFIG": nodes.config("driver")})
+    finally:
+        jmpc.set_config(jmpc.LocalConfig())
+    assert "10." in capsys.readouterr().out
+
+
 # -- variables and commits -----------------------------------------------------------------------------------------
 
 
@@ -163,6 +179,25 @@ def test_a_driver_that_dies_between_done_and_commit(nodes: Nodes, monkeypatch: p
         works(again)
 
 
+def test_a_commit_that_reaches_some_only(nodes: Nodes, monkeypatch: pytest.MonkeyPatch) -> None:
+    with quick(nodes) as session:
+        w = assigned(session, 1.0)
+        send = session.transport.send
+
+        def break_off(peer: str, header: Header, *args, **kwargs) -> None:
+            if header.kind is Kind.COMMIT and peer == "server1":
+                raise PeerError("server1", "the link to server1 broke")
+            send(peer, header, *args, **kwargs)
+
+        monkeypatch.setattr(session.transport, "send", break_off)
+        with pytest.raises(PeerError, match="server1"):
+            run(session, w.assign(w + private("data-owner")))
+        monkeypatch.undo()
+        with pytest.raises(RunAborted, match=rf"server1 has another generation of '{w.name}'.*assign the variable a"):
+            run(session, w.reveal())
+        works(session)
+        run(session, w.assign(w.initial))
+        np.testing.assert_allclose(run(session, w.reveal())[0], np.ones(4), atol=1e-5)
 
 
 def test_a_node_that_was_restarted(nodes: Nodes, session: RemoteSession) -> None:

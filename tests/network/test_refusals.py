@@ -31,7 +31,7 @@ from jmpc.runtime.store import Generation
 
 POLICY = {
     "reveal_to": {"data-owner": ["driver", "data-owner"], "model-owner": ["driver", "model-owner"]},
-    "max_equations": 5000,
+    "max_equations": 500,
     "max_loop_iterations": 2000,
     "max_operations": 1 << 32,
     "max_memory_bytes": 1 << 28,
@@ -373,7 +373,7 @@ def test_a_loop_inside_a_reduction_is_refused(nodes: Nodes) -> None:
 
 def test_too_many_equations(session: RemoteSession, nothing_sent: None) -> None:
     def fn(v):
-        for _ in range(6000):
+        for _ in range(600):
             v = v + 1
         return v
 
@@ -406,10 +406,21 @@ def test_variables_of_a_driver_are_bounded(nodes: Nodes, session: RemoteSession)
     small = jmpc.define_private_variable(jnp.zeros(100))
     large = jmpc.define_private_variable(jnp.zeros(1000))
     run(session, small.assign(small.initial))
-    with pytest.raises(RunAborted, match=r"17,?\d*.*rule max_stored_bytes"):
+    with pytest.raises(RunAborted, match=r"would keep 17,600 bytes.*rule max_stored_bytes.*new session"):
         run(session, large.assign(large.initial))
     run(session, small.assign(small + 1.0))  # replaces, and does not add
     assert set(nodes.stored("server0")) == {small.name}
+
+
+def test_what_a_driver_submits_is_bounded_in_number_and_bytes(nodes: Nodes, session: RemoteSession) -> None:
+    works(session)
+    client = nodes.nodes["server0"]._clients["driver"]
+    for k in range(6):
+        x = private("data-owner") + np.full((60_000, 4), k, np.float32)
+        run(session, local("driver", lambda v: v[0], x.reveal()).reveal())
+        assert sum(size for _, size in client._submissions.values()) <= 4 * POLICY["max_computation_bytes"]
+    assert 0 < len(client._submissions) < 6
+    works(session)  # which has been forgotten, and is submitted again
 
 
 def test_a_closed_session_leaves_nothing_behind(nodes: Nodes, session: RemoteSession) -> None:

@@ -9,7 +9,7 @@ from zmq.utils.monitor import parse_monitor_message
 
 from ...errors import AuthenticationError, PeerError
 from ..framing import INLINE_BYTES
-from ._mailbox import Mailbox
+from ._mailbox import Failure, Mailbox
 
 EVENTS: Final = (
     zmq.EVENT_HANDSHAKE_SUCCEEDED
@@ -37,6 +37,7 @@ class Link:
         self.me, self.peer, self.endpoint = me, peer, endpoint
         self.dealer, self.monitor = dealer, monitor
         self.lock = threading.Lock()
+        self.refused: Failure | None = None  # why this link will never carry anything again
         self._up = False
         self._lost_since: float | None = None
         self._note = ""
@@ -72,7 +73,8 @@ class Link:
                 f"{self.peer} ({self.endpoint}) does not know the key of {self.me}: give it "
                 f"{self.me}.public, and run `jmpc-admin check` on both sides"
             )
-            mail.lose(self.peer, lambda: AuthenticationError(text))
+            self.refused = lambda: AuthenticationError(text)
+            mail.lose(self.peer, self.refused)
         elif event == zmq.EVENT_DISCONNECTED:
             self._lost_since = time.monotonic() if was_up else self._lost_since
         elif event & EVENTS:

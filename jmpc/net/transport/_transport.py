@@ -150,6 +150,7 @@ class Transport:
 
         Raises:
             LinkTimeout: the link is full and stayed so for `timeout` seconds.
+            AuthenticationError: `peer` refuses this player's key.
             RunAborted, PeerError: the run of a DATA frame is over.
             FrameError: a receiver with this player's limits would refuse the frame.
             ConfigError: no such player.
@@ -166,6 +167,8 @@ class Transport:
                     raise JmpcError("the transport is closed")
                 if header.kind == Kind.DATA:
                     self._mail.check(header.run)
+                if link.refused is not None:
+                    raise link.refused()
                 if link.try_send(parts):
                     break
                 if (left := deadline - time.monotonic()) <= 0:
@@ -321,6 +324,7 @@ class Transport:
             if self._closed:
                 raise JmpcError("the transport is closed")
             if peer not in self._links:
+                self._mail.regain(peer)  # it may know this player's key by now
                 self._links[peer] = self._connect(peer)
                 self._wake_up()  # the thread has one more monitor to watch
             return self._links[peer]
@@ -390,8 +394,10 @@ class Transport:
                     self._watch_new_links(poller, watched)
                 self._answer(ready, watched)
                 now = time.monotonic()
-                for link in watched.values():
+                for link in list(watched.values()):
                     link.look_after(self._mail, now, self._lost_after)
+                    if link.refused is not None:
+                        self._retire(link, poller, watched)
                 if expired := self._mail.expire(now):
                     self._drop(
                         "some player", "of a run that was not opened in time", f"({expired}) "
@@ -409,6 +415,20 @@ class Transport:
             if link.monitor is not None and link.monitor not in watched:
                 watched[link.monitor] = link
                 poller.register(link.monitor, zmq.POLLIN)
+
+    def _retire(self, link: Link, poller: zmq.Poller, watched: dict[zmq.Socket, Link]) -> None:
+        """Closes a link whose key was refused, which libzmq does not try again; the next `send` makes a new one."""
+        if not link.lock.acquire(blocking=False):  # somebody is sending, and will find out
+            return
+        link.lock.release()
+        with self._lock:
+            if self._links.get(link.peer) is link:
+                del self._links[link.peer]
+            self._sockets.remove(link.dealer)
+        if link.monitor is not None:
+            poller.unregister(link.monitor)
+            del watched[link.monitor]
+        link.close(0)
 
     def _answer(self, ready: Mapping[Any, int], watched: Mapping[zmq.Socket, Link]) -> None:
         if self._router in ready:

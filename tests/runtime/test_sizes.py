@@ -1,0 +1,91 @@
+"""What a computation is judged to need, before anything is done with it."""
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+
+from jmpc.choreography.inline import inline_calls
+from jmpc.choreography.primitives import local
+from jmpc.computation import ArrayType, Computation, Compute, Constant, Secure, Source
+from jmpc.errors import PolicyError
+from jmpc.policy import Policy
+from jmpc.runtime.sizes import size_of, size_of_computation
+
+SERVERS = ("server0", "server1", "server2")
+
+
+def traced(fn, *shapes):
+    return inline_calls(jax.make_jaxpr(fn)(*(jnp.zeros(shape, jnp.float32) for shape in shapes)))
+
+
+def size(fn, *shapes):
+    return size_of(traced(fn, *shapes).jaxpr)
+
+
+def test_equations_are_counted_in_loops_and_branches():
+    assert size(lambda x: x + x, (3,)).equations == 1
+    assert size(lambda x: jax.lax.scan(lambda c, _: (c + c, None), x, length=9)[0], (3,)).equations == 2
+
+
+def test_iterations_of_loops_in_loops_are_multiplied():
+    def inner(c, _):
+        return jax.lax.scan(lambda d, _: (d * 2, None), c, length=30)[0], None
+
+    assert size(lambda x: jax.lax.scan(inner, x, length=20)[0], ()).iterations == 600
+    assert size(lambda x: x, ()).iterations == 0
+
+
+def test_operations_of_products_and_loops():
+    assert size(lambda a, b: a @ b, (10, 20), (20, 30)).operations == 10 * 20 * 30
+    looped = size(lambda a, b: jax.lax.scan(lambda c, _: (c @ b, None), a, length=7)[0], (10, 20), (20, 20))
+    assert 7 * 10 * 20 * 20 <= looped.operations < 8 * 10 * 20 * 20
+    assert size(jnp.linalg.cholesky, (100, 100)).operations >= 100**3
+    image = size(lambda x, k: jax.lax.conv(x, k, (1, 1), "SAME"), (1, 3, 8, 8), (4, 3, 3, 3))
+    assert image.operations >= 4 * 64 * 27
+
+
+def test_a_function_of_a_reduction_runs_for_every_element():
+    reduced = size(lambda x: jax.lax.reduce(x, np.float32(0), lambda a, b: jnp.sin(a + b), (0,)), (1000,))
+    assert 2000 <= reduced.operations < 10_000
+
+
+def test_a_players_own_code_is_counted_once():
+    fn = traced(lambda x: jnp.sin(x) + 1, (1000,))
+    located = inline_calls(jax.make_jaxpr(lambda x: local(fn, [x], "alice", "f"))(jnp.zeros(1000, jnp.float32)))
+    assert 2000 <= size_of(located.jaxpr).operations < 5000
+
+
+def test_memory_is_what_is_alive_at_once():
+    kilo = 4 * 1000
+    assert size(lambda x: x + 1 + 1 + 1 + 1, (1000,)).memory_bytes <= 3 * kilo
+    assert size(lambda x: jnp.outer(x, x).sum(), (1000,)).memory_bytes >= 1000 * kilo
+
+
+def call(kind, fn, *shapes, args=(0,), **more):
+    return kind(jaxpr=traced(fn, *shapes), args=args, name="f", **more)
+
+
+def test_what_is_known_is_held_from_the_start():
+    def fn(x):
+        return x + jnp.sum(jnp.sort(jnp.arange(1 << 20)))
+
+    source = Source("alice", "data", (ArrayType((3,), "float32"),), "input/0")
+    known = size_of_computation(Computation(SERVERS, (source, call(Secure, fn, (3,)))), "server0")
+    later = size_of_computation(Computation(SERVERS, (source, call(Compute, fn, (3,), player="alice"))), "server0")
+    assert known.memory_bytes >= later.memory_bytes + 2 * (4 << 20)
+    constant = Constant(np.zeros(1 << 20, np.float32))
+    double = call(Secure, lambda x: x * 2, (1 << 20,))
+    assert size_of_computation(Computation(SERVERS, (constant, double)), "server0").memory_bytes >= 3 * (4 << 20)
+
+
+def test_each_limit_is_named():
+    policy = Policy("alice", frozenset(), {}, max_equations=1, max_loop_iterations=10, max_operations=100)
+    size(lambda x: x + x, (100,)).check(policy)
+    for fn, shape, rule in (
+        (lambda x: x + x + x, (3,), "max_equations"),
+        (lambda x: x + x, (101,), "max_operations"),
+        (lambda x: jax.lax.scan(lambda c, _: (c, None), x, length=11)[0], (), "max_loop_iterations"),
+    ):
+        with pytest.raises(PolicyError, match=rf"rule {rule}\): at most"):
+            size(fn, shape).check(policy)
