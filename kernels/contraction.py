@@ -10,6 +10,9 @@ from jax import lax
 Dims: TypeAlias = tuple[int, ...]
 DimensionNumbers: TypeAlias = tuple[tuple[Dims, Dims], tuple[Dims, Dims]]
 
+BATCHED: DimensionNumbers = (((2,), (1,)), ((0,), (0,)))
+"""`x[batch, m, k]` times `y[batch, k, n]`."""
+
 
 def canonical(
     x_rank: int,

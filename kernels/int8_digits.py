@@ -8,6 +8,10 @@ With the signed digits -128 <= d_i, e_j < 128 of x and y, and ab for a contracti
 the inner length, since the digits of x lie side by side and those of y in reverse order. So there
 are eight int8 products, with int32 results.
 
+Inner lengths are filled up to whole multiples of 32, which the matrix units take at a time. That is not for
+speed alone: XLA multiplies int8 matrices whose inner length no multiple of 4 divides by code of its own instead of
+cuBLAS, and on an H200 that code was wrong (jaxlib 0.11.2, inner lengths 2, 7, 9, 31).
+
 They are exact if no sum leaves int32. A term is at most 128 * 128 = 2^14 in size, and the longest
 sum has 8 terms for each of at most 2^13 inner indices: 2^3 * 2^13 * 2^14 = 2^30. (A single pair of
 digits would be exact for 2^16 inner indices.)
@@ -18,13 +22,15 @@ import jax.numpy as jnp
 import numpy as np
 from jax import lax
 
-from jmpc.kernels.blocks import sum_blocks
-from jmpc.kernels.contraction import DimensionNumbers, as_matrices, result_shape
+from jmpc.kernels.blocks import pad_axis, sum_blocks
+from jmpc.kernels.contraction import BATCHED, DimensionNumbers, as_matrices, result_shape
 from jmpc.kernels.convolution import ConvolutionParams, convolve
 
 _DIGITS = 8
 _TERMS = 1 << 13
 """The longest inner dimension that is multiplied at once."""
+_STEP = 32
+"""Inner lengths are multiples of it."""
 
 
 def dot_general(x: jax.Array, y: jax.Array, dimension_numbers: DimensionNumbers) -> jax.Array:
@@ -47,8 +53,10 @@ def matmul(x: jax.Array, y: jax.Array) -> jax.Array:
 
 def _exact_product(x: jax.Array, y: jax.Array) -> jax.Array:
     """The product for an inner dimension of at most _TERMS."""
-    batch, m, k = x.shape
+    batch, m, inner = x.shape
     n = y.shape[2]
+    k = -(-inner // _STEP) * _STEP
+    x, y = pad_axis(x, 2, k), pad_axis(y, 1, k)
     left = lax.transpose(_digits(x), (0, 1, 3, 2)).reshape(batch, m, _DIGITS * k)
     right = lax.rev(lax.transpose(_digits(y), (0, 3, 1, 2)), [1]).reshape(batch, _DIGITS * k, n)
     total = jnp.zeros((batch, m, n), x.dtype)
@@ -67,8 +75,7 @@ def _digits(x: jax.Array) -> jax.Array:
 
 
 def _dot(x: jax.Array, y: jax.Array) -> jax.Array:
-    numbers = (((2,), (1,)), ((0,), (0,)))
-    return lax.dot_general(x, y, numbers, preferred_element_type=np.int32)
+    return lax.dot_general(x, y, BATCHED, preferred_element_type=np.int32)
 
 
 def _to_ring(x: jax.Array) -> jax.Array:

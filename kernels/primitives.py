@@ -1,8 +1,8 @@
 """The JAX primitives of ring arithmetic: abstract evaluation, vmap, a lowering for each platform.
 
 XLA's own uint64 contraction is a slow loop on a CPU and misses the matrix units of an accelerator.
-So a CPU multiplies digits in float64, a GPU or TPU multiplies digits in int8, and any other
-platform runs XLA's code. All give the same bits.
+So a CPU multiplies digits in float64, a GPU or TPU multiplies digits in int8 (where that pays off), and any
+other platform runs XLA's code. All give the same bits.
 """
 
 from collections.abc import Callable, Sequence
@@ -22,7 +22,7 @@ from jmpc.kernels.convolution import ConvolutionParams
 ring_dot_general_p = Primitive("ring_dot_general")
 ring_conv_general_dilated_p = Primitive("ring_conv_general_dilated")
 
-_ACCELERATORS = ("cuda", "rocm", "tpu")
+_GPUS = ("cuda", "rocm")
 
 
 # Abstract evaluation. Shapes are computed by hand: JAX must not be called from an abstract rule.
@@ -140,7 +140,8 @@ _define(
     {
         "default": reference.dot_general,
         "cpu": platforms.cpu_dot_general,
-        **dict.fromkeys(_ACCELERATORS, int8_digits.dot_general),
+        **dict.fromkeys(_GPUS, platforms.gpu_dot_general),
+        "tpu": int8_digits.dot_general,
     },
 )
 _define(
@@ -151,6 +152,7 @@ _define(
     {
         "default": _with_params(reference.conv_general_dilated),
         "cpu": _with_params(platforms.cpu_conv_general_dilated),
-        **dict.fromkeys(_ACCELERATORS, _with_params(int8_digits.conv_general_dilated)),
+        **dict.fromkeys(_GPUS, _with_params(platforms.gpu_conv_general_dilated)),
+        "tpu": _with_params(int8_digits.conv_general_dilated),
     },
 )

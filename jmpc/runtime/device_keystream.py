@@ -2,18 +2,16 @@
 
 from __future__ import annotations
 
-import functools
+import itertools
 from collections.abc import Mapping, Sequence
 
 import jax
 import numpy as np
 
-from jmpc.choreography.programs import Draw
+from jmpc.choreography.programs import BLOCK_BYTES, Draw
 from jmpc.kernels import chacha20
 from jmpc.runtime.evaluate import keystream_layout
 from jmpc.runtime.keystream import HostKeystream, Keystream
-
-BLOCK_BYTES = 64
 
 
 def keystream_for(keys: Mapping[tuple[str, ...], bytes]) -> Keystream:
@@ -39,17 +37,15 @@ class DeviceKeystream:
         """The flat buffers of a segment, see `keystream_layout`."""
         with jax.enable_x64(True):
             return [
-                _fill(self._keys, *self._addresses([draw for draw, _ in rows]), np.uint64(iteration), dtype=dtype)
+                self._buffer([draw for draw, _ in rows], np.uint64(iteration), dtype)
                 for dtype, rows in keystream_layout(draws).items()
             ]
 
-    def _addresses(self, draws: Sequence[Draw]) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
-        """Key, counter and operation of every block, in the order of the buffer."""
-        counts = [draw.padded * draw.var.aval.dtype.itemsize // BLOCK_BYTES for draw in draws]
-        keys = np.repeat(np.array([self._rows[draw.key] for draw in draws], np.uint32), counts)
-        operations = np.repeat(np.array([draw.op_id for draw in draws], np.uint32), counts)
-        counters = np.concatenate([np.arange(count, dtype=np.uint32) for count in counts])
-        return keys, counters, operations
+    def _buffer(self, draws: Sequence[Draw], iteration: np.uint64, dtype: np.dtype) -> jax.Array:
+        keys = self._keys[[self._rows[draw.key] for draw in draws]]
+        op_ids = np.array([draw.op_id for draw in draws], np.uint32)
+        *starts, count = itertools.accumulate((draw.size // BLOCK_BYTES for draw in draws), initial=0)
+        return _gather(keys, op_ids, np.array(starts, np.uint32), iteration, count=count, dtype=dtype)
 
 
-_fill = functools.partial(jax.jit, static_argnames="dtype")(chacha20.gather)
+_gather = jax.jit(chacha20.gather, static_argnames=("count", "dtype"))

@@ -53,9 +53,20 @@ def compiled() -> Callable[..., jax.Array]:
 
     def run(kernel: Callable[..., jax.Array], x: jax.Array, y: jax.Array, params: Any) -> jax.Array:
         # The products of int8 are slow to compile for a CPU, which is not what they are for.
-        quick = kernel.__module__ == "jmpc.kernels.int8_digits"
+        quick = kernel.__module__ == "jmpc.kernels.int8_digits" and jax.default_backend() == "cpu"
         options = {"xla_backend_optimization_level": 0} if quick else None
         lowered = jax.jit(kernel, static_argnums=2).lower(x, y, params)
         return lowered.compile(compiler_options=options)(x, y)
+
+    return run
+
+
+@pytest.fixture(scope="session")
+def on_cpu() -> Callable[..., np.ndarray]:
+    """`on_cpu(f, *arrays)`: what is expected of an accelerator too, whose XLA has no uint64 convolution."""
+
+    def run(f: Callable[..., jax.Array], *arrays: np.ndarray) -> np.ndarray:
+        with jax.default_device(jax.local_devices(backend="cpu")[0]):
+            return np.asarray(f(*arrays))
 
     return run

@@ -39,6 +39,13 @@ def test_inner_dimensions(compiled, kernel, k, ring_array):
     np.testing.assert_array_equal(run(compiled, kernel, x, y, MATRICES), x @ y)
 
 
+@pytest.mark.parametrize("shape", [(5, 2, 3), (16, 31, 16), (64, 9, 8), (67, 65, 129)])
+def test_matrices_of_odd_sizes_in_bytes(compiled, shape, ring_array):
+    m, k, n = shape
+    x, y = ring_array(1, m, k), ring_array(2, k, n)
+    np.testing.assert_array_equal(run(compiled, int8_digits, x, y, MATRICES), x @ y)
+
+
 @DIGITS
 @pytest.mark.parametrize("k", [896, 8192])
 def test_extreme_digits_do_not_overflow(compiled, kernel, k, extremes):

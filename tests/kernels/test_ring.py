@@ -97,22 +97,22 @@ def test_vmap_of_dot(in_axes, ring_array):
 
 
 @pytest.mark.parametrize("in_axes", [(1, 0), (0, None), (None, 2)])
-def test_vmap_of_convolution(in_axes, ring_array):
+def test_vmap_of_convolution(in_axes, ring_array, on_cpu):
     def stacked(seed, shape, axis):
         return ring_array(seed, *(shape if axis is None else (*shape[:axis], 4, *shape[axis:])))
 
     x, y = stacked(1, (3, 2, 8), in_axes[0]), stacked(2, (5, 2, 3), in_axes[1])
     got = jax.vmap(lambda x, y: conv_general_dilated(x, y, (1,), "SAME"), in_axes)(x, y)
-    want = jax.vmap(lambda x, y: lax.conv_general_dilated(x, y, (1,), "SAME"), in_axes)(x, y)
+    want = on_cpu(jax.vmap(lambda x, y: lax.conv_general_dilated(x, y, (1,), "SAME"), in_axes), x, y)
     np.testing.assert_array_equal(got, want)
 
 
 @pytest.mark.parametrize("padding", ["SAME", "VALID", "SAME_LOWER", [(1, 0), (2, 2)]])
-def test_convolution_takes_what_lax_takes(padding, ring_array):
+def test_convolution_takes_what_lax_takes(padding, ring_array, on_cpu):
     x, y = ring_array(1, 2, 7, 8, 3), ring_array(2, 3, 2, 3, 4)
     options = dict(padding=padding, rhs_dilation=[1, 2], dimension_numbers=("NHWC", "HWIO", "NHWC"))
     got = conv_general_dilated(x, y, [2, 1], **options)
-    want = lax.conv_general_dilated(x, y, (2, 1), **options)
+    want = on_cpu(lambda x, y: lax.conv_general_dilated(x, y, (2, 1), **options), x, y)
     np.testing.assert_array_equal(got, want)
 
 
@@ -135,14 +135,21 @@ def conv(x, y):
     return conv_general_dilated(x, y, (1, 1), "SAME")
 
 
+def multiplies_bytes(text):
+    assert "convolution" not in text and "xf" not in text
+    return text.count("stablehlo.dot_general") == 8 and "xi8>" in text and "xi32>" in text
+
+
 @pytest.mark.parametrize("platform", ["cuda", "rocm", "tpu"])
 def test_accelerators_multiply_bytes(platform):
-    for text in (
-        lowered(platform, dot, (64, 300), (300, 64)),
-        lowered(platform, conv, (2, 16, 8, 8), (16, 16, 3, 3)),
-    ):
-        assert text.count("stablehlo.dot_general") == 8
-        assert "xi8>" in text and "xi32>" in text and "convolution" not in text and "xf" not in text
+    assert multiplies_bytes(lowered(platform, dot, (1024, 1000), (1000, 1024)))
+    assert multiplies_bytes(lowered(platform, conv, (16, 128, 32, 32), (128, 128, 3, 3)))
+
+
+def test_small_products_are_left_to_xla_where_it_has_them():
+    small = (dot, (64, 300), (300, 64)), (conv, (2, 16, 8, 8), (16, 16, 3, 3))
+    assert not any(multiplies_bytes(lowered("cuda", *case)) for case in small)
+    assert all(multiplies_bytes(lowered("tpu", *case)) for case in small)
 
 
 def test_cpu_multiplies_floats_where_that_is_faster():
@@ -160,7 +167,7 @@ def test_cpu_multiplies_floats_where_that_is_faster():
     assert not any("xf64>" in text for text in small)
 
 
-def test_large_convolution(ring_array):
+def test_large_convolution(ring_array, on_cpu):
     x, y = ring_array(1, 2, 16, 16, 16), ring_array(2, 32, 16, 3, 3)
-    want = lax.conv_general_dilated(x, y, (1, 1), "SAME")
+    want = on_cpu(lambda x, y: lax.conv_general_dilated(x, y, (1, 1), "SAME"), x, y)
     np.testing.assert_array_equal(conv_general_dilated(x, y, (1, 1), "SAME"), want)

@@ -73,7 +73,8 @@ def secure(f: Callable[..., Any], *args: Any, **options: Any) -> list[np.ndarray
 def plain(f: Callable[..., Any], *args: Any) -> list[np.ndarray]:
     """The flat results of `f` by JAX."""
     inputs = [jax.tree.map(jnp.asarray, a.array if isinstance(a, Clear) else a) for a in args]
-    return [np.asarray(x) for x in jax.tree.leaves(jax.jit(f)(*inputs))]
+    with jax.default_matmul_precision("highest"):  # an accelerator's default is less exact than the shares
+        return [np.asarray(x) for x in jax.tree.leaves(jax.jit(f)(*inputs))]
 
 
 def choreography(f: Callable[..., Any], *args: Any, players: Sequence[str], **options: Any) -> tuple[Choreography, Any]:
