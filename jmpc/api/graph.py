@@ -9,6 +9,7 @@ from typing import Any
 
 from jmpc.api.values import DRIVER, Effect, Node, Value, Visibility
 from jmpc.computation import Computation, Output, Source
+from jmpc.lowering.folding import fold_known_floats
 
 
 @dataclass(frozen=True)
@@ -27,6 +28,7 @@ def build(fetches: Sequence[Value | Effect], servers: Sequence[str], driver: str
 
     Raises:
       TypeError: for a fetch that is still secret, with what to do.
+      TraceError: for a loop over constants that does not end, with the user's line.
     """
     builder = _Builder(driver)
     outputs: list[str | None] = []
@@ -44,7 +46,7 @@ def build(fetches: Sequence[Value | Effect], servers: Sequence[str], driver: str
         key = f"fetch/{position}"
         builder.calls.append(Output(builder.number(fetch), player, "", key, fetch.node.line))
         outputs.append(key if player == driver else None)
-    computation = Computation(tuple(servers), tuple(builder.calls), fraction)
+    computation = fold_known_floats(Computation(tuple(servers), tuple(builder.calls), fraction))
     return Built(computation, builder.feeds, builder.sinks, tuple(builder.variables), tuple(outputs))
 
 

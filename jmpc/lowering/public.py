@@ -37,7 +37,7 @@ def constant(array: Any) -> Public:
 def evaluate(context: Context, eqn: JaxprEqn, place: Placement, operands: Sequence[Public]) -> list[Public]:
     """One public equation, where it belongs."""
     if place.where is Where.KNOWN:
-        return _evaluate_here(eqn, operands)
+        return evaluate_known(eqn, operands)
     if place.where is Where.EVERYONE:
         arrays = [context.operand(context.everyone(x)) for x in operands]
         with user_context(eqn.source_info):
@@ -52,7 +52,8 @@ def evaluate(context: Context, eqn: JaxprEqn, place: Placement, operands: Sequen
 _MOST_TURNS = 1 << 24  # of a `while` over known values: a node evaluates those of other people's computations
 
 
-def _evaluate_here(eqn: JaxprEqn, operands: Sequence[Public]) -> list[Public]:
+def evaluate_known(eqn: JaxprEqn, operands: Sequence[Public]) -> list[Public]:
+    """One equation on known values, here and now."""
     if (move := _MOVES.get(eqn.primitive.name)) and not any(is_key(x.dtype) for x in operands):
         return [Public(move(*(x.array for x in operands), **eqn.params))]
     # The user's own x64 flag: 64-bit types only appear in a jaxpr that was traced with it.
