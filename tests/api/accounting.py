@@ -37,15 +37,15 @@ def check_account(prepared: Prepared, messages: Messages, iterations: int = 0) -
         sizes[key] -= sum(buffer.nbytes for buffer in buffers)
     assert not any(frames.values()) and not any(sizes.values())
     cost = prepared.cost
-    assert _at(cost.rounds(), iterations) == len({slot for slot, _, _ in messages})
-    assert _at(cost.frames_sent(), iterations) == len(messages)
+    assert at(cost.rounds(), iterations) == len({slot for slot, _, _ in messages})
+    assert at(cost.frames_sent(), iterations) == len(messages)
     for player in prepared.players:
         sent = sum(b.nbytes for (_, src, _), buffers in messages.items() for b in buffers if src == player)
-        assert _at(cost.bytes_sent(player), iterations) == sent
-    assert sum(_at(size, iterations) for size in cost.by_line().values()) == _at(cost.bytes_sent(), iterations)
+        assert at(cost.bytes_sent(player), iterations) == sent
+    assert sum(at(size, iterations) for size in cost.by_line().values()) == at(cost.bytes_sent(), iterations)
 
 
-def _at(total: Mapping[Times, int], iterations: int) -> int:
+def at(total: Mapping[Times, int], iterations: int) -> int:
     return sum(amount * iterations ** len(times) for times, amount in total.items())
 
 

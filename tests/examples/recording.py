@@ -1,12 +1,15 @@
-"""Runs an example's script with fixed keys and keeps everything that its players said to each other."""
+"""Runs an example's script with fixed keys and keeps everything that its players said, stored and computed."""
 
 from __future__ import annotations
 
 import contextlib
+import dataclasses
+import functools
 import hashlib
 import importlib.util
 import sys
-from collections.abc import Iterator, Mapping
+from collections import defaultdict
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from types import ModuleType
@@ -14,19 +17,34 @@ from typing import Any
 
 import numpy as np
 import pytest
+from jax.extend.core import Var
+from network import inprocess
 
 import jmpc
 from jmpc.api.graph import Built
+from jmpc.api.run import current_session
 from jmpc.api.session import LocalSession
+from jmpc.choreography.needs import TOGETHER
+from jmpc.choreography.programs import Frame, Program
+from jmpc.computation import Assign
 from jmpc.config import Mode
 from jmpc.protocols.rep3 import Rep3
+from jmpc.providers import Registry
 from jmpc.runtime.inputs import deliver
-from jmpc.runtime.links import RecordingLink
+from jmpc.runtime.links import Slot
+from jmpc.runtime.machine import Machine
+from jmpc.runtime.party import Party
 from jmpc.runtime.prepare import Prepared
+from jmpc.runtime.remote import RemoteSession
 from jmpc.runtime.simulate import FusedSimulation, ThreadedSimulation, source_feed
+from jmpc.runtime.store import Store
 
 EXAMPLES = Path(__file__).parents[2] / "examples"
+OWNERS = ("model-owner", "data-owner-0", "data-owner-1", "data-owner-2", "input-provider")
 _NEIGHBOURS = ("data", "model", "providers", "common")  # modules that several examples have
+
+KeySet = tuple[str, ...]
+Copies = dict[Any, dict[str, Any]]  # by place, then by player
 
 
 @contextlib.contextmanager
@@ -47,67 +65,174 @@ def script(name: str) -> Iterator[ModuleType]:
         sys.modules.update({n: m for n, m in saved.items() if m is not None})
 
 
-@dataclass(frozen=True)
-class Recorded:
-    """One run: its computation, all messages by (slot, sender, receiver), and what opened where."""
-
-    prepared: Prepared
-    messages: Mapping[Any, list[np.ndarray]]
-    outputs: Mapping[str, Mapping[str, Any]]
-
-
 @dataclass
-class RecordingSession(LocalSession):
-    """A simulation whose keys are a function of the run's number, so that two modes can be compared."""
+class Recorded:
+    """One run: all messages, digests of all arrays that players had between segments, and what opened where."""
 
-    mode: Mode
-    runs: list[Recorded] = field(default_factory=list)
+    messages: dict[tuple[Slot, str, str], list[np.ndarray]] = field(default_factory=dict)  # by slot, sender, receiver
+    values: Copies = field(default_factory=lambda: defaultdict(dict))  # by loops and iterations, number of variable
+    prepared: Prepared | None = None
+    outputs: Mapping[str, Mapping[str, Any]] = field(default_factory=dict)
+
+
+class Tape:
+    """All runs of a session, under keys that are a function of the run's number, so that modes can be compared."""
+
+    def __init__(self) -> None:
+        self.runs: list[Recorded] = []
+        self._run = Recorded()
+        self._numbers: dict[Var, int] = {}
+
+    def keys(self, sets: Iterable[KeySet]) -> dict[KeySet, bytes]:
+        return {key: hashlib.sha256(repr((len(self.runs), key)).encode()).digest() for key in sets}
+
+    def send(self, frame: Frame, slot: Slot, buffers: Sequence[Any]) -> None:
+        place = slot, frame.src, frame.dst
+        assert place not in self._run.messages, f"two frames at {place}"
+        self._run.messages[place] = [np.array(buffer) for buffer in buffers]
+
+    def number(self, prepared: Prepared) -> None:
+        """Names the variables of a computation as every player names them that has lowered it for itself."""
+        produced = (var for eqn in prepared.lowered.choreography.equations() for var in eqn.outvars)
+        self._numbers.update((var, number) for number, var in enumerate(produced))
+
+    def know(self, player: str, path: Slot, var: Var, array: Any) -> None:
+        """Notes what a player has of a variable; what only exists on its way (packed messages) has no number."""
+        if var in self._numbers and isinstance(array.dtype, np.dtype):  # no typed random keys
+            digest = hashlib.blake2b(np.ascontiguousarray(array), digest_size=8).digest()
+            assert self._run.values[path, self._numbers[var]].setdefault(player, digest) == digest
+
+    def end(self, prepared: Prepared, outputs: Mapping[str, Mapping[str, Any]]) -> None:
+        self._run.prepared, self._run.outputs = prepared, outputs
+        self.runs.append(self._run)
+        self._run = Recorded()
+
+    # -- where it is put in ------------------------------------------------------------------------------------
+
+    def watch_machines(self, patch: pytest.MonkeyPatch) -> None:
+        """Whatever a machine of this process computes or receives is noted."""
+        run, tape = Machine._run, self
+
+        class Noted(dict):
+            def __init__(self, env, player, path):
+                super().__init__(env)
+                self.where = player, path
+
+            def __setitem__(self, var, array):
+                tape.know(*self.where, var, array)
+                super().__setitem__(var, array)
+
+            def update(self, arrays):
+                for var, array in arrays:
+                    self[var] = array
+
+        def ran(machine: Machine, program: Program, env: Mapping[Var, Any], path: Slot, iteration: int) -> list[Any]:
+            return run(machine, program, Noted(env, program.player, path), path, iteration)
+
+        patch.setattr(Machine, "_run", ran)
+
+    def watch_nodes(self, patch: pytest.MonkeyPatch) -> None:
+        """Nodes and drivers of this process agree on keys as ever, then use this tape's; all they say is kept."""
+        agree, play, run = Party._agree, Party.play, RemoteSession.run
+        outputs: dict[str, Mapping[str, Any]] = {}
+
+        def played(party: Party, feed: Any, store: Store) -> Any:
+            self.number(party.prepared)
+            results = play(dataclasses.replace(party, recorder=lambda _, *said: self.send(*said)), feed, store)
+            outputs[party.me] = results.outputs
+            return results
+
+        def ran(session: RemoteSession, built: Built) -> Mapping[str, Any]:
+            outputs.clear()
+            opened = run(session, built)
+            self.end(session.prepare(built.computation), dict(outputs))
+            return opened
+
+        patch.setattr(Party, "_agree", lambda party: self.keys(agree(party)))
+        patch.setattr(Party, "play", played)
+        patch.setattr(RemoteSession, "run", ran)
+
+
+class RecordingSession(LocalSession):
+    """A simulation on a tape."""
 
     def __init__(self, mode: Mode) -> None:
         super().__init__(jmpc.LocalConfig(mode=mode))
-        self.mode, self.runs = mode, []
-        self._link = RecordingLink()
+        self.tape = Tape()
         if mode is Mode.FUSED:
             self.simulation = FusedSimulation(Rep3, self._keys)
+            self._simulate = functools.partial(self.simulation.run, link=self.tape)
         else:
-            self.simulation = ThreadedSimulation(Rep3, self._keys, recorder=self._record)
+            self.simulation = ThreadedSimulation(Rep3, self._keys, recorder=lambda _, *said: self.tape.send(*said))
+            self._simulate = self.simulation.run
+        self.simulation.compiler = inprocess.COMPILER
 
-    def _keys(self, prepared: Prepared) -> dict[tuple[str, ...], bytes]:
-        return {key: hashlib.sha256(repr((len(self.runs), key)).encode()).digest() for key in prepared.keys}
-
-    def _record(self, *said: Any) -> None:
-        self._link.record(*said)
+    def _keys(self, prepared: Prepared) -> dict[KeySet, bytes]:
+        return self.tape.keys(prepared.keys)
 
     def run(self, built: Built) -> Mapping[str, Any]:
-        prepared, self._link = self.prepare(built.computation), RecordingLink()
-        extra = (self._link,) if self.mode is Mode.FUSED else ()
-        outputs = self.simulation.run(prepared, source_feed(built.feeds), *extra)
-        self.runs.append(Recorded(prepared, self._link.messages, outputs))
+        prepared = self.prepare(built.computation)
+        self.tape.number(prepared)
+        outputs = self._simulate(prepared, source_feed(built.feeds))
+        self.tape.end(prepared, outputs)
         for player, results in outputs.items():
             deliver(results, {g: sink for g, (owner, sink) in built.sinks.items() if owner == player})
         return outputs.get(self.driver, {})
 
-    def shares(self) -> dict[Any, np.ndarray]:
-        """Every stored slot; in threads, after checking that both holders have the same."""
-        if self.mode is Mode.FUSED:
-            return {key: np.asarray(x) for key, x in _ordered(self.simulation.store)}
-        found: dict[Any, np.ndarray] = {}
-        for store in self.simulation._stores.values():
-            for key, x in _ordered(store):
-                np.testing.assert_array_equal(found.setdefault(key, np.asarray(x)), np.asarray(x))
-        return found
+    def stores(self) -> dict[str, Store]:
+        if isinstance(self.simulation, FusedSimulation):
+            return {TOGETHER: self.simulation.store}
+        return self.simulation._stores
 
 
-def _ordered(store: Any) -> list[tuple[Any, Any]]:
-    """Slots by the order in which variables were written: names are random."""
-    order = {name: rank for rank, name in enumerate(dict.fromkeys(name for name, _ in store._arrays))}
-    return [((order[name], index), x) for (name, index), x in store._arrays.items()]
+@dataclass(frozen=True)
+class Recording:
+    """What an example's `main` returned, its runs, and the slots of its variables in the end.
+
+    Places of slots are (variable, in the order in which they were first written; slot).
+    """
+
+    result: Any
+    runs: Sequence[Recorded]
+    slots: Copies
+    holders: Mapping[Any, frozenset[str]]  # who should have them
+
+    @classmethod
+    def of(cls, result: Any, runs: Sequence[Recorded], stores: Mapping[str, Store]) -> Recording:
+        """Names of variables are random, the order in which they are written is not."""
+        ports = [port for run in runs for port in run.prepared.lowered.outputs if port.kind is Assign]
+        order = {name: rank for rank, name in enumerate(dict.fromkeys(port.name for port in ports))}
+        slots: Copies = defaultdict(dict)
+        for player, store in stores.items():
+            for (name, index), array in store._arrays.items():
+                slots[order[name], index][player] = np.asarray(array)
+        return cls(result, runs, slots, {(order[port.name], port.index): port.players for port in ports})
 
 
-def record(monkeypatch: pytest.MonkeyPatch, name: str, mode: Mode, *arguments: str) -> tuple[Any, RecordingSession]:
-    """What an example's `main` returns, and the session it ran in."""
+def record(name: str, mode: Mode, *arguments: str) -> Recording:
+    """An example in simulation."""
     session = RecordingSession(mode)
-    monkeypatch.setattr("jmpc.api.run.open_session", lambda config: session)
-    with script(name) as module:
+    with pytest.MonkeyPatch.context() as patch, script(name) as module:
+        patch.setattr("jmpc.api.run.open_session", lambda config: session)
+        session.tape.watch_machines(patch)
         result = module.main(list(arguments))
-    return result, session
+    return Recording.of(result, session.tape.runs, session.stores())
+
+
+def record_nodes(name: str, folder: Path, *arguments: str) -> Recording:
+    """An example on nodes, over sockets with CURVE; `folder` takes their configuration."""
+    tape = Tape()
+    with pytest.MonkeyPatch.context() as patch, script(name) as module:
+        files = EXAMPLES.glob(f"{name}/providers.py")
+        nodes = inprocess.make(folder, OWNERS, Registry.load(files), insecure=False, timeout=60)
+        try:
+            nodes.start(*inprocess.SERVERS, *OWNERS)
+            tape.watch_machines(patch)
+            tape.watch_nodes(patch)
+            result = module.main([*arguments, "--config", str(nodes.path)])
+            stores = {player: nodes.store(player) for player in nodes.nodes}
+            stores["driver"] = current_session()._store
+        finally:
+            jmpc.set_config(jmpc.LocalConfig())
+            nodes.stop()
+    return Recording.of(result, tape.runs, stores)

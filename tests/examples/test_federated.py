@@ -43,10 +43,9 @@ def test_opened_means_are_exact_to_one_ulp(monkeypatch: pytest.MonkeyPatch) -> N
             parameters = example.model.update(parameters, means[-1])
 
 
-def test_servers_see_shares_only_and_the_model_owner_the_mean_only(monkeypatch: pytest.MonkeyPatch, tmp_path) -> None:
-    arguments = ("--iterations", "2", "--quiet", "--out", str(tmp_path))
-    _, session = record(monkeypatch, "federated_learning", Mode.THREADS, *arguments)
-    trained = [run for run in session.runs if set(SEVEN) <= set(run.prepared.players)]
+def test_servers_see_shares_only_and_the_model_owner_the_mean_only(tmp_path) -> None:
+    recording = record("federated_learning", Mode.THREADS, "--iterations", "2", "--quiet", "--out", str(tmp_path))
+    trained = [run for run in recording.runs if set(SEVEN) <= set(run.prepared.players)]
     assert len(trained) == 2
     for run in trained:
         releases = run.prepared.releases()

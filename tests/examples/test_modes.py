@@ -1,4 +1,4 @@
-"""Every example: fused and threaded players have the same shares and say the same, and `explain` knew."""
+"""Every example: fused, in threads and on nodes players have the same shares and say the same; `explain` knew."""
 
 from __future__ import annotations
 
@@ -6,39 +6,58 @@ import jax
 import numpy as np
 import pytest
 from api.accounting import check_account
-from examples.recording import Recorded, record
+from examples.recording import Recorded, Recording, record, record_nodes
 
 from jmpc.choreography.masks import check_masks
 from jmpc.choreography.primitives import send_masked_p
 from jmpc.config import Mode
 
 CASES = [
-    pytest.param("matmul", (), id="matmul"),
-    pytest.param("simple_average", (), id="simple_average"),
-    pytest.param("federated_learning", ("--iterations", "3", "--quiet"), id="federated_learning"),
-    pytest.param("logistic_regression", ("--runs", "1", "--quiet"), id="logistic_regression"),
-    pytest.param("private_inference", (), id="private_inference"),
+    pytest.param(("matmul",), id="matmul"),
+    pytest.param(("simple_average",), id="simple_average"),
+    pytest.param(("federated_learning", "--iterations", "3", "--quiet"), id="federated_learning"),
+    pytest.param(("logistic_regression", "--runs", "1", "--quiet"), id="logistic_regression"),
+    pytest.param(("private_inference",), id="private_inference"),
 ]
 
 
-@pytest.mark.parametrize(("name", "arguments"), CASES)
-def test_modes_agree_to_the_bit(
-    name: str, arguments: tuple[str, ...], monkeypatch: pytest.MonkeyPatch, tmp_path
-) -> None:
-    options = (*arguments, "--out", str(tmp_path))
-    left, fused = record(monkeypatch, name, Mode.FUSED, *options)
-    right, threads = record(monkeypatch, name, Mode.THREADS, *options)
-    jax.tree.map(np.testing.assert_array_equal, left, right)
-    assert len(fused.runs) == len(threads.runs) > 0
-    for ours, theirs in zip(fused.runs, threads.runs, strict=True):
+@pytest.fixture(scope="module", params=CASES)
+def example(request, tmp_path_factory) -> tuple[str, ...]:
+    """An example and its arguments."""
+    return (*request.param, "--out", str(tmp_path_factory.mktemp(request.param[0])))
+
+
+@pytest.fixture(scope="module")
+def fused(example) -> Recording:
+    return record(example[0], Mode.FUSED, *example[1:])
+
+
+@pytest.fixture(scope="module")
+def threads(example) -> Recording:
+    return record(example[0], Mode.THREADS, *example[1:])
+
+
+def test_threads_agree_to_the_bit(fused: Recording, threads: Recording) -> None:
+    check_agreement(fused, threads)
+
+
+def test_nodes_agree_to_the_bit(example, fused: Recording, threads: Recording, tmp_path) -> None:
+    nodes = record_nodes(example[0], tmp_path, *example[1:])
+    check_agreement(fused, nodes)
+    assert [run.values for run in nodes.runs] == [run.values for run in threads.runs]
+
+
+def check_agreement(fused: Recording, apart: Recording) -> None:
+    jax.tree.map(np.testing.assert_array_equal, fused.result, apart.result)
+    assert len(fused.runs) == len(apart.runs) > 0
+    for ours, theirs in zip(fused.runs, apart.runs, strict=True):
         _same_messages(ours, theirs)
+        _same_values(ours, theirs)
         jax.tree.map(np.testing.assert_array_equal, _opened(ours), _opened(theirs))
         check_account(theirs.prepared, theirs.messages)
         _all_masked(theirs)
-    stored = threads.shares()
-    assert stored.keys() == fused.shares().keys()
-    for key, share in fused.shares().items():
-        np.testing.assert_array_equal(share, stored[key])
+    assert any(len(copies) > 1 for run in apart.runs for copies in run.values.values())
+    _same_slots(fused, apart)
 
 
 def _same_messages(ours: Recorded, theirs: Recorded) -> None:
@@ -46,6 +65,23 @@ def _same_messages(ours: Recorded, theirs: Recorded) -> None:
     for slot, arrays in ours.messages.items():
         for a, b in zip(arrays, theirs.messages[slot], strict=True):
             np.testing.assert_array_equal(a, b, err_msg=str(slot))
+
+
+def _same_values(ours: Recorded, theirs: Recorded) -> None:
+    """At every depth: all copies of a value are equal, and equal to that of the fused run where it has it apart."""
+    for place, copies in theirs.values.items():
+        assert len({*copies.values(), *ours.values.get(place, {}).values()}) == 1, (place, copies.keys())
+    assert ours.values.keys() & theirs.values.keys()
+
+
+def _same_slots(fused: Recording, apart: Recording) -> None:
+    """All holders of a stored slot have it, alike."""
+    assert apart.slots.keys() == fused.slots.keys() == apart.holders.keys()
+    for place, copies in apart.slots.items():
+        assert copies.keys() == apart.holders[place]
+        (reference,) = fused.slots[place].values()
+        for player, copy in copies.items():
+            np.testing.assert_array_equal(copy, reference, err_msg=f"{place} at {player}")
 
 
 def _opened(run: Recorded) -> dict[str, list[np.ndarray]]:

@@ -12,6 +12,7 @@ import time
 from collections.abc import Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -30,12 +31,14 @@ class Cluster:
 
     folder: Path
     config: Path
+    program: tuple[str, ...] = ("jmpc.player",)  # a module, and arguments before those of `jmpc-node`
     processes: dict[str, subprocess.Popen] = field(default_factory=dict)
 
     def start(self, *names: str) -> None:
-        environment = os.environ | {"PYTHONPATH": str(ROOT), "XDG_CACHE_HOME": str(self.folder / "cache")}
+        path = os.pathsep.join([str(ROOT), str(ROOT / "tests")])
+        environment = os.environ | {"PYTHONPATH": path, "XDG_CACHE_HOME": str(self.folder / "cache")}
         for name in names:
-            command = [sys.executable, "-m", "jmpc.player", name, "--config", self.config, "--providers", PROVIDERS]
+            command = [sys.executable, "-m", *self.program, name, "--config", self.config, "--providers", PROVIDERS]
             self.log(name).unlink(missing_ok=True)
             with self.log(name).open("a") as log:
                 self.processes[name] = subprocess.Popen(command, env=environment, stderr=log, stdout=log)
@@ -81,16 +84,20 @@ def free_ports(count: int) -> list[int]:
     return ports
 
 
+def make_cluster(folder: Path, names: tuple[str, ...], **fields: Any) -> Cluster:
+    """A cluster that is not started yet, of these players and a driver; `fields` go into its configuration."""
+    names = (*names, "driver")
+    addresses = {n: {"address": f"127.0.0.1:{port}"} for n, port in zip(names, free_ports(len(names)), strict=True)}
+    config = folder / "config.json"
+    config.write_text(json.dumps({"players": addresses, "driver": "driver", "timeout": TIMEOUT, **fields}))
+    assert admin(["keygen", "--config", str(config)]) == 0
+    return Cluster(folder, config)
+
+
 @pytest.fixture(scope="session")
 def cluster(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Cluster]:
-    folder = tmp_path_factory.mktemp("cluster")
-    names = (*PLAYERS, "silent", "driver")
-    addresses = {n: {"address": f"127.0.0.1:{port}"} for n, port in zip(names, free_ports(len(names)), strict=True)}
     policy = {"reveal_to": {"data-owner": ["driver", "data-owner"], "model-owner": ["driver", "model-owner"]}}
-    config = folder / "config.json"
-    config.write_text(json.dumps({"players": addresses, "driver": "driver", "timeout": TIMEOUT, "policy": policy}))
-    assert admin(["keygen", "--config", str(config)]) == 0
-    made = Cluster(folder, config)
+    made = make_cluster(tmp_path_factory.mktemp("cluster"), (*PLAYERS, "silent"), policy=policy)
     try:
         made.start(*PLAYERS)
         yield made

@@ -1,4 +1,4 @@
-"""A cluster of nodes as threads of this process, and drivers of them; plain text on loopback."""
+"""A cluster of nodes as threads of this process, and drivers of them; plain text on loopback, or CURVE if asked."""
 
 from __future__ import annotations
 
@@ -20,6 +20,7 @@ import jmpc
 from jmpc.api.graph import build
 from jmpc.config import RemoteConfig
 from jmpc.net.framing import Header, Kind
+from jmpc.net.keys import generate
 from jmpc.net.transport import Transport
 from jmpc.policy import Policy
 from jmpc.protocols.rep3 import Rep3
@@ -27,6 +28,7 @@ from jmpc.providers import Provider, Registry, Sink
 from jmpc.runtime.compiler import Compiler
 from jmpc.runtime.node import Node
 from jmpc.runtime.remote import RemoteSession
+from jmpc.runtime.store import Store
 
 SERVERS = ("server0", "server1", "server2")
 OWNERS = ("data-owner", "model-owner")
@@ -69,14 +71,18 @@ class Nodes:
         """Bytes of arrays that all nodes have sent: shares, openings, never control."""
         return sum(c.payload for node in self.nodes.values() for c in node.transport.sent.peers().values())
 
-    def stored(self, name: str, driver: str = "driver") -> Mapping[str, Any]:
-        """The variables of a driver at a node, with their generations, when its runs have ended there."""
+    def store(self, name: str, driver: str = "driver") -> Store:
+        """The variables of a driver at a node, when its runs have ended there."""
         client = self.nodes[name]._clients.get(driver)
         if client is None:
-            return {}
+            return Store()
         ended = threading.Event()
         assert client._running.offer(ended.set) and ended.wait(20)
-        return client.store._generations
+        return client.store
+
+    def stored(self, name: str, driver: str = "driver") -> Mapping[str, Any]:
+        """The generations of `store`."""
+        return self.store(name, driver)._generations
 
     @contextmanager
     def stranger(self, name: str = "driver") -> Iterator[Transport]:
@@ -97,18 +103,24 @@ class Nodes:
         return answers
 
 
-def make(folder: Path, **fields: Any) -> Nodes:
-    """A cluster that is not started yet; `fields` go into its configuration."""
-    names = (*SERVERS, *OWNERS, *DRIVERS)
+def make(folder: Path, owners: tuple[str, ...] = OWNERS, registry: Registry | None = None, **fields: Any) -> Nodes:
+    """A cluster that is not started yet; `fields` go into its configuration, `insecure=False` gives it keys."""
+    names = (*SERVERS, *owners, *DRIVERS)
     addresses = {n: {"address": f"127.0.0.1:{port}"} for n, port in zip(names, free_ports(len(names)), strict=True)}
     policy = {"drivers": list(DRIVERS), **fields.pop("policy", {})}
     path = folder / "config.json"
     data = {"players": addresses, "driver": "driver", "insecure": True, "timeout": 6, "policy": policy, **fields}
     path.write_text(json.dumps(data))
+    if not data["insecure"]:
+        generate(names, folder / "keys")
+    return Nodes(path, registry or _registry())
+
+
+def _registry() -> Registry:
     entries = vars(my_data).values()
     providers = {value.name: value for value in entries if isinstance(value, Provider)}
     sinks = {value.name: value for value in entries if isinstance(value, Sink)}
-    return Nodes(path, Registry(providers, sinks))
+    return Registry(providers, sinks)
 
 
 def private(player: str, name: str = "vector", **options: Any) -> jmpc.Value:
@@ -161,11 +173,11 @@ def in_background(fn: Callable[[], Any]) -> Callable[[], BaseException | None]:
     return end
 
 
-def long_loop(turns: int = 100_000) -> jmpc.Value:
+def long_loop(turns: int = 100_000, x: jmpc.Value | None = None) -> jmpc.Value:
     """Secret multiplications one after the other, with messages in every turn: a run that takes minutes."""
 
     @jmpc.function
     def chain(x):
         return jax.lax.scan(lambda c, _: (c * x, None), x, length=turns)[0]
 
-    return chain(private("data-owner") * 0.1)
+    return chain((private("data-owner") if x is None else x) * 0.1)

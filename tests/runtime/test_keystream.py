@@ -1,7 +1,6 @@
-"""No keystream block is ever made for two purposes: tested at the cipher."""
+"""Machines make no keystream block for two purposes: tested at the cipher. See also `test_freshness`."""
 
-import threading
-from collections import Counter, defaultdict
+from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 
 import jax.numpy as jnp
@@ -9,13 +8,14 @@ import numpy as np
 import pytest
 from choreography.programs_check import ALL, PLAYERS, A, B, C, planned, traced, words
 from jax import lax
+from runtime.cipher import Cipher, watch
 from runtime.modes import Case, Eager, Wires, agree_in_all_modes, fixed_keys, random_words
 
 from jmpc.choreography.cost import cost
+from jmpc.choreography.needs import TOGETHER
 from jmpc.choreography.primitives import draw, release, send_masked
-from jmpc.choreography.programs import BLOCK_BYTES
-from jmpc.kernels import keystream
 from jmpc.runtime.compiler import Compiler
+from jmpc.runtime.device_keystream import DeviceKeystream
 from jmpc.runtime.keystream import HostKeystream
 from jmpc.runtime.links import RecordingLink
 from jmpc.runtime.machine import Machine
@@ -23,59 +23,24 @@ from jmpc.runtime.machine import Machine
 ONE = np.uint64(1)
 
 
-class Cipher:
-    """Stands in for the cipher: counts what each player draws, and refuses a block that it drew before."""
+def run_all(cipher: Cipher, case: Case, keys, place=HostKeystream) -> None:
+    """Once fused, once as separate players; keystream is made in one place."""
+    made, plan, wires = case.choreography, planned(case.choreography), Wires()
+    Machine(case.compiler, place(keys)).run(case.fused_program(), case.env())
 
-    def __init__(self):
-        self.player = threading.local()
-        self.blocks = defaultdict(lambda: defaultdict(set))  # by player, then by key, op id, iteration, stream
-        self.bytes = Counter()
+    def play(player):
+        with cipher.playing(player):
+            Machine(case.compiler, place(keys), wires).run(plan.program(player), case.env(player))
 
-    def note(self, key, op_id, iteration, stream, size):
-        blocks = self.blocks[self.player.name][key, op_id, iteration, stream]
-        made = set(range(-(-size // BLOCK_BYTES)))
-        assert blocks.isdisjoint(made)
-        blocks |= made
-        self.bytes[self.player.name] += size
-
-    def machine(self, player: str, case: Case, keys, link=None) -> Machine:
-        """A machine whose draws are those of `player`."""
-        cipher = self
-
-        class Watched(HostKeystream):
-            def buffers(self, draws, iteration):
-                cipher.player.name = player
-                return super().buffers(draws, iteration)
-
-        return Machine(case.compiler, Watched(keys), link)
-
-    def run_all(self, case: Case, keys) -> None:
-        """Once fused, once as separate players."""
-        made, plan, wires = case.choreography, planned(case.choreography), Wires()
-        self.machine("fused", case, keys).run(case.fused_program(), case.env())
-
-        def play(player):
-            self.machine(player, case, keys, wires).run(plan.program(player), case.env(player))
-
-        with ThreadPoolExecutor(len(made.players)) as pool:
-            list(pool.map(play, made.players))
+    with ThreadPoolExecutor(len(made.players)) as pool:
+        list(pool.map(play, made.players))
 
 
 @pytest.fixture
-def cipher(monkeypatch) -> Cipher:
-    made = Cipher()
-
-    class Watched(keystream.Keystream):
-        def __init__(self, key):
-            super().__init__(key)
-            self.key = key
-
-        def fill(self, op_id, iteration, out, stream=0):
-            made.note(self.key, op_id, iteration, stream, out.nbytes)
-            super().fill(op_id, iteration, out, stream)
-
-    monkeypatch.setattr(keystream, "Keystream", Watched)
-    return made
+def cipher(monkeypatch) -> Iterator[Cipher]:
+    made = watch(monkeypatch)
+    yield made
+    assert not made.repeated
 
 
 def loops(n, x, y):
@@ -109,11 +74,12 @@ def arrays(turns: int):
     return [np.array([turns], np.uint64), random_words(1, 3), random_words(2, 3)]
 
 
+@pytest.mark.parametrize("place", [HostKeystream, DeviceKeystream])
 @pytest.mark.parametrize("turns", [0, 1, 2])
-def test_no_block_serves_twice(made, turns, cipher):
-    cipher.run_all(Case(made, arrays(turns), Eager()), fixed_keys(made))
+def test_no_block_serves_twice(made, turns, place, cipher):
+    run_all(cipher, Case(made, arrays(turns), Eager()), fixed_keys(made), place)
     # Players draw what the fused run draws; those who share a key draw the same blocks under it.
-    everyone = cipher.blocks["fused"]
+    everyone = cipher.blocks[TOGETHER]
     assert len(everyone) == 2 * (3 * 2 + 1) + 2 * 2 + turns * 2
     for player in PLAYERS:
         assert cipher.blocks[player].items() <= everyone.items()
@@ -150,7 +116,7 @@ def test_the_cost_of_keystream_is_what_was_drawn(cipher):
         return c, rows, draw((A, B), (9,)), draw((A,), (0,))
 
     made = traced(fn, (A, B))
-    cipher.run_all(Case(made, [random_words(1, 3)], Eager()), fixed_keys(made))
+    run_all(cipher, Case(made, [random_words(1, 3)], Eager()), fixed_keys(made))
     expected = cost([planned(made).program(player) for player in PLAYERS]).keystream
     assert expected == {A: {(): 4 * (64 + 128) + 128}, B: {(): 4 * 64 + 128}, C: {(): 4 * 128}}
     assert {player: {(): cipher.bytes[player]} for player in PLAYERS} == expected
@@ -187,5 +153,5 @@ def test_draws_are_uniform_words_of_their_bits():
 
 def test_releases_draw_nothing(cipher):
     made = traced(lambda x: release(jnp.sum(x), A, B, "why"), A)
-    cipher.run_all(Case(made, [random_words(1, 3)], Eager()), {})
+    run_all(cipher, Case(made, [random_words(1, 3)], Eager()), {})
     assert not cipher.blocks
