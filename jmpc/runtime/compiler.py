@@ -182,7 +182,7 @@ def _options(quickly: bool) -> dict[str, Any]:
     return {name: value for name, value in options.items() if _is_known(name, value)}
 
 
-def _is_known(name: str, value: bool | int) -> bool:
+def _is_known(name: str, value: Any) -> bool:
     try:
         jax.jit(lambda x: x).lower(np.uint8(0)).compile(compiler_options={name: value})
     except jax.errors.JaxRuntimeError:

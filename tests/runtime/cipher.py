@@ -62,7 +62,7 @@ def watch(patch: pytest.MonkeyPatch) -> Cipher:
     """The witness of all that is made from now on, on the host and in compiled functions."""
     made = Cipher()
     patch.setattr(keystream, "Keystream", watched_keystream(made.note))
-    patch.setattr(device_keystream, "_fill", functools.partial(_fill, made.note))
+    patch.setattr(device_keystream, "_gather", functools.partial(_noted, made.note))
     play = Party.play
 
     def played(party: Party, *args: Any) -> Any:
@@ -92,25 +92,25 @@ def _digest(key: bytes) -> str:
     return hashlib.sha256(key).hexdigest()
 
 
-def _fill(note: Note, *operands: Any, dtype: np.dtype) -> jax.Array:
+def _noted(note: Note, *operands: Any, count: int, dtype: np.dtype) -> jax.Array:
     with _TRACING:
-        words, addresses = _compiled()(*operands, dtype=dtype)
+        words, addresses = _compiled()(*operands, count=count, dtype=dtype)
     for key, op_id, iteration, counter in zip(*map(np.asarray, addresses), strict=True):
         note((_digest(key.tobytes()), int(op_id), int(iteration), 0), [int(counter)], BLOCK_BYTES)
     return words
 
 
-_PRODUCTION = device_keystream._fill
-_TRACING = threading.Lock()  # of `_gather`, which patches a module
+_PRODUCTION = device_keystream._gather
+_TRACING = threading.Lock()  # of `_with_addresses`, which patches a module
 
 
 @functools.cache
 def _compiled() -> Any:
     """Compiled quickly: a machine without an accelerator needs seconds for each size otherwise."""
-    return jax.jit(_gather, static_argnames="dtype", compiler_options=_options(quickly=True))
+    return jax.jit(_with_addresses, static_argnames=("count", "dtype"), compiler_options=_options(quickly=True))
 
 
-def _gather(*operands: Any, dtype: np.dtype) -> tuple[jax.Array, tuple[jax.Array, ...]]:
+def _with_addresses(*operands: Any, count: int, dtype: np.dtype) -> tuple[jax.Array, tuple[jax.Array, ...]]:
     """What `device_keystream` compiles, with another result: the addresses that the cipher is given in there."""
     blocks, given = chacha20.blocks, []
 
@@ -120,6 +120,6 @@ def _gather(*operands: Any, dtype: np.dtype) -> tuple[jax.Array, tuple[jax.Array
 
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(chacha20, "blocks", watched)
-        words = _PRODUCTION.__wrapped__(*operands, dtype=dtype)
+        words = _PRODUCTION.__wrapped__(*operands, count=count, dtype=dtype)
     (addresses,) = given
     return words, addresses
