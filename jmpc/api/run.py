@@ -17,8 +17,6 @@ from jmpc.api.session import LocalSession, Session, open_session
 from jmpc.api.values import DRIVER, Effect, Value, assign
 from jmpc.config import LocalConfig, RemoteConfig
 
-_REMEMBERED = 256  # graphs of a session: a script that makes a new one in every iteration must not grow
-
 
 class _Default:
     """The configuration set by `set_config`, the one mutable default that a script shares."""
@@ -71,14 +69,12 @@ def _built(session: Session, fetches: tuple[Any, ...]) -> Built:
     for fetch in fetches:
         if not _is_fetch(fetch):
             raise TypeError(f"run: {type(fetch).__name__} is not a private value, an assignment or an output")
-    if fetches in session.built:
-        session.built[fetches] = session.built.pop(fetches)  # now the latest
-    else:
-        while len(session.built) >= _REMEMBERED:
-            session.built.pop(next(iter(session.built)))
+    built = session.built.get(fetches)
+    if built is None:
         values = [as_value(fetch) if isinstance(fetch, Variable) else fetch for fetch in fetches]
-        session.built[fetches] = build(values, session.servers, session.driver, session.fraction)
-    return session.built[fetches]
+        built = build(values, session.servers, session.driver, session.fraction)
+        session.built.put(fetches, built)
+    return built
 
 
 def _initialise(session: Session, variables: Iterable[Variable]) -> None:

@@ -11,11 +11,14 @@ from jmpc.api.graph import Built
 from jmpc.computation import Computation
 from jmpc.config import LocalConfig, Mode, RemoteConfig
 from jmpc.protocols.rep3 import Rep3
+from jmpc.remember import Remembered
 from jmpc.runtime.inputs import deliver
 from jmpc.runtime.prepare import Prepared
 from jmpc.runtime.simulate import FusedSimulation, ThreadedSimulation, source_feed
 
 _log = logging.getLogger("jmpc")
+
+KEPT_GRAPHS = 256  # of a session: a script that makes a new one in every iteration must not grow
 
 
 class Session(Protocol):
@@ -24,7 +27,7 @@ class Session(Protocol):
     servers: tuple[str, ...]
     driver: str
     fraction: int
-    built: dict[tuple[Any, ...], Built]
+    built: Remembered[tuple[Any, ...], Built]
 
     def knows(self, variable: str) -> bool: ...
 
@@ -70,7 +73,7 @@ class LocalSession:
         self.servers = tuple(config.servers[:3])
         self.driver = config.driver
         self.fraction = config.precision
-        self.built: dict[tuple[Any, ...], Built] = {}
+        self.built: Remembered[tuple[Any, ...], Built] = Remembered(KEPT_GRAPHS)
         simulation = {Mode.FUSED: FusedSimulation, Mode.THREADS: ThreadedSimulation}[config.mode]
         self.simulation = simulation(Rep3)
         self._players: frozenset[str] = frozenset()

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import dataclasses
 import enum
+import functools
 import hashlib
 import re
 from collections.abc import Iterable, Mapping, Sequence
@@ -101,6 +102,8 @@ class Fingerprint:
                 self.token("enum", type(value).__name__, value.name)
             case frozenset() | set():
                 self.token("set", sorted(value))
+            case functools.partial(func=func, args=args, keywords=keywords):
+                self.parameter((func, args, keywords))
             case None | bool() | int() | float() | complex() | str() | bytes():
                 self.token("plain", value)
             case _ if hasattr(value, "__qualname__"):  # functions and types

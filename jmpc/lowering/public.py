@@ -10,12 +10,14 @@ import numpy as np
 from jax.extend.core import JaxprEqn, Literal, Var, jaxpr_as_fun
 
 from jmpc._compat import make_closed, source_line, user_context
+from jmpc.choreography.fingerprint import Fingerprint
 from jmpc.choreography.iterations import bounded, has_while
 from jmpc.choreography.primitives import local
 from jmpc.errors import TraceError
 from jmpc.lowering.context import Context
 from jmpc.lowering.placement import Placement, Where
 from jmpc.lowering.values import Public, is_key
+from jmpc.remember import Remembered
 
 Env = dict[Var, Any]
 
@@ -61,16 +63,37 @@ def evaluate_known(eqn: JaxprEqn, operands: Sequence[Public]) -> list[Public]:
     wide = any(np.dtype(dtype).itemsize == 8 for dtype in dtypes if not is_key(dtype))
     cpu = jax.local_devices(backend="cpu")[0]
     loops = has_while(eqn)
-    with jax.ensure_compile_time_eval(), jax.enable_x64(wide or loops), jax.default_device(cpu):
-        made = _turned(eqn, operands) if loops else _bind(eqn, [x.array for x in operands])
-        return [constant(out) for out in made]
+    with jax.enable_x64(wide or loops), jax.default_device(cpu):
+        arrays = [x.array for x in operands]
+        return [constant(out) for out in (_turned(eqn, arrays) if loops else _executable(eqn)(*arrays))]
 
 
-def _turned(eqn: JaxprEqn, operands: Sequence[Public]) -> list[Any]:
+# Of equations over known values. JAX would keep thousands of them itself, a megabyte each.
+_EXECUTABLES: Remembered[bytes, Callable[..., Sequence[Any]]] = Remembered(256)
+
+
+def _executable(eqn: JaxprEqn) -> Callable[..., Sequence[Any]]:
+    """What evaluates an equation: compiled once for all that differ only in their operands."""
+    marks = Fingerprint()
+    marks.token([(str(atom.aval.dtype), atom.aval.shape) for atom in eqn.invars])
+    marks.equation(eqn.replace(invars=[]), sorted(eqn.params))
+    key = marks.digest()
+    found = _EXECUTABLES.get(key)
+    if found is None:
+        found = _compiled(lambda *arrays: _bind(eqn, arrays), eqn.invars)
+        _EXECUTABLES.put(key, found)
+    return found
+
+
+def _compiled(fn: Callable[..., Sequence[Any]], atoms: Sequence[Any]) -> Callable[..., Sequence[Any]]:
+    return jax.jit(fn).lower(*(jax.ShapeDtypeStruct(atom.aval.shape, atom.aval.dtype) for atom in atoms)).compile()
+
+
+def _turned(eqn: JaxprEqn, arrays: Sequence[Any]) -> Sequence[Any]:
     """The results of an equation with a `while` in it, which must come to an end."""
-    given = {atom: x.array for atom, x in zip(eqn.invars, operands, strict=True) if isinstance(atom, Var)}
+    given = {atom: x for atom, x in zip(eqn.invars, arrays, strict=True) if isinstance(atom, Var)}
     closed = bounded(make_closed([], [], list(given), [eqn], eqn.outvars), _MOST_TURNS)
-    *results, ended = jax.jit(jaxpr_as_fun(closed))(*given.values())
+    *results, ended = _compiled(jaxpr_as_fun(closed), list(given))(*given.values())
     if not ended:
         raise TraceError(f"{source_line(eqn)}: a loop over known values takes more than {_MOST_TURNS:,} iterations")
     return results

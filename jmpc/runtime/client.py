@@ -5,7 +5,6 @@ from __future__ import annotations
 import functools
 import logging
 import threading
-from collections import OrderedDict
 from collections.abc import Iterable
 from concurrent.futures import Future
 from dataclasses import dataclass, field
@@ -20,6 +19,7 @@ from jmpc.net.framing import Header, Kind
 from jmpc.net.transport import Transport
 from jmpc.policy import Policy
 from jmpc.providers import Registry
+from jmpc.remember import Remembered
 from jmpc.runtime import orders
 from jmpc.runtime.compiler import Compiler
 from jmpc.runtime.guard import check_computation, check_prepared, check_run, decoding_limits
@@ -39,7 +39,6 @@ SOON = 0.1  # seconds that a node's main loop may wait for a link
 _KEPT_LARGEST = 4  # submissions of the largest size that a policy allows, and no more bytes than these
 _WAITING_SUBMISSIONS = 8
 _WAITING_RUNS = 8
-_MAX_EXECUTABLES = 4096  # then compiling starts afresh
 
 
 @dataclass
@@ -54,12 +53,6 @@ class Host:
     transport: Transport
     compiler: Compiler = field(default_factory=Compiler)
     _feeding: dict[str, threading.Lock] = field(default_factory=dict)  # a provider is called by one run at a time
-
-    def renew_compiler(self) -> Compiler:
-        """The compiler, or a new one when this has gathered too much from too many computations."""
-        if self.compiler.size > _MAX_EXECUTABLES:
-            self.compiler = Compiler()
-        return self.compiler
 
     def feed(self, source: Source) -> Any:
         """What the operator's provider brings; an error of it is told without its text, which may quote data."""
@@ -86,8 +79,8 @@ class Client:
         self.driver, self.session = driver, session
         self.store = Store()
         self._host = host
-        self._submissions: OrderedDict[bytes, tuple[Future[Prepared], int]] = OrderedDict()  # with their bytes
-        self._lock = threading.Lock()  # guards the submissions
+        most_bytes = _KEPT_LARGEST * host.policy.max_computation_bytes
+        self._submissions: Remembered[bytes, Future[Prepared]] = Remembered(KEPT_SUBMISSIONS, most_bytes)
         self._preparing = Worker(f"jmpc-prepare-{driver}", _WAITING_SUBMISSIONS)
         self._running = Worker(f"jmpc-run-{driver}", _WAITING_RUNS)
         self._active: tuple[bytes, frozenset[str]] | None = None  # the run that is going on, and who is in it
@@ -115,16 +108,8 @@ class Client:
         if not self._preparing.offer(functools.partial(self._prepare, submission, data, future)):
             self._tell(submission, orders.refused(f"{self._host.name}: too many computations are waiting here"), SOON)
             return
-        with self._lock:
-            self._submissions[submission] = future, len(data)
-            while len(self._submissions) > 1 and self._too_many():
-                self._submissions.popitem(last=False)
+        self._submissions.put(submission, future, len(data))
         self._tell(submission, orders.TAKEN, SOON)
-
-    def _too_many(self) -> bool:
-        size = sum(size for _, size in self._submissions.values())
-        most = _KEPT_LARGEST * self._host.policy.max_computation_bytes
-        return len(self._submissions) > KEPT_SUBMISSIONS or size > most
 
     def _prepare(self, submission: bytes, data: bytes, future: Future[Prepared]) -> None:
         host = self._host
@@ -136,8 +121,7 @@ class Client:
             _log.warning("%s refuses a computation of %s: %s", host.name, self.driver, reason)
             if not isinstance(error, JmpcError):
                 _log.debug("while preparing", exc_info=True)
-            with self._lock:
-                self._submissions.pop(submission, None)
+            self._submissions.drop(submission)
             answer = orders.refused(reason)
         self._tell(submission, answer)
 
@@ -148,7 +132,7 @@ class Client:
         computation = decode_computation(data, decoding_limits(policy))
         check_computation(computation, policy, host.config, host.registry)
         bound = functools.partial(bound_loops, limit=policy.max_loop_iterations)
-        prepared = prepare(computation, host.make_protocol, host.renew_compiler(), bound)
+        prepared = prepare(computation, host.make_protocol, host.compiler, bound)
         check_prepared(prepared, policy)
         prepared.compiler.finish(prepared.program(host.name))
         return prepared
@@ -191,11 +175,9 @@ class Client:
                 transport.close_run(run)
 
     def _submitted(self, order: Order) -> Prepared:
-        with self._lock:
-            if order.submission not in self._submissions:
-                raise _Unknown(orders.UNKNOWN)
-            self._submissions.move_to_end(order.submission)
-            future, _ = self._submissions[order.submission]
+        future = self._submissions.get(order.submission)
+        if future is None:
+            raise _Unknown(orders.UNKNOWN)
         if not future.done():
             raise ChoreographyError(f"{self._host.name} is still preparing this computation")
         return future.result()

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import functools
 import math
 import threading
@@ -10,6 +11,7 @@ import weakref
 from collections.abc import Callable, Iterable, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 from typing import Any
+from weakref import WeakValueDictionary
 
 import jax
 import numpy as np
@@ -25,21 +27,24 @@ Submit = Callable[[Callable[[], Compiled]], "Future[Compiled]"]
 
 
 class Compiler:
-    """A cache of compiled segments and local units, shared by all programs of a process.
+    """Compiled segments and local units, shared by all programs of a process.
 
     Segments that differ only in names, keys and draw addresses have one fingerprint and share one
     executable. Secrets, keys and data are arguments of an executable, never constants in it.
+
+    It keeps an executable for as long as a program lives that has a step for it, and no longer: whoever
+    bounds the programs that it remembers has bounded the executables.
     """
 
     def __init__(self, workers: int | None = None) -> None:
-        self._compiled: dict[bytes, Future[Compiled]] = {}
+        self._compiled: WeakValueDictionary[bytes, Future[Compiled]] = WeakValueDictionary()
         self._of_step: dict[int, Future[Compiled]] = {}  # by the id of a step, while that lives
         self._lock = threading.Lock()
         self._pool = ThreadPoolExecutor(workers, thread_name_prefix="jmpc-compile")
 
     @property
     def size(self) -> int:
-        """The number of distinct executables."""
+        """The number of distinct executables that some program needs."""
         return len(self._compiled)
 
     def prepare(self, program: Program) -> None:
@@ -65,7 +70,9 @@ class Compiler:
         with self._lock:
             future = self._compiled.get(key)
             if future is None:
-                future = self._compiled[key] = self._pool.submit(_compile, step, self._pool.submit)
+                # A copy, which an executable may hold on to: the step itself must be free to go.
+                future = self._pool.submit(_compile, dataclasses.replace(step), self._pool.submit)
+                self._compiled[key] = future
             self._of_step[id(step)] = future
             weakref.finalize(step, self._of_step.pop, id(step), None)
         return future

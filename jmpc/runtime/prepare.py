@@ -19,6 +19,7 @@ from jmpc.choreography.releases import ReleaseAccount, list_releases, result_ori
 from jmpc.choreography.schedule import Schedule, schedule
 from jmpc.computation import Assign, Computation, Publish, Read, Source
 from jmpc.lowering.computation import Lowered, Port, ProtocolFactory, lower_computation
+from jmpc.remember import Remembered
 from jmpc.runtime.compiler import Compiler
 from jmpc.runtime.store import Key, Origins
 
@@ -40,7 +41,7 @@ class Prepared:
     compiler: Compiler
     change: Callable[[Program], Program] = lambda program: program  # noqa: E731
     _programs: dict[str, Program] = field(default_factory=dict)
-    _known_origins: dict[Any, Any] = field(default_factory=dict)
+    _known_origins: Remembered[Any, Any] = field(default_factory=lambda: Remembered(_REMEMBERED))
     _lock: Any = field(default_factory=threading.Lock)
 
     @property
@@ -112,15 +113,15 @@ class Prepared:
             self._source_origins(port) if port.kind is Source else (variables or {}).get(port.name, everyone)
             for port in lowered.inputs
         )
-        if origins not in self._known_origins:
+        found = self._known_origins.get(origins)
+        if found is None:
             written: dict[str, Origins] = {}
-            for port, found in zip(lowered.outputs, result_origins(traced, origins), strict=True):
+            for port, whose in zip(lowered.outputs, result_origins(traced, origins), strict=True):
                 if port.kind is Assign:
-                    written[port.name] = written.get(port.name, frozenset()) | found
-            while len(self._known_origins) >= _REMEMBERED:
-                self._known_origins.pop(next(iter(self._known_origins)))
-            self._known_origins[origins] = list_releases(traced, origins), written
-        return self._known_origins[origins]
+                    written[port.name] = written.get(port.name, frozenset()) | whose
+            found = list_releases(traced, origins), written
+            self._known_origins.put(origins, found)
+        return found
 
     def _source_origins(self, port: Port) -> Origins:
         """Nobody's, of what its own player lets everybody know: that player's node judges that."""

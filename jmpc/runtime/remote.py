@@ -8,13 +8,13 @@ import secrets
 import threading
 import time
 import weakref
-from collections import OrderedDict
 from collections.abc import Iterable, Mapping
+from dataclasses import dataclass
 from types import TracebackType
 from typing import Any, Self
 
 from jmpc.api.graph import Built
-from jmpc.api.session import announce
+from jmpc.api.session import KEPT_GRAPHS, announce
 from jmpc.computation import Computation, Output, Source
 from jmpc.config import RemoteConfig
 from jmpc.errors import ConfigError, InputError, JmpcError, LinkTimeout, PeerError, PolicyError, RunAborted
@@ -22,6 +22,7 @@ from jmpc.net.computations import decode_computation, encode_computation
 from jmpc.net.framing import RUN_BYTES, Header, Kind
 from jmpc.net.transport import Transport
 from jmpc.protocols.rep3 import Rep3
+from jmpc.remember import Remembered
 from jmpc.runtime import orders
 from jmpc.runtime.client import KEPT_SUBMISSIONS, origins_of
 from jmpc.runtime.compiler import Compiler
@@ -38,6 +39,15 @@ _log = logging.getLogger("jmpc")
 _PREPARE_TIMEOUT = 20  # times the configured one: nodes trace and compile before they are ready
 
 
+@dataclass
+class _Known:
+    """A computation as this player has prepared it, as it travels, and by its id at the nodes if they have it."""
+
+    prepared: Prepared
+    encoded: bytes
+    submission: bytes | None = None
+
+
 class RemoteSession:
     """A driver's session with the nodes of a configuration."""
 
@@ -50,14 +60,12 @@ class RemoteSession:
         self.servers = config.servers[:3]
         self.driver = config.me
         self.fraction = config.precision
-        self.built: dict[tuple[Any, ...], Built] = {}
+        self.built: Remembered[tuple[Any, ...], Built] = Remembered(KEPT_GRAPHS)
         self._config = config
         self._id = secrets.token_bytes(RUN_BYTES)
         self._running = threading.Lock()  # one run at a time
         self._compiler = Compiler()
-        self._prepared: OrderedDict[bytes, Prepared] = OrderedDict()  # by structure; the last used at the end
-        self._encoded: dict[bytes, bytes] = {}  # by structure, as it travels
-        self._submitted: dict[bytes, bytes] = {}  # structure of a computation to its submission
+        self._known: Remembered[bytes, _Known] = Remembered(KEPT_SUBMISSIONS)  # by structure; as many as nodes keep
         self._told: set[str] = set()  # the nodes that know this session
         self._variables: dict[str, Generation] = {}
         self._players: frozenset[str] = frozenset()
@@ -80,22 +88,21 @@ class RemoteSession:
         self._players = announce(built.computation.players, self._players, self.driver)
 
     def prepare(self, computation: Computation) -> Prepared:
-        """The computation as this player lowers it; nothing is sent.
+        """The computation as this player lowers it; nothing is sent."""
+        return self._know(computation).prepared
 
-        It is lowered as it will be read by the others, so that nothing that travelling changes (the type of a
-        number, the form of a call) makes their programs another one than this player's.
+    def _know(self, computation: Computation) -> _Known:
+        """A computation is lowered as it will be read by the others.
+
+        So nothing that travelling changes (the type of a number, the form of a call) makes their programs
+        another one than this player's.
         """
-        mark = computation.structure
-        if mark not in self._prepared:
+        known = self._known.get(computation.structure)
+        if known is None:
             data = encode_computation(computation)
-            self._prepared[mark] = prepare(decode_computation(data), Rep3, self._compiler)
-            self._encoded[mark] = data
-            while len(self._prepared) > KEPT_SUBMISSIONS:  # as many as nodes keep
-                oldest, _ = self._prepared.popitem(last=False)
-                self._submitted.pop(oldest, None)
-                self._encoded.pop(oldest)
-        self._prepared.move_to_end(mark)
-        return self._prepared[mark]
+            known = _Known(prepare(decode_computation(data), Rep3, self._compiler), data)
+            self._known.put(computation.structure, known)
+        return known
 
     def run(self, built: Built) -> Mapping[str, Any]:
         """Submits a computation if need be, runs it everywhere, and commits it if all parts ended well.
@@ -104,15 +111,15 @@ class RemoteSession:
         """
         with self._running:
             self._check(built)
-            prepared = self.prepare(built.computation)
+            known = self._know(built.computation)
             try:
-                results = self._run(prepared, built)
+                results = self._run(known, built)
             except RunAborted as error:
                 if error.reason != orders.UNKNOWN:
                     raise
-                _log.info("%s was restarted; computations are submitted again", error.player)
-                self._submitted.clear()
-                results = self._run(prepared, built)
+                _log.info("%s does not know a computation any more; it is submitted again", error.player)
+                known.submission = None
+                results = self._run(known, built)
         deliver(results.outputs, {g: sink for g, (owner, sink) in built.sinks.items() if owner == self.driver})
         return results.outputs
 
@@ -136,14 +143,17 @@ class RemoteSession:
                         f"register it with @jmpc.sink in a file that jmpc-node {call.player} loads with --providers",
                     )
 
-    def _run(self, prepared: Prepared, built: Built) -> Results:
+    def _run(self, known: _Known, built: Built) -> Results:
+        prepared = known.prepared
         peers = [player for player in prepared.players if player != self.driver]
-        self._submit(prepared, built.computation.structure, peers)
+        if known.submission is None:
+            known.submission = self._submit(known, peers)
         run = secrets.token_bytes(RUN_BYTES)
         self.transport.open_run(run, {*prepared.players, self.driver})
         try:
             reads = self._reads(prepared)
-            results = self._play(prepared, built, run, peers, reads)
+            order = Order(self._id, known.submission, reads).encode()
+            results = self._play(prepared, built, run, peers, order)
             self._commit(run, peers, prepared.provenance(origins_of(reads)), results)
             return results
         finally:
@@ -151,13 +161,13 @@ class RemoteSession:
 
     # -- submitting --------------------------------------------------------------------------------------------
 
-    def _submit(self, prepared: Prepared, mark: bytes, peers: list[str]) -> None:
-        if mark in self._submitted:
-            return
+    def _submit(self, known: _Known, peers: list[str]) -> bytes:
+        """Makes a computation known to all nodes in it; its id there."""
+        prepared = known.prepared
         while self.transport.control({Kind.STATUS}, timeout=0) is not None:
             pass  # answers to a submission that was given up
         submission = secrets.token_bytes(RUN_BYTES)
-        body = Submission(self._id, self._encoded[mark]).encode()
+        body = Submission(self._id, known.encoded).encode()
         if len(body) > (most := self.transport.limits.max_body_bytes):
             raise PolicyError(
                 f"the computation takes {len(body):,} bytes, at most {most:,} travel: give large arrays as inputs "
@@ -172,7 +182,7 @@ class RemoteSession:
         if self.driver in prepared.players:
             self._compiler.finish(prepared.program(self.driver))
         self._answers(submission, peers, orders.READY, _PREPARE_TIMEOUT * self._config.timeout)
-        self._submitted[mark] = submission
+        return submission
 
     def _answers(self, submission: bytes, peers: Iterable[str], answer: bytes, timeout: float) -> None:
         """Waits for one answer of every node; says of all that do not give it."""
@@ -200,11 +210,8 @@ class RemoteSession:
             raise InputError(self.driver, f"no run of this session has assigned {unknown}")
         return {name: self._variables[name] for name in prepared.reads}
 
-    def _play(
-        self, prepared: Prepared, built: Built, run: bytes, peers: list[str], reads: dict[str, Generation]
-    ) -> Results:
+    def _play(self, prepared: Prepared, built: Built, run: bytes, peers: list[str], order: bytes) -> Results:
         """Everybody's part of a run, up to the point where all are done; whatever goes wrong ends it everywhere."""
-        order = Order(self._id, self._submitted[built.computation.structure], reads).encode()
         results = Results()
         pulse = Pulse(self.transport, run, peers, self._config.timeout)
         try:

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import contextlib
 import secrets
-from collections import OrderedDict
 from collections.abc import Callable, Mapping
 from concurrent.futures import Future, ThreadPoolExecutor
 from typing import Any
@@ -18,6 +17,7 @@ from jmpc.lowering.computation import ProtocolFactory
 from jmpc.net.framing import RUN_BYTES
 from jmpc.net.handshake import KEY_BYTES
 from jmpc.net.transport import Transport
+from jmpc.remember import Remembered
 from jmpc.runtime.compiler import Compiler
 from jmpc.runtime.device_keystream import keystream_for
 from jmpc.runtime.inputs import Feed, Results, gather, scatter
@@ -29,7 +29,7 @@ from jmpc.runtime.pulse import Pulse
 from jmpc.runtime.store import Store
 
 Keys = Mapping[tuple[str, ...], bytes]
-_REMEMBERED = 256  # computations: a script that makes new ones for ever must not grow
+KEPT_COMPUTATIONS = 256  # a script that makes new ones for ever must not grow
 
 
 def fresh_keys(prepared: Prepared) -> Keys:
@@ -42,18 +42,17 @@ class _Simulation:
 
     def __init__(self, make_protocol: ProtocolFactory) -> None:
         self._make_protocol = make_protocol
-        self._prepared: OrderedDict[bytes, Prepared] = OrderedDict()  # by structure; the last used at the end
+        self._prepared: Remembered[bytes, Prepared] = Remembered(KEPT_COMPUTATIONS)  # by structure
         self.compiler = Compiler()
 
     def prepare(self, computation: Computation) -> Prepared:
         """The computation ready to run; the same object for the same computation."""
         mark = computation.structure
-        if mark not in self._prepared:
-            self._prepared[mark] = prepare(computation, self._make_protocol, self.compiler)
-            while len(self._prepared) > _REMEMBERED:
-                self._prepared.popitem(last=False)
-        self._prepared.move_to_end(mark)
-        return self._prepared[mark]
+        prepared = self._prepared.get(mark)
+        if prepared is None:
+            prepared = prepare(computation, self._make_protocol, self.compiler)
+            self._prepared.put(mark, prepared)
+        return prepared
 
 
 class FusedSimulation(_Simulation):

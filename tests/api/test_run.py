@@ -13,6 +13,7 @@ import pytest
 
 import jmpc
 from jmpc.api import run as run_module
+from jmpc.api import session as session_module
 from jmpc.api.run import current_session
 from jmpc.runtime import simulate as simulate_module
 
@@ -93,7 +94,7 @@ def test_equal_graphs_are_prepared_once(mode: str, monkeypatch: pytest.MonkeyPat
 
 
 def test_graphs_are_forgotten(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(run_module, "_REMEMBERED", 4)
+    monkeypatch.setattr(session_module, "KEPT_GRAPHS", 4)
     jmpc.set_config(jmpc.LocalConfig())
     often = (2 * private()).reveal()
     for number in range(8):
@@ -146,8 +147,8 @@ def test_long_python_loops_are_no_problem() -> None:
 
 
 def test_computations_and_their_programs_are_forgotten(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(run_module, "_REMEMBERED", 2)
-    monkeypatch.setattr(simulate_module, "_REMEMBERED", 2)
+    monkeypatch.setattr(session_module, "KEPT_GRAPHS", 2)
+    monkeypatch.setattr(simulate_module, "KEPT_COMPUTATIONS", 2)
     jmpc.set_config(jmpc.LocalConfig())
     simulation = current_session().simulation  # type: ignore[attr-defined]
     steps = []
@@ -156,10 +157,4 @@ def test_computations_and_their_programs_are_forgotten(monkeypatch: pytest.Monke
         gc.collect()
         steps.append(len(simulation.compiler._of_step))
     assert len(simulation._prepared) == 2
-    assert simulation.compiler.size == 2 and steps == [
-        2,
-        4,
-        6,
-        6,
-        6,
-    ]  # those of two computations and of two executables
+    assert simulation.compiler.size == 2 and steps == [2, 4, 4, 4, 4]

@@ -1,5 +1,6 @@
 """Equal for the same code, on every player; different as soon as anything that matters is."""
 
+import functools
 import os
 import subprocess
 import sys
@@ -146,6 +147,9 @@ def test_plain_data_is_unambiguous():
         Group.XOR,
         np.int32,
         jnp.sin,
+        functools.partial(jnp.sin, 1),
+        functools.partial(jnp.sin, 2),
+        functools.partial(jnp.sin, x=1),
         0.0,
         -0.0,
         float("nan"),

@@ -8,6 +8,7 @@ import pytest
 from jmpc.choreography import primitives as prim
 from jmpc.choreography.holders import all_equations
 from jmpc.errors import InputError, TraceError
+from jmpc.lowering import public
 
 from .helpers import ULP, Clear, lowered, plain, secure
 
@@ -32,6 +33,22 @@ def test_random_numbers_from_a_known_key_are_exact():
 def test_known_expressions_are_evaluated_while_tracing():
     found = equations(lambda x: x + jnp.sin(jnp.arange(3.0)) * jnp.exp(jnp.float32(0.5)), X)
     assert not {eqn.primitive.name for eqn in found} & {"sin", "exp", "local", "iota"}
+
+
+def test_what_evaluates_known_expressions_is_bounded(monkeypatch):
+    monkeypatch.setattr(public._EXECUTABLES, "most", 4)
+    client, counts = jax.devices()[0].client, []
+    for size in range(1, 12):
+        equations(lambda x, size=size: x + jnp.sum(jax.lax.iota("float32", size) * 2), X)
+        counts.append(len(client.live_executables()))
+    assert len(set(counts[-5:])) == 1 and len(public._EXECUTABLES) == 4
+
+
+def test_a_reduction_with_a_function_of_its_own_may_be_known():
+    def f(x):
+        return x + jax.lax.reduce(jnp.arange(3.0), np.float32(0), lambda a, b: a + b * 2, (0,))
+
+    np.testing.assert_allclose(secure(f, X)[0], plain(f, X)[0], atol=ULP)
 
 
 def test_a_players_public_floats_are_one_unit_and_one_release():

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+import gc
 import itertools
 import re
 import threading
@@ -19,8 +20,9 @@ from network.inprocess import OWNERS, SERVERS, Nodes, in_background, local, long
 import jmpc
 import jmpc.net.handshake
 import jmpc.runtime.client
-import jmpc.runtime.remote
+from jmpc.api.graph import build
 from jmpc.errors import AgreementError, InputError, JmpcError, PeerError, RunAborted
+from jmpc.net.computations import encode_computation
 from jmpc.net.framing import Header, Kind
 from jmpc.protocols.rep3 import Rep3
 from jmpc.runtime.remote import RemoteSession
@@ -225,11 +227,46 @@ def test_computations_that_a_node_has_forgotten_are_submitted_again(
     assert len(nodes.nodes["server0"]._clients["driver"]._submissions) == 2
 
 
-def test_a_driver_keeps_as_many_computations_as_nodes(session: RemoteSession, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(jmpc.runtime.remote, "KEPT_SUBMISSIONS", 2)
+def test_a_driver_keeps_as_many_computations_as_nodes(session: RemoteSession) -> None:
+    session._known.most = 2
     for k in range(1, 5):
         run(session, local("data-owner", lambda v, k=k: v * k, private("data-owner")).reveal())
-    assert len(session._prepared) == len(session._encoded) == len(session._submitted) == 2
+    assert len(session._known) == 2
+
+
+def test_what_a_node_compiled_goes_with_the_computation(
+    nodes: Nodes, session: RemoteSession, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(jmpc.runtime.client, "KEPT_SUBMISSIONS", 2)
+    session._known.most = 2
+    fetches = [local("data-owner", lambda v, k=k: v * k, private("data-owner")).reveal() for k in range(1, 8)]
+    sizes = []
+    for k, fetch in enumerate(fetches, 1):
+        np.testing.assert_allclose(run(session, fetch)[0], k * np.arange(4))
+        gc.collect()
+        sizes.append(inprocess.COMPILER.size)
+    assert len(set(sizes[2:])) == 1, sizes
+    np.testing.assert_allclose(run(session, fetches[0])[0], np.arange(4))
+
+
+def test_a_computation_that_runs_may_be_forgotten(
+    nodes: Nodes, session: RemoteSession, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A node keeps what a run needs until it ends."""
+    monkeypatch.setattr(jmpc.runtime.client, "KEPT_SUBMISSIONS", 1)
+    kept = jmpc.define_private_input("data-owner", "vector", types=my_data.VECTOR, range=(-4, 4))
+    fetch = (long_loop(40) + (private("model-owner", "stuck") * 0.0)).reveal()
+    end = in_background(lambda: run(session, fetch))
+    inprocess.eventually(lambda: (mine := nodes.nodes["server0"]._clients.get("driver")) and mine._active)
+    client = nodes.nodes["server0"]._clients["driver"]
+    (held,) = client._submissions._entries
+    for k in range(3):
+        data = encode_computation(build([(kept * (k + 0.5)).reveal()], SERVERS, "driver", 18).computation)
+        client.submit(bytes([k]) * 16, data)
+    inprocess.eventually(lambda: client._submissions.get(bytes([2]) * 16).done())
+    assert held not in client._submissions
+    my_data.RELEASED.set()
+    assert end() is None
 
 
 # -- drivers side by side -------------------------------------------------------------------------------------------

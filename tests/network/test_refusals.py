@@ -418,7 +418,7 @@ def test_what_a_driver_submits_is_bounded_in_number_and_bytes(nodes: Nodes, sess
     for k in range(6):
         x = private("data-owner") + np.full((60_000, 4), k, np.float32)
         run(session, local("driver", lambda v: v[0], x.reveal()).reveal())
-        assert sum(size for _, size in client._submissions.values()) <= 4 * POLICY["max_computation_bytes"]
+        assert client._submissions.weight <= 4 * POLICY["max_computation_bytes"]
     assert 0 < len(client._submissions) < 6
     works(session)  # which has been forgotten, and is submitted again
 
@@ -516,8 +516,8 @@ def test_a_run_is_not_played_twice(
 def test_computations_of_another_driver_cannot_be_run(nodes: Nodes) -> None:
     with nodes.session() as session:
         works(session)
-        (submission,) = session._submitted.values()
-        order = Order(session._id, submission, {}).encode()
+        ((known, _),) = session._known._entries.values()
+        order = Order(session._id, known.submission, {}).encode()
         with nodes.stranger("second-driver") as transport:
             started = secrets.token_bytes(RUN_BYTES)
             transport.open_run(started)

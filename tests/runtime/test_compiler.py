@@ -131,6 +131,60 @@ def test_players_in_threads_share_the_compiler():
     equal(results, [random_words(1, 3) ** 2 + ONE] * 8)
 
 
+def test_an_executable_lives_as_long_as_a_program_that_needs_it():
+    compiler = Compiler()
+
+    def make(number):
+        program = planned(traced(lambda x: x * x + np.uint64(number), A)).program(A)
+        compiler.finish(program)
+        return program
+
+    programs = [make(number) for number in (1, 1, 2)]
+    assert compiler.size == 2
+    del programs[0]
+    assert compiler.size == 2  # the other program of the same segment needs it
+    (out,) = Machine(compiler, HostKeystream({})).run(programs[0], _env(programs[0]))
+    equal([np.asarray(out)], [random_words(1, 3) ** 2 + ONE])
+    del programs[0]
+    assert compiler.size == 1
+    programs.append(make(1))  # and may be compiled again
+    (out,) = Machine(compiler, HostKeystream({})).run(programs[1], _env(programs[1]))
+    equal([np.asarray(out)], [random_words(1, 3) ** 2 + ONE])
+    programs.clear()
+    assert compiler.size == 0 and not compiler._of_step
+
+
+def test_many_programs_leave_no_executables_behind():
+    compiler, client = Compiler(), jax.devices()[0].client
+    before = None
+    for number in range(40):
+        program = planned(traced(lambda x, number=number: x * np.uint64(number), A)).program(A)
+        Machine(compiler, HostKeystream({})).run(program, _env(program))
+        if number == 10:  # what tracing itself needs is there
+            before = len(client.live_executables())
+    assert compiler.size == 1 and len(client.live_executables()) == before
+
+
+def test_programs_may_be_forgotten_while_others_run():
+    """Executables of many programs come and go in several threads, some shared, and every result is right."""
+    compiler = Compiler()
+    wrong: list[int] = []
+
+    def run(seed: int) -> None:
+        for number in np.random.default_rng(seed).integers(4, size=25):
+            program = planned(traced(lambda x, number=number: x * np.uint64(number), A)).program(A)
+            (out,) = Machine(compiler, HostKeystream({})).run(program, _env(program))
+            if not np.array_equal(np.asarray(out), random_words(1, 3) * np.uint64(number)):
+                wrong.append(number)
+
+    threads = [threading.Thread(target=run, args=(seed,)) for seed in range(4)]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+    assert not wrong and compiler.size == 0
+
+
 def _env(program: Program):
     (step,) = program.segments()
     return {step.inputs[0]: random_words(1, 3)}

@@ -10,9 +10,10 @@ import time
 from collections import Counter, deque
 from collections.abc import Callable, Collection, Iterable
 from dataclasses import dataclass, field
-from typing import Any, Final
+from typing import Final
 
 from ...errors import ChoreographyError, JmpcError, PeerError, RunAborted
+from ...remember import Remembered
 from ..framing import Header, Kind, Limits
 
 MAX_REASON: Final = 1000  # characters of an abort's reason
@@ -98,8 +99,8 @@ class Mailbox:
         self._early: deque[_Early] = deque()
         self._early_bytes: Counter[str] = Counter()
         self._control: deque[tuple[str, Header]] = deque()
-        self._past: dict[bytes, None] = {}
-        self._aborts: dict[bytes, tuple[str, str]] = {}
+        self._past: Remembered[bytes, None] = Remembered(_REMEMBERED_RUNS)
+        self._aborts: Remembered[bytes, tuple[str, str]] = Remembered(_REMEMBERED_RUNS)
         self._lost: dict[str, Failure] = {}
         self._shut = False
 
@@ -112,8 +113,9 @@ class Mailbox:
                     f"run {run.hex()} was opened before: every run needs a fresh id"
                 )
             self._runs[run] = state
-            if run in self._aborts:
-                self._mark_aborted(run, *self._aborts.pop(run))
+            if (aborted := self._aborts.get(run)) is not None:
+                self._aborts.drop(run)
+                self._mark_aborted(run, *aborted)
             early = [frame for frame in self._early if frame.header.run == run]
             self._drop_early(lambda frame: frame.header.run == run)
             reasons = [
@@ -125,8 +127,8 @@ class Mailbox:
     def close_run(self, run: bytes) -> None:
         with self._changed:
             self._runs.pop(run, None)
-            self._aborts.pop(run, None)
-            _remember(self._past, run, None)
+            self._aborts.drop(run)
+            self._past.put(run, None)
             self._control = deque(
                 (sender, header)
                 for sender, header in self._control
@@ -237,7 +239,7 @@ class Mailbox:
     def _mark_aborted(self, run: bytes, player: str, reason: str, always: bool = False) -> None:
         state = self._runs.get(run)
         if state is None:
-            _remember(self._aborts, run, (player, reason))
+            self._aborts.put(run, (player, reason))
         elif always or state.admits(player):
             state.failure = state.failure or (lambda: RunAborted(player, reason))
 
@@ -282,9 +284,3 @@ class Mailbox:
 def _printable(reason: bytes) -> str:
     text = reason[: 4 * MAX_REASON].decode("utf-8", "replace")[:MAX_REASON]
     return "".join(char if char.isprintable() else "?" for char in text)
-
-
-def _remember(table: dict[bytes, Any], key: bytes, value: Any) -> None:
-    table[key] = value
-    while len(table) > _REMEMBERED_RUNS:
-        del table[next(iter(table))]
