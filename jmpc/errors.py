@@ -58,9 +58,17 @@ class RunAborted(JmpcError):
         self.reason = reason
 
 
-class InputError(JmpcError):
-    """A bad value at an input of `player`; the message never contains the value."""
+class NotStarted(RunAborted):
+    """A run was ended by `player` before any share was sent."""
 
-    def __init__(self, player: str, message: str) -> None:
-        super().__init__(message)
+
+class InputError(JmpcError):
+    """A bad value at an input of `player`; the message never contains the value.
+
+    `detail` is for the player itself: how what came differs from what was expected. Others are only told the message.
+    """
+
+    def __init__(self, player: str, message: str, detail: str = "") -> None:
+        super().__init__(f"{message} ({detail})" if detail else message)
         self.player = player
+        self.message = message

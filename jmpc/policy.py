@@ -95,8 +95,14 @@ class Policy:
             f'{{"drivers": ["{name}"]}} into its configuration, beside "players"'
         )
 
-    def check_release(self, account: Iterable[ReleaseAccount]) -> None:
+    def check_release(
+        self, account: Iterable[ReleaseAccount], grants: Mapping[str, frozenset[str]] | None = None
+    ) -> None:
         """Check everything that a computation reveals.
+
+        Args:
+            account: the releases.
+            grants: who may see whose inputs, as their players say themselves; both must allow it.
 
         Raises:
             PolicyError: rule "reveal_to", with every release that breaks it.
@@ -106,7 +112,7 @@ class Policy:
             against = [
                 player
                 for player in sorted(release.inputs)
-                if release.dst != player and release.dst not in self._may_see(player)
+                if release.dst != player and release.dst not in self._may_see(player, grants)
             ]
             if against:
                 what = f"{release.why} ({release.src} to {release.dst}, {release.line})"
@@ -117,8 +123,14 @@ class Policy:
                 'Let "policy": {"reveal_to": ...} in its configuration name who may see it'
             )
 
-    def _may_see(self, player: str) -> frozenset[str]:
-        return self.reveal_to.get(player, frozenset())
+    def _may_see(self, player: str, grants: Mapping[str, frozenset[str]] | None) -> frozenset[str]:
+        allowed = self.reveal_to.get(player, frozenset())
+        return allowed if grants is None else allowed & grants.get(player, frozenset())
+
+    @property
+    def receivers(self) -> frozenset[str]:
+        """Who may see what derives from this player's own inputs."""
+        return self.reveal_to.get(self.me, frozenset())
 
     def check_size(self, **sizes: int) -> None:
         """Check that something is no larger than this player agrees to; by names of limits.

@@ -28,6 +28,7 @@ class Provider:
     types: Any  # a pytree of jax.ShapeDtypeStruct
     fn: Callable[[str], Any]
     public: bool = False
+    range: tuple[float, float] | None = None
 
     @property
     def array_types(self) -> tuple[ArrayType, ...]:
@@ -50,7 +51,7 @@ class Sink:
 
 
 def provider(
-    *, types: Any, name: str | None = None, public: bool = False
+    *, types: Any, name: str | None = None, public: bool = False, range: tuple[float, float] | None = None
 ) -> Callable[[Callable[[str], Any]], Provider]:
     """Decorator that registers a source of a player's data under `name` (default: the function's).
 
@@ -60,9 +61,11 @@ def provider(
       types: the pytree of `jax.ShapeDtypeStruct` that it returns; what it returns is checked against it.
       public: everybody may know what it gives. Without this a node refuses computations that use it as a
         public input (`define_public_input`), whoever submits them.
+      range: lowest and highest value of what it gives. Everybody may learn whether that holds: a run whose input
+        is outside ends with an error. Whether it lies in another range, a driver learns only if it may see the data.
     """
     tree = jax.tree.map(lambda t: jax.ShapeDtypeStruct(t.shape, t.dtype), types)
-    return lambda fn: Provider(name or fn.__name__, tree, fn, public)
+    return lambda fn: Provider(name or fn.__name__, tree, fn, public, range)
 
 
 def sink(fn: Callable[..., None]) -> Sink:

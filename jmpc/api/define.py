@@ -212,6 +212,7 @@ def _define_input(player: str, provide: Any, types: Any, range: Range | None) ->
     _check_range(range)
     if isinstance(provide, Provider):
         types, provider = provide.types if types is None else types, provide.name
+        range = provide.range if range is None else range
         feed = functools.partial(provide, player)
     elif isinstance(provide, str):
         if types is None:

@@ -42,6 +42,7 @@ from jmpc.lowering.values import Boolean, FixedPoint, Integer, Precision, Public
 from jmpc.protocols.base import Bits, Protocol, Ring
 
 ProtocolFactory = Callable[[tuple[str, ...]], Protocol]
+CLEAR = -1  # the index of a variable in the clear, which a slot of a secret one never has
 
 
 @dataclass(frozen=True)
@@ -49,7 +50,7 @@ class Port:
     """One located array that enters or leaves a choreography.
 
     `input` and `output` name a source or output of the computation, `variable` a stored variable; `index`
-    counts the arrays of a source, or the slots of a variable.
+    counts the arrays of a source, or the slots of a secret variable (`CLEAR`: one in the clear).
     """
 
     kind: type  # Source, Read, Output or Assign
@@ -112,7 +113,7 @@ def _input_ports(computation: Computation, protocol: Protocol) -> list[Port]:
                 aval = jax.ShapeDtypeStruct(type_.shape, np.uint8 if type_.dtype == "bool" else np.uint64)
                 ports += [Port(Read, name, i, who, aval, call) for i, who in enumerate(protocol.slot_holders)]
             case Read(variable=name, type=type_, player=str() as player):
-                ports.append(Port(Read, name, 0, frozenset({player}), _aval(type_), call))
+                ports.append(Port(Read, name, CLEAR, frozenset({player}), _aval(type_), call))
     return ports
 
 
@@ -172,7 +173,7 @@ class _Builder:
             case Assign(variable=name, arg=arg, player=None):
                 self._store(call, name, arg)
             case Assign(variable=name, arg=arg, player=str() as player):
-                self._result(Assign, name, 0, {player}, self._at(arg, player, name), call)
+                self._result(Assign, name, CLEAR, {player}, self._at(arg, player, name), call)
             case Output(arg=arg, player=player, key=key):
                 self._result(Output, key, 0, {player}, self._at(arg, player, key), call)
         return []

@@ -7,7 +7,8 @@ each key set that both belong to, 32 fresh bytes that the members of the set alo
                            salt = all players' nonces, by player name,
                            info = "jmpc/1", the set, all players, run id, digest, with lengths)
 
-One honest member's contribution makes the key fresh. A second HELLO, between members only, carries
+One honest member's contribution makes the key fresh. The nonces also give the run an identity that no other
+run has, whatever its id. A second HELLO, between members only, carries
 a tag of each key: a player that told different things to different players is found before any
 share moves, not by a wrong result.
 """
@@ -24,8 +25,8 @@ import msgpack
 from cryptography.hazmat.primitives.hashes import SHA256
 from cryptography.hazmat.primitives.kdf.hkdf import HKDF
 
-from ..errors import AgreementError, ChoreographyError
-from .framing import Header, Kind
+from ..errors import AgreementError, ChoreographyError, NotStarted, RunAborted
+from .framing import RUN_BYTES, Header, Kind
 from .transport import Transport
 
 KEY_BYTES: Final = 32
@@ -48,6 +49,17 @@ class Hello:
     players: tuple[str, ...]
     key_sets: tuple[tuple[str, ...], ...]
     contributions: tuple[bytes, ...] = field(repr=False)
+
+
+@dataclass(frozen=True)
+class Agreement:
+    """What the players of a run have come to: the own keys, and what the run is known by afterwards.
+
+    `identity` is 16 bytes that depend on a fresh nonce of every player, so it is another one in every run.
+    """
+
+    keys: dict[KeySet, bytes] = field(repr=False)
+    identity: bytes
 
 
 def derive(
@@ -96,8 +108,8 @@ def agree(
     timeout: float | None = None,
     *,
     runtime: str = "",
-) -> dict[KeySet, bytes]:
-    """Agree with all `players` on what is run; the key of each set that `me` belongs to.
+) -> Agreement:
+    """Agree with all `players` on what is run: the key of each set that `me` belongs to, and the run's identity.
 
     The run must be open, so that an abort of another player is heard. `runtime` is the versions
     that must be equal; it is compared first, because it explains why digests differ.
@@ -105,7 +117,8 @@ def agree(
     Raises:
         AgreementError: a player runs something else, expects other key sets, or says something
             malformed. The caller aborts the run.
-        LinkTimeout, RunAborted, PeerError: a player did not take part.
+        NotStarted: a player ended the run before anything was sent.
+        LinkTimeout, PeerError: a player did not take part.
         ChoreographyError: a key set has members outside `players`.
     """
     if len(digest) != KEY_BYTES:
@@ -115,7 +128,10 @@ def agree(
     own = Hello(runtime, digest, nonce, tuple(sorted(players)), _names(order), ())
     fresh = {key_set: secrets.token_bytes(KEY_BYTES) for key_set in order if me in key_set}
     deadline = time.monotonic() + (transport.timeout if timeout is None else timeout)
-    nonces, contributions = _exchange(transport, me, own, fresh, run, deadline)
+    try:
+        nonces, contributions = _exchange(transport, me, own, fresh, run, deadline)
+    except RunAborted as error:
+        raise NotStarted(error.player, error.reason) from error
 
     def keys(purpose: bytes) -> dict[KeySet, bytes]:
         return {
@@ -131,7 +147,8 @@ def agree(
         }
 
     _confirm(transport, me, keys(b"confirm"), run, deadline)
-    return keys(b"key")
+    told = [nonces[name] for name in sorted(nonces)]
+    return Agreement(keys(b"key"), hashlib.sha256(_join([b"identity", run, digest, *told])).digest()[:RUN_BYTES])
 
 
 def _exchange(

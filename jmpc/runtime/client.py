@@ -5,11 +5,12 @@ from __future__ import annotations
 import functools
 import logging
 import threading
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 from concurrent.futures import Future
 from dataclasses import dataclass, field
 from typing import Any
 
+from jmpc.choreography.programs import Guard
 from jmpc.computation import Source
 from jmpc.config import RemoteConfig
 from jmpc.errors import ChoreographyError, InputError, JmpcError, RunAborted
@@ -22,14 +23,16 @@ from jmpc.providers import Registry
 from jmpc.remember import Remembered
 from jmpc.runtime import orders
 from jmpc.runtime.compiler import Compiler
-from jmpc.runtime.guard import check_computation, check_prepared, check_run, decoding_limits
+from jmpc.runtime.grants import written
+from jmpc.runtime.guard import check_computation, check_prepared, check_run, decoding_limits, may_tell
 from jmpc.runtime.inputs import Results, deliver
 from jmpc.runtime.limits import bound_loops
+from jmpc.runtime.machine import refuse
 from jmpc.runtime.orders import Order, order_digest
 from jmpc.runtime.party import Party, reason_of
 from jmpc.runtime.prepare import Prepared, prepare
 from jmpc.runtime.pulse import Pulse
-from jmpc.runtime.store import Generation, Store
+from jmpc.runtime.store import Store
 from jmpc.runtime.worker import Worker
 
 _log = logging.getLogger("jmpc.node")
@@ -64,8 +67,8 @@ class Host:
                 raise
             except Exception as error:
                 _log.exception("%s: provider %r failed", self.name, provider.name)
-                what = f"{self.name}: provider {provider.name!r} raised {type(error).__name__}; see its node's log"
-                raise InputError(self.name, what) from error
+                what = f"{self.name}: provider {provider.name!r} failed; see its node's log"
+                raise InputError(self.name, what, type(error).__name__) from error
 
 
 class Client:
@@ -115,7 +118,7 @@ class Client:
         host = self._host
         try:
             future.set_result(self._prepared(data))
-            answer = orders.READY
+            answer = orders.ready(host.policy.receivers)
         except Exception as error:
             reason = orders.printable(reason_of(error))
             _log.warning("%s refuses a computation of %s: %s", host.name, self.driver, reason)
@@ -159,12 +162,14 @@ class Client:
             told |= set(prepared.players)
             transport.open_run(run, told)
             opened, self._active = True, (run, told)
-            check_run(prepared, host.policy, self.store, order.variables)
+            check_run(prepared, host.policy, self.store, order)
             peers = told - {host.name}
             pulse = Pulse(transport, run, peers, host.config.timeout, host.policy)
-            party = Party(host.name, prepared, transport, run, pulse, terms=order_digest(body))
+            party = Party(
+                host.name, prepared, transport, run, pulse, terms=order_digest(body), failed=self._failed(prepared)
+            )
             results = party.play(host.feed, self.store)
-            transport.send(self.driver, Header(Kind.DONE, run))
+            transport.send(self.driver, Header(Kind.DONE, run, body=results.run))
             pulse.wait(self.driver, functools.partial(transport.wait_control, Kind.COMMIT, run, self.driver))
             self._commit(prepared, run, order, results)
         except Exception as error:
@@ -182,9 +187,20 @@ class Client:
             raise ChoreographyError(f"{self._host.name} is still preparing this computation")
         return future.result()
 
+    def _failed(self, prepared: Prepared) -> Callable[[Guard], None]:
+        """What happens when an input fails a check: an error for all, or zeros in its place and a line in the log."""
+        host, computation = self._host, prepared.lowered.computation
+        if may_tell(computation, self.driver, host.policy, host.config, host.registry):
+            return refuse
+        return lambda guard: _log.warning(
+            "%s: zeros take the place of an input (%s); %s is not told, it may not see this player's data",
+            host.name,
+            guard.message,
+            self.driver,
+        )
+
     def _commit(self, prepared: Prepared, run: bytes, order: Order, results: Results) -> None:
-        origins = prepared.provenance(origins_of(order.variables))
-        self.store.commit(results.generation, run, origins)
+        self.store.commit(results.generation, results.run, written(prepared, order))
         _log.info("%s finished run %s", self._host.name, run.hex()[:8])
         sinks = {}
         for port in prepared.lowered.outputs:
@@ -197,7 +213,8 @@ class Client:
 
     def _fail(self, run: bytes, told: Iterable[str], error: Exception) -> None:
         reason = orders.printable(reason_of(error))
-        _log.warning("%s: run %s of %s failed: %s", self._host.name, run.hex()[:8], self.driver, reason)
+        here = orders.printable(str(error)) if isinstance(error, InputError) else reason  # with details for this player
+        _log.warning("%s: run %s of %s failed: %s", self._host.name, run.hex()[:8], self.driver, here)
         if isinstance(error, RunAborted):  # whoever ended the run has told everybody
             return
         if not isinstance(error, JmpcError):
@@ -207,7 +224,3 @@ class Client:
 
 class _Unknown(JmpcError):
     """The driver and this node do not mean the same session, or it was restarted."""
-
-
-def origins_of(variables: dict[str, Generation]) -> dict[str, frozenset[str]]:
-    return {name: generation.origins for name, generation in variables.items()}

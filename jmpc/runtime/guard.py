@@ -5,15 +5,17 @@ from __future__ import annotations
 import math
 from collections.abc import Mapping
 
-from jmpc.computation import ArrayType, Computation, Output, Publish, Read, Source
+from jmpc.computation import ArrayType, Computation, Compute, Output, Publish, Read, Share, Source
 from jmpc.config import RemoteConfig
 from jmpc.errors import InputError, PolicyError
 from jmpc.net.codec import Limits
 from jmpc.policy import Policy
 from jmpc.providers import Registry
+from jmpc.runtime.grants import granted
+from jmpc.runtime.orders import Order
 from jmpc.runtime.prepare import Prepared
 from jmpc.runtime.sizes import size_of, size_of_computation
-from jmpc.runtime.store import Generation, Store
+from jmpc.runtime.store import Store
 
 
 def decoding_limits(policy: Policy) -> Limits:
@@ -103,14 +105,18 @@ def check_prepared(prepared: Prepared, policy: Policy) -> None:
     policy.check_release(prepared.releases(dict.fromkeys(prepared.reads, frozenset())))
 
 
-def check_run(prepared: Prepared, policy: Policy, store: Store, claims: Mapping[str, Generation]) -> None:
+def check_run(prepared: Prepared, policy: Policy, store: Store, order: Order) -> None:
     """Judges one run: that its variables are what the driver claims, what it opens of them, what it stores.
 
     Raises:
       InputError: for a variable of another generation.
       PolicyError: naming the rule and everything that breaks it.
     """
-    me = policy.me
+    me, claims = policy.me, order.variables
+    if untold := sorted(prepared.owners - order.receivers.keys()):
+        raise PolicyError(f"{me} is not told who may see the inputs of {untold} (rule reveal_to)")
+    if me in prepared.owners and (more := order.receivers[me] - policy.receivers):
+        raise PolicyError(f"{me} does not let {sorted(more)} see its inputs, as the driver says (rule reveal_to)")
     for name in prepared.reads:
         if name not in claims:
             raise InputError(me, f"the driver does not say which generation of {name!r} to use: assign it first")
@@ -127,15 +133,37 @@ def check_run(prepared: Prepared, policy: Policy, store: Store, claims: Mapping[
                 f"{me} has another generation of {name!r} than the driver expects: a run was committed there in part; "
                 "assign the variable again",
             )
-        if here.origins != claimed.origins:
-            raise PolicyError(f"{me} knows {name!r} to derive from other players' inputs than the driver says")
-    policy.check_release(prepared.releases({name: claim.origins for name, claim in claims.items()}))
+        if here.grants != claimed.grants:
+            raise PolicyError(
+                f"{me} knows {name!r} to derive from other players' inputs than the driver says, or others to be those "
+                "who may see them"
+            )
+    origins = {name: claims[name].origins for name in prepared.reads}
+    policy.check_release(prepared.releases(origins), granted(prepared, order))
     if (size := store.bytes_after(prepared.writes_of(me))) > policy.max_stored_bytes:
         raise PolicyError(
             f"{me} would keep {size:,} bytes of this driver's variables, at most {policy.max_stored_bytes:,} (rule "
             "max_stored_bytes): assign to variables instead of making new ones, or begin a new session, which drops "
             "the old ones"
         )
+
+
+def may_tell(computation: Computation, driver: str, policy: Policy, config: RemoteConfig, registry: Registry) -> bool:
+    """Whether all may learn that an input of this player failed a check.
+
+    That is one bit of the input. If the driver may not see what derives from it, then not under a condition of the
+    driver's choice: a range that is not the one which the provider declares, a result of code that the driver wrote.
+    """
+    if driver in policy.receivers:
+        return True
+    sources, computed = {}, False
+    for numbers, call in computation.numbered():
+        if isinstance(call, Source) and call.player == policy.me:
+            sources.update(dict.fromkeys(numbers, registry.providers[call.provider].range))
+        computed |= isinstance(call, Compute) and call.player == policy.me and bool(call.args)
+    shares = [call for call in computation.calls if isinstance(call, Share) and call.arg in sources]
+    declared = all(share.range in (None, sources[share.arg]) for share in shares)
+    return declared and not computed and computation.fraction == config.precision
 
 
 def _registered(me: str, names: Mapping[str, object]) -> str:

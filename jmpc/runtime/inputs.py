@@ -13,17 +13,21 @@ from jax.extend.core import Var
 from jmpc.computation import Assign, Output, Source
 from jmpc.errors import InputError
 from jmpc.lowering.computation import Lowered, Port
-from jmpc.runtime.store import Key, Store
+from jmpc.runtime.store import SIMULATED, Key, Store
 
 Feed = Callable[[Source], Any]  # brings the pytree of arrays of a source
 
 
 @dataclass(frozen=True)
 class Results:
-    """What a player has at the end of a run: outputs for the user there, and the next generation."""
+    """What a player has at the end of a run: outputs for the user there, and the next generation.
+
+    `run` is the identity that the players agreed on.
+    """
 
     outputs: dict[str, Any] = field(default_factory=dict)
     generation: dict[Key, Any] = field(default_factory=dict)
+    run: bytes = SIMULATED
 
 
 def gather(lowered: Lowered, players: Iterable[str], feed: Feed, store: Store) -> dict[Var, Any]:
@@ -67,7 +71,7 @@ def _checked(source: Source, tree: Any) -> list[np.ndarray]:
     leaves = jax.tree.leaves(tree)
     if len(leaves) != len(source.types):
         declared = [str(type_) for type_ in source.types]
-        raise InputError(source.player, f"{where} gave {len(leaves)} arrays, declared are {declared}")
+        raise InputError(source.player, f"{where} does not give the arrays {declared}", f"but {len(leaves)} arrays")
     arrays = []
     for index, (leaf, type_) in enumerate(zip(leaves, source.types, strict=True)):
         try:
@@ -79,7 +83,8 @@ def _checked(source: Source, tree: Any) -> list[np.ndarray]:
         if array.shape != type_.shape or array.dtype.name != type_.dtype:
             raise InputError(
                 source.player,
-                f"{where} gave {array.dtype.name}{list(array.shape)} as array {index}, declared is {type_}",
+                f"{where} does not give {type_}, as declared, as array {index}",
+                f"but {array.dtype.name}{list(array.shape)}",
             )
         arrays.append(array)
     return arrays

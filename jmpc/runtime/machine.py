@@ -20,6 +20,7 @@ from jmpc.choreography.programs import (
     Atom,
     Branch,
     Frame,
+    Guard,
     Local,
     Message,
     Program,
@@ -56,6 +57,11 @@ class NoLink:
         raise AssertionError("a fused program receives nothing")
 
 
+def refuse(guard: Guard) -> None:
+    """Ends the run because an input fails a check; all players learn that."""
+    raise InputError(guard.player, guard.message)
+
+
 class Machine:
     """One player in one run. Not reusable: the keystream of a run is used once.
 
@@ -64,6 +70,7 @@ class Machine:
       keystream: of this player, in this run.
       link: to the other players.
       progress: called in every iteration of a loop; what it raises ends the run.
+      failed: called for every guard that fails; what it raises ends the run before anything more is sent.
     """
 
     def __init__(
@@ -72,11 +79,13 @@ class Machine:
         keystream: Keystream,
         link: Link | None = None,
         progress: Callable[[], None] | None = None,
+        failed: Callable[[Guard], None] = refuse,
     ) -> None:
         self._compile = compiler
         self._keystream = keystream
         self._link = link or NoLink()
         self._progress = progress
+        self._failed = failed
         self._iterations: Counter[int] = Counter()  # of every loop, never reset within a run
         self._prefetched: dict[tuple[int, int], Sequence[Any]] = {}
         self._has_run = False
@@ -125,7 +134,7 @@ class Machine:
         env.update(zip(step.outputs, results, strict=True))
         for guard in step.guards:
             if not bool(_read(env, guard.ok)):
-                raise InputError(guard.player, guard.message)
+                self._failed(guard)
 
     def _prefetch(self, program: Program, index: int, iteration: int) -> None:
         """Makes the next segment's keystream while the network is at work."""

@@ -1,9 +1,9 @@
 """What a driver and a node say to each other, as bytes and back.
 
     driver -> node  SUBMIT  a computation; the frame's run is the submission's id
-    node -> driver  STATUS  taken; then ready to run it, or why not
+    node -> driver  STATUS  taken; then ready to run it, and who may see the node's data; or why not
     driver -> node  RUN     run the computation of a submission now, on these generations of variables
-    node -> driver  DONE    this part has ended well; nothing is committed yet
+    node -> driver  DONE    this part of the run of that identity has ended well; nothing is committed yet
     driver -> node  COMMIT  all parts have: keep what was written
     anyone -> all   DONE    still at work, see `jmpc.runtime.pulse`
     anyone -> all   ABORT   the run is over, and why
@@ -17,6 +17,7 @@ them again.
 from __future__ import annotations
 
 import hashlib
+from collections.abc import Iterable
 from dataclasses import dataclass
 from typing import Any
 
@@ -24,13 +25,14 @@ import msgpack
 
 from jmpc.errors import FrameError
 from jmpc.net.framing import RUN_BYTES
-from jmpc.runtime.store import Generation
+from jmpc.runtime.store import Generation, Grants
 
 _MAX_VARIABLES = 1 << 16
-_MAX_ORIGINS = 1 << 10
+_MAX_PLAYERS = 1 << 10
 
-# Bodies of frames that say nothing but that. A DONE that is empty is the last.
-TAKEN, READY, CLOSED, WORKING = b"taken", b"ready", b"closed", b"working"
+# Bodies of frames that say nothing but that. A DONE with the identity of the run is the last.
+TAKEN, CLOSED, WORKING = b"taken", b"closed", b"working"
+_READY = b"ready: "
 _REFUSED = b"refused: "
 MAX_REASON = 2000  # characters
 
@@ -58,48 +60,86 @@ class Submission:
 
 @dataclass(frozen=True)
 class Order:
-    """Body of RUN: the submission to run, and the generation of each variable that it reads.
+    """Body of RUN: the submission to run, who may see whose inputs, and the generation of each variable that it reads.
 
-    A generation comes with the players whose inputs it derives from. The driver has worked that out; who
-    holds the variable knows it, too, and refuses another claim. All players of the run compare `digest`,
-    so that all judge the same claims.
+    `receivers` says of each player that brings an input who may see what derives from it; that player refuses what is
+    not in its policy. A generation comes with the same of the run that wrote it; who holds the variable refuses
+    another claim. All players of the run compare a digest of the order, so that all judge the same claims.
     """
 
     session: bytes
     submission: bytes
+    receivers: Grants
     variables: dict[str, Generation]
 
     def encode(self) -> bytes:
-        rows = [[name, it.run, sorted(it.origins)] for name, it in sorted(self.variables.items())]
-        return msgpack.packb([self.session, self.submission, rows], use_bin_type=True)
+        rows = [[name, it.run, _rows(it.grants)] for name, it in sorted(self.variables.items())]
+        return msgpack.packb([self.session, self.submission, _rows(self.receivers), rows], use_bin_type=True)
 
     @classmethod
     def decode(cls, body: bytes) -> Order:
         """Raises FrameError for anything that is not an order."""
         fields = _unpack(body)
-        if type(fields) is not list or len(fields) != 3:
+        if type(fields) is not list or len(fields) != 4:
             raise FrameError("a malformed order to run")
-        session, submission, rows = fields
+        session, submission, receivers, rows = fields
         if not _is_id(session) or not _is_id(submission) or type(rows) is not list:
             raise FrameError("a malformed order to run")
         variables = dict(_variable(row) for row in rows)
         if len(variables) != len(rows):
             raise FrameError("an order that names a variable twice")
-        return cls(session, submission, variables)
+        return cls(session, submission, _grants(receivers), variables)
 
 
 def _variable(row: Any) -> tuple[str, Generation]:
     if type(row) is not list or len(row) != 3 or type(row[0]) is not str or not _is_id(row[1]):
         raise FrameError("a malformed order to run")
-    name, run, origins = row
-    if type(origins) is not list or len(origins) > _MAX_ORIGINS or not all(type(item) is str for item in origins):
+    name, run, grants = row
+    return name, Generation(run, _grants(grants))
+
+
+def _rows(grants: Grants) -> list[list[Any]]:
+    return [[owner, sorted(receivers)] for owner, receivers in sorted(grants.items())]
+
+
+def _grants(rows: Any) -> Grants:
+    if type(rows) is not list or len(rows) > _MAX_PLAYERS:
         raise FrameError("a malformed order to run")
-    return name, Generation(run, frozenset(origins))
+    if not all(type(row) is list and len(row) == 2 and type(row[0]) is str and _is_names(row[1]) for row in rows):
+        raise FrameError("a malformed order to run")
+    grants = {owner: frozenset(receivers) for owner, receivers in rows}
+    if len(grants) != len(rows):
+        raise FrameError("an order that names a player twice")
+    return grants
+
+
+def _is_names(items: Any) -> bool:
+    return type(items) is list and len(items) <= _MAX_PLAYERS and all(type(item) is str for item in items)
 
 
 def order_digest(body: bytes) -> bytes:
     """What stands for an order when players compare what they are about to run."""
     return hashlib.sha256(b"jmpc order\0" + body).digest()
+
+
+def is_taken(body: bytes) -> bool | None:
+    """Whether the body of a STATUS says that a computation was taken; None if it says something else."""
+    return True if body == TAKEN else None
+
+
+def ready(receivers: Iterable[str]) -> bytes:
+    """Body of a STATUS that is ready to run a computation: who may see what derives from the node's inputs."""
+    return _READY + msgpack.packb(sorted(receivers))
+
+
+def readiness(body: bytes) -> frozenset[str] | None:
+    """The receivers in the body of a STATUS; None if it says something else."""
+    if not body.startswith(_READY):
+        return None
+    names = _unpack(body.removeprefix(_READY))
+    if not _is_names(names):
+        raise FrameError("a malformed answer to a submission")
+    return frozenset(names)
 
 
 def refused(reason: str) -> bytes:

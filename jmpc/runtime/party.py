@@ -2,22 +2,23 @@
 
 from __future__ import annotations
 
+import dataclasses
 import hashlib
 import re
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
 import jax
 import numpy as np
 
-from jmpc.choreography.programs import Frame
-from jmpc.errors import JmpcError, PeerError, RunAborted
-from jmpc.net.handshake import agree
+from jmpc.choreography.programs import Frame, Guard
+from jmpc.errors import InputError, JmpcError, PeerError, RunAborted
+from jmpc.net.handshake import Agreement, agree
 from jmpc.net.transport import Transport
 from jmpc.runtime.device_keystream import keystream_for
 from jmpc.runtime.inputs import Feed, Results, gather, scatter
 from jmpc.runtime.links import Recorder, Slot, TransportLink
-from jmpc.runtime.machine import Machine
+from jmpc.runtime.machine import Machine, refuse
 from jmpc.runtime.prepare import VERSION, Prepared
 from jmpc.runtime.pulse import Pulse
 from jmpc.runtime.store import Store
@@ -32,7 +33,7 @@ class Party:
     """A player in a run that is open on its transport.
 
     `keys` are those of the run where a test fixes them; otherwise the players agree on fresh ones. `terms`
-    are bytes that all players must have been given alike.
+    are bytes that all players must have been given alike. `failed` is called for an input that fails a check.
     """
 
     me: str
@@ -43,25 +44,27 @@ class Party:
     keys: Keys | None = None
     recorder: Recorder | None = None
     terms: bytes = b""
+    failed: Callable[[Guard], None] = refuse
 
     def play(self, feed: Feed, store: Store) -> Results:
         """Agrees with the others on what is run, then runs this player's program; nothing is committed.
 
         Raises:
-          AgreementError: before anything is sent, if another player would run something else.
+          AgreementError, NotStarted: before anything is sent, if another player would run something else or nothing.
           InputError, PeerError, RunAborted: naming the player.
         """
         prepared, me = self.prepared, self.me
         program = prepared.program(me)
-        keys = self._agree() if self.keys is None else self.keys
+        keys, identity = self._agree() if self.keys is None else (self.keys, self.run)
         env = gather(prepared.lowered, [me], feed, store)
         link = _PulsedLink(self.transport, self.run, self.pulse, self.recorder)
-        arrays = Machine(prepared.compiler, keystream_for(keys), link, self.pulse).run(program, env)
-        return scatter(prepared.lowered, prepared.lowered.outputs_of(me), arrays)
+        arrays = Machine(prepared.compiler, keystream_for(keys), link, self.pulse, self.failed).run(program, env)
+        results = scatter(prepared.lowered, prepared.lowered.outputs_of(me), arrays)
+        return dataclasses.replace(results, run=identity)
 
-    def _agree(self) -> Keys:
+    def _agree(self) -> tuple[Keys, bytes]:
         sets = [frozenset(key) for key in self.prepared.keys]
-        agreed = agree(
+        agreed: Agreement = agree(
             self.transport,
             self.me,
             self.prepared.players,
@@ -71,7 +74,7 @@ class Party:
             self.pulse.timeout,
             runtime=RUNTIME,
         )
-        return {tuple(sorted(names)): key for names, key in agreed.items()}
+        return {tuple(sorted(names)): key for names, key in agreed.keys.items()}, agreed.identity
 
     def abort(self, error: BaseException) -> None:
         """Tells the others that this run is over, and why; the reason holds no data."""
@@ -107,7 +110,9 @@ def reason_of(error: BaseException) -> str:
         return error.reason if named else f"{error.player}: {error.reason}"
     if isinstance(error, PeerError):
         return f"lost {error.player}: {error}"
-    return str(error) if isinstance(error, JmpcError) else f"internal error ({type(error).__name__})"
+    if isinstance(error, InputError):
+        return error.message
+    return str(error) if isinstance(error, JmpcError) else "internal error; see its log"
 
 
 def lost_player(reason: str) -> str | None:

@@ -62,10 +62,14 @@ class Prepared:
 
     @functools.cached_property
     def digest(self) -> bytes:
-        """What players compare before the first share moves: everything that decides what will be sent."""
+        """What players compare before the first share moves: everything that decides what is sent, or judged.
+
+        The computation as it was written is part of it, because policies read it: a declaration that leaves no trace
+        in the program (that an input is public) must be the same for all.
+        """
         marks = Fingerprint()
         traced = self.lowered.choreography
-        marks.token(VERSION, jax.__version__, traced.players, self.lowered.computation.fraction)
+        marks.token(VERSION, jax.__version__, traced.players, self.lowered.computation.structure)
         for port in (*self.lowered.inputs, *self.lowered.outputs):
             marks.token(port.kind.__name__, port.name, port.index, sorted(port.players), port.aval.shape)
             marks.token(str(port.aval.dtype), *(getattr(port.call, field, "") for field in _MEANING))
@@ -138,6 +142,11 @@ class Prepared:
             for number in made
             if number in numbers
         )
+
+    @functools.cached_property
+    def owners(self) -> frozenset[str]:
+        """The players that bring inputs."""
+        return frozenset(call.player for call in self.lowered.computation.calls if isinstance(call, Source))
 
     @functools.cached_property
     def reads(self) -> frozenset[str]:

@@ -72,10 +72,11 @@ class Pulse:
         hint = self.transport.hint(peer)
         raise LinkTimeout(peer, f"{peer} did not get on with the run for {self.timeout:g} s: {hint}")
 
-    def done(self, peer: str) -> None:
-        """Waits until `peer` has done its part."""
-        while self.wait(peer, lambda seconds: self._word(peer, seconds)) == WORKING:
+    def done(self, peer: str) -> bytes:
+        """Waits until `peer` has done its part; the run that it means."""
+        while (run := self.wait(peer, lambda seconds: self._word(peer, seconds))) == WORKING:
             self()
+        return run
 
     def _word(self, peer: str, seconds: float) -> bytes:
         return self.transport.wait_control(Kind.DONE, self.run, peer, seconds).body

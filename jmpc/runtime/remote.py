@@ -8,34 +8,47 @@ import secrets
 import threading
 import time
 import weakref
-from collections.abc import Iterable, Mapping
-from dataclasses import dataclass
+from collections.abc import Callable, Iterable, Mapping
+from dataclasses import dataclass, field
 from types import TracebackType
-from typing import Any, Self
+from typing import Any, Self, TypeVar
 
 from jmpc.api.graph import Built
 from jmpc.api.session import KEPT_GRAPHS, announce
 from jmpc.computation import Computation, Output, Source
 from jmpc.config import RemoteConfig
-from jmpc.errors import ConfigError, InputError, JmpcError, LinkTimeout, PeerError, PolicyError, RunAborted
+from jmpc.errors import (
+    AgreementError,
+    ConfigError,
+    InputError,
+    JmpcError,
+    LinkTimeout,
+    NotStarted,
+    PeerError,
+    PolicyError,
+    RunAborted,
+)
 from jmpc.net.computations import decode_computation, encode_computation
 from jmpc.net.framing import RUN_BYTES, Header, Kind
 from jmpc.net.transport import Transport
+from jmpc.policy import Policy
 from jmpc.protocols.rep3 import Rep3
 from jmpc.remember import Remembered
 from jmpc.runtime import orders
-from jmpc.runtime.client import KEPT_SUBMISSIONS, origins_of
+from jmpc.runtime.client import KEPT_SUBMISSIONS
 from jmpc.runtime.compiler import Compiler
+from jmpc.runtime.grants import written
 from jmpc.runtime.inputs import Results, deliver
 from jmpc.runtime.orders import Order, Submission, order_digest
 from jmpc.runtime.party import Party, lost_player, reason_of
 from jmpc.runtime.prepare import Prepared, prepare
 from jmpc.runtime.pulse import Pulse
 from jmpc.runtime.simulate import source_feed
-from jmpc.runtime.store import Generation, Origins, Store
+from jmpc.runtime.store import Generation, Grants, Store
 
 _log = logging.getLogger("jmpc")
 
+_T = TypeVar("_T")
 _PREPARE_TIMEOUT = 20  # times the configured one: nodes trace and compile before they are ready
 
 
@@ -46,6 +59,7 @@ class _Known:
     prepared: Prepared
     encoded: bytes
     submission: bytes | None = None
+    receivers: Grants = field(default_factory=dict)  # of each player, as it said when it took the submission
 
 
 class RemoteSession:
@@ -114,7 +128,7 @@ class RemoteSession:
             known = self._know(built.computation)
             try:
                 results = self._run(known, built)
-            except RunAborted as error:
+            except NotStarted as error:
                 if error.reason != orders.UNKNOWN:
                     raise
                 _log.info("%s does not know a computation any more; it is submitted again", error.player)
@@ -147,22 +161,22 @@ class RemoteSession:
         prepared = known.prepared
         peers = [player for player in prepared.players if player != self.driver]
         if known.submission is None:
-            known.submission = self._submit(known, peers)
+            known.submission, known.receivers = self._submit(known, peers)
         run = secrets.token_bytes(RUN_BYTES)
         self.transport.open_run(run, {*prepared.players, self.driver})
         try:
-            reads = self._reads(prepared)
-            order = Order(self._id, known.submission, reads).encode()
-            results = self._play(prepared, built, run, peers, order)
-            self._commit(run, peers, prepared.provenance(origins_of(reads)), results)
+            receivers = {player: known.receivers[player] for player in prepared.owners}
+            order = Order(self._id, known.submission, receivers, self._reads(prepared))
+            results = self._play(prepared, built, run, peers, order.encode())
+            self._commit(run, peers, written(prepared, order), results)
             return results
         finally:
             self.transport.close_run(run)
 
     # -- submitting --------------------------------------------------------------------------------------------
 
-    def _submit(self, known: _Known, peers: list[str]) -> bytes:
-        """Makes a computation known to all nodes in it; its id there."""
+    def _submit(self, known: _Known, peers: list[str]) -> tuple[bytes, Grants]:
+        """Makes a computation known to all nodes in it; its id there, and who may see whose data."""
         prepared = known.prepared
         while self.transport.control({Kind.STATUS}, timeout=0) is not None:
             pass  # answers to a submission that was given up
@@ -178,14 +192,19 @@ class RemoteSession:
         self._told.update(peers)
         if self.driver in prepared.players:
             self._compiler.prepare(prepared.program(self.driver))
-        self._answers(submission, peers, orders.TAKEN, self._config.timeout)
+        timeout = self._config.timeout
+        self._answers(submission, peers, "take the computation", orders.is_taken, timeout)
         if self.driver in prepared.players:
             self._compiler.finish(prepared.program(self.driver))
-        self._answers(submission, peers, orders.READY, _PREPARE_TIMEOUT * self._config.timeout)
-        return submission
+        told = self._answers(submission, peers, "get ready", orders.readiness, _PREPARE_TIMEOUT * timeout)
+        own = Policy.default(self._config, self.driver).receivers
+        return submission, {self.driver: own, **told}
 
-    def _answers(self, submission: bytes, peers: Iterable[str], answer: bytes, timeout: float) -> None:
+    def _answers(
+        self, submission: bytes, peers: Iterable[str], what: str, read: Callable[[bytes], _T | None], timeout: float
+    ) -> dict[str, _T]:
         """Waits for one answer of every node; says of all that do not give it."""
+        answers: dict[str, _T] = {}
         deadline, silent = time.monotonic() + timeout, []
         for peer in peers:
             try:
@@ -196,12 +215,13 @@ class RemoteSession:
                 continue
             if (reason := orders.refusal(header.body)) is not None:
                 raise RunAborted(peer, reason)
-            if header.body != answer:
+            if (answer := read(header.body)) is None:
                 raise RunAborted(peer, f"{peer} gave an answer that this version of jmpc does not know")
+            answers[peer] = answer
         if silent:
-            what = "take the computation" if answer == orders.TAKEN else "get ready"
             rows = [f"{peer} ({self._config.get_player(peer).address}): {self.transport.hint(peer)}" for peer in silent]
             raise LinkTimeout(silent[0], f"{', '.join(silent)} did not {what} within {timeout:g} s; {'; '.join(rows)}")
+        return answers
 
     # -- running -----------------------------------------------------------------------------------------------
 
@@ -212,7 +232,7 @@ class RemoteSession:
 
     def _play(self, prepared: Prepared, built: Built, run: bytes, peers: list[str], order: bytes) -> Results:
         """Everybody's part of a run, up to the point where all are done; whatever goes wrong ends it everywhere."""
-        results = Results()
+        results: Results | None = None
         pulse = Pulse(self.transport, run, peers, self._config.timeout)
         try:
             for peer in peers:
@@ -221,10 +241,14 @@ class RemoteSession:
                 party = Party(self.driver, prepared, self.transport, run, pulse, terms=order_digest(order))
                 feeds = {key: feed for key, feed in built.feeds.items() if feed[0] == self.driver}
                 results = party.play(source_feed(feeds), self._store)
-            for peer in peers:
-                pulse.done(peer)
+            done = {peer: pulse.done(peer) for peer in peers}
+            results = results or Results(run=done[peers[0]])
+            if other := [peer for peer, identity in done.items() if identity != results.run]:
+                raise AgreementError(f"{', '.join(other)} ended another run than {self.driver} and the others")
         except RunAborted as error:
             self.transport.abort(run, reason_of(error), peers)
+            if error.reason == orders.UNKNOWN and self.driver not in prepared.players:
+                raise NotStarted(error.player, error.reason) from error  # it has nothing to lose
             if (player := lost_player(error.reason)) is not None:
                 raise PeerError(player, str(error)) from error
             raise
@@ -233,7 +257,7 @@ class RemoteSession:
             raise
         return results
 
-    def _commit(self, run: bytes, peers: list[str], written: Mapping[str, Origins], results: Results) -> None:
+    def _commit(self, run: bytes, peers: list[str], written: Mapping[str, Grants], results: Results) -> None:
         """All parts have ended well. From here on there is no way back: who is not told has lost its variables."""
         lost: JmpcError | None = None
         for peer in peers:
@@ -241,8 +265,8 @@ class RemoteSession:
                 self.transport.send(peer, Header(Kind.COMMIT, run))
             except JmpcError as error:
                 lost = lost or error
-        self._store.commit(results.generation, run, written)
-        self._variables.update((name, Generation(run, origins)) for name, origins in written.items())
+        self._store.commit(results.generation, results.run, written)
+        self._variables.update((name, Generation(results.run, grants)) for name, grants in written.items())
         if lost is not None:
             raise lost
 

@@ -69,7 +69,7 @@ class FusedSimulation(_Simulation):
         self.store = Store()
 
     def knows(self, variable: str) -> bool:
-        return (variable, 0) in self.store
+        return self.store.knows(variable)
 
     def run(self, prepared: Prepared, feed: Feed, link: Link | None = None) -> dict[str, dict[str, Any]]:
         """Runs a computation; the outputs of each player. `link` records messages (tests)."""

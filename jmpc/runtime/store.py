@@ -1,4 +1,8 @@
-"""Where a player keeps its variables between runs: immutable generations, committed at the end of a run."""
+"""Where a player keeps its variables between runs: immutable generations, committed at the end of a run.
+
+A generation is all that one run wrote of a variable: what an earlier run wrote of it is gone, and slots of two runs
+never meet. A variable in the clear has the one slot `CLEAR`, which no sharing has.
+"""
 
 from __future__ import annotations
 
@@ -9,16 +13,25 @@ from typing import Any
 
 Key = tuple[str, int]  # variable name and slot
 Origins = frozenset[str]
+Grants = Mapping[str, Origins]  # for each player whose inputs something derives from: who may see it, by its own word
 
 SIMULATED = b"simulated"
 
 
 @dataclass(frozen=True)
 class Generation:
-    """Which run wrote a variable, and the players whose inputs it derives from."""
+    """Which run wrote a variable, and whose inputs it derives from, each with those who may see it.
+
+    `run` is the identity that the players of the run agreed on, not the id that its driver gave it.
+    """
 
     run: bytes
-    origins: Origins = frozenset()
+    grants: Grants = field(default_factory=dict)
+
+    @property
+    def origins(self) -> Origins:
+        """The players whose inputs the variable derives from."""
+        return frozenset(self.grants)
 
 
 @dataclass
@@ -50,13 +63,16 @@ class Store:
     def bytes_after(self, sizes: Mapping[Key, int]) -> int:
         """How many bytes all variables will take once these are written."""
         with self._lock:
-            return sum(({key: array.nbytes for key, array in self._arrays.items()} | dict(sizes)).values())
+            written = {name for name, _ in sizes}
+            kept = (array.nbytes for (name, _), array in self._arrays.items() if name not in written)
+            return sum(kept) + sum(sizes.values())
 
     def commit(
-        self, arrays: Mapping[Key, Any], run: bytes = SIMULATED, origins: Mapping[str, Origins] | None = None
+        self, arrays: Mapping[Key, Any], run: bytes = SIMULATED, grants: Mapping[str, Grants] | None = None
     ) -> None:
-        """Makes what a run has written the current generation, all at once."""
-        known = origins or {}
+        """Makes what a run has written the current generation of these variables, all at once."""
+        known, written = grants or {}, {name for name, _ in arrays}
         with self._lock:
-            self._arrays.update(arrays)
-            self._generations.update((name, Generation(run, known.get(name, frozenset()))) for name, _ in arrays)
+            kept = {key: array for key, array in self._arrays.items() if key[0] not in written}
+            self._arrays = kept | dict(arrays)
+            self._generations.update((name, Generation(run, known.get(name, {}))) for name in written)

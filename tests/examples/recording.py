@@ -148,7 +148,11 @@ class Tape:
             self.end(session.prepare(built.computation), dict(outputs))
             return opened
 
-        patch.setattr(Party, "_agree", lambda party: self.keys(agree(party)))
+        def agreed(party: Party) -> tuple[dict[KeySet, bytes], bytes]:
+            keys, identity = agree(party)
+            return self.keys(keys), identity
+
+        patch.setattr(Party, "_agree", agreed)
         patch.setattr(Party, "play", played)
         patch.setattr(RemoteSession, "run", ran)
 

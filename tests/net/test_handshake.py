@@ -27,7 +27,7 @@ def agree_all(transports, arguments=lambda name: {}):
         name = transport.name
         asked = {"players": PLAYERS, "key_sets": SETS, "run": RUN, "digest": DIGEST, "timeout": 3}
         try:
-            results[name] = agree(transport, name, **asked | arguments(name))
+            results[name] = agree(transport, name, **asked | arguments(name)).keys
         except Exception as error:
             results[name] = error
             transport.abort(asked["run"], "no agreement", set(PLAYERS) - {name})

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import json
 import threading
 import time
@@ -48,9 +49,10 @@ class Nodes:
     def config(self, player: str | None = None) -> RemoteConfig:
         return RemoteConfig.load(self.path, player=player)
 
-    def start(self, *names: str, drivers: tuple[str, ...] = ()) -> None:
+    def start(self, *names: str, drivers: tuple[str, ...] = (), **rules: Any) -> None:
+        """`rules` are what these nodes do otherwise than their configuration says."""
         for name in names:
-            policy = Policy.default(self.config(), name, drivers)
+            policy = dataclasses.replace(Policy.default(self.config(), name, drivers), **rules)
             self.nodes[name] = Node(self.config(), name, self.registry, Rep3, policy)
             self.nodes[name]._host.compiler = COMPILER
             self.threads[name] = threading.Thread(target=self.nodes[name].serve, daemon=True)

@@ -15,6 +15,11 @@ def vector(player: str):
     return np.arange(4, dtype=np.float32) + (10 if player == "model-owner" else 0)
 
 
+@jmpc.provider(types=VECTOR, range=(0, 2))
+def declared(player: str):
+    return np.arange(4, dtype=np.float32)
+
+
 @jmpc.provider(types=VECTOR, public=True)
 def calendar(player: str):
     return np.arange(4, dtype=np.float32)

@@ -82,7 +82,7 @@ def test_an_unlisted_driver(nodes: Nodes, nothing_sent: None, caplog: pytest.Log
                 assert "rule drivers" in str(orders.refusal(answer))
             started = secrets.token_bytes(RUN_BYTES)
             transport.open_run(started)
-            transport.send("server0", Header(Kind.RUN, started, body=Order(bytes(16), bytes(16), {}).encode()))
+            transport.send("server0", Header(Kind.RUN, started, body=Order(bytes(16), bytes(16), {}, {}).encode()))
             with pytest.raises(RunAborted, match="server0 refuses a computation of model-owner"):
                 transport.wait_control(Kind.DONE, started, "server0")
             transport.send("server0", Header(Kind.STATUS, bytes(16), body=orders.CLOSED))
@@ -158,7 +158,7 @@ def test_a_driver_that_lies_about_a_variable(nodes: Nodes, session: RemoteSessio
     run(session, kept.assign(kept.initial))
     honest = session._variables[kept.name]
     before = nodes.shared_bytes()
-    session._variables[kept.name] = dataclasses.replace(honest, origins=frozenset())
+    session._variables[kept.name] = dataclasses.replace(honest, grants={})
     with pytest.raises(RunAborted, match="other players' inputs than the driver says"):
         run(session, kept.reveal("model-owner"))
     session._variables[kept.name] = dataclasses.replace(honest, run=bytes(16))
@@ -256,7 +256,7 @@ def test_garbage_instead_of_a_computation(nodes: Nodes, nothing_sent: None) -> N
             broken = bytearray(honest)
             broken[rng.integers(len(broken))] ^= 1 << rng.integers(8)
             (answer,) = ask(nodes, transport, bytes(broken), "server1").values()
-            assert answer == orders.READY or orders.refusal(answer)
+            assert orders.readiness(answer) is not None or orders.refusal(answer)
         (answer,) = ask(nodes, transport, bytes(POLICY["max_computation_bytes"] + 1), "server0").values()
         assert "max_computation_bytes" in str(orders.refusal(answer))
 
@@ -474,10 +474,19 @@ def test_frames_that_are_none(nodes: Nodes) -> None:
 
 
 def test_orders_that_are_none(nodes: Nodes, nothing_sent: None) -> None:
-    honest = Order(bytes(16), bytes(16), {"v": Generation(bytes(16), frozenset({"alice"}))}).encode()
-    bodies = [b"", honest[:-1], honest + b"x", msgpack.packb([1, 2, 3]), msgpack.packb([bytes(16), bytes(16), {}])]
-    bodies += [msgpack.packb([bytes(16), bytes(16), [["v", bytes(16), [1]]]]), b"\x91" * 10_000]
-    bodies += [msgpack.packb([bytes(16), bytes(16), [["v", bytes(16), []]] * 2])]
+    grants = {"alice": frozenset({"bob"})}
+    honest = Order(bytes(16), bytes(16), grants, {"v": Generation(bytes(16), grants)}).encode()
+    bodies = [b"", honest[:-1], honest + b"x", b"\x91" * 10_000, msgpack.packb([1, 2, 3])]
+    for receivers, variables in [
+        ([], {}),
+        ({}, []),
+        ([["alice", "bob"]], []),
+        ([["alice", []]] * 2, []),
+        ([], [["v", bytes(16), [1]]]),
+        ([], [["v", bytes(16), [["alice", [1]]]]]),
+        ([], [["v", bytes(16), []]] * 2),
+    ]:
+        bodies.append(msgpack.packb([bytes(16), bytes(16), receivers, variables]))
     with nodes.stranger() as transport:
         for body in bodies:
             started = secrets.token_bytes(RUN_BYTES)
@@ -517,7 +526,7 @@ def test_computations_of_another_driver_cannot_be_run(nodes: Nodes) -> None:
     with nodes.session() as session:
         works(session)
         ((known, _),) = session._known._entries.values()
-        order = Order(session._id, known.submission, {}).encode()
+        order = Order(session._id, known.submission, {}, {}).encode()
         with nodes.stranger("second-driver") as transport:
             started = secrets.token_bytes(RUN_BYTES)
             transport.open_run(started)
@@ -548,12 +557,12 @@ def test_errors_before_anything_is_sent(nodes: Nodes, session: RemoteSession, no
 @pytest.mark.parametrize(
     ("provider", "message"),
     [
-        ("wrong_shape", r"data-owner: provider 'wrong_shape' gave float32\[5\] as array 0, declared is float32\[4\]"),
-        ("wrong_dtype", r"data-owner: provider 'wrong_dtype' gave float64\[4\] as array 0, declared is float32\[4\]"),
-        ("two_arrays", r"data-owner: provider 'two_arrays' gave 2 arrays, declared are \['float32\[4\]'\]"),
+        ("wrong_shape", r"data-owner: provider 'wrong_shape' does not give float32\[4\], as declared, as array 0$"),
+        ("wrong_dtype", r"data-owner: provider 'wrong_dtype' does not give float32\[4\], as declared, as array 0$"),
+        ("two_arrays", r"data-owner: provider 'two_arrays' does not give the arrays \['float32\[4\]'\]$"),
         ("not_finite", "data-owner.* not a number in"),
         ("too_large", "data-owner.* not a number in"),
-        ("broken", "data-owner: provider 'broken' raised ValueError; see its node's log"),
+        ("broken", "data-owner: provider 'broken' failed; see its node's log$"),
         ("missing", r"data-owner has no provider 'missing'; registered are \['broken', .*--providers FILE.py"),
     ],
 )

@@ -162,7 +162,7 @@ def test_a_compiled_computation_says_something_else_in_every_run(
         results = run(session, *fetches)
         compiled = COMPILER.size
         again = run(session, *fetches)
-    assert COMPILER.size == compiled
+        assert COMPILER.size <= compiled  # those of other tests may go meanwhile
     np.testing.assert_allclose(results[0], again[0], atol=1e-4)
     first, second = said.values()
     assert first.keys() == second.keys() and len(first) > 6 * 3
