@@ -189,7 +189,8 @@ def define_private_input(
         that player's node calls it in every run.
       types: a pytree of `jax.ShapeDtypeStruct`. Without it a function is called once, here, to learn them.
       range: lowest and highest value of float arrays; checked at the owner before anything is shared. A
-        known range makes results more precise. Default: |x| < 2^20 (at 18 fractional bits).
+        known range makes results more precise. Default: |x| < 2^20 (at 18 fractional bits); at most +-2^44,
+        where the input is used (TraceError).
     """
     return _define_input(player, provide_input, types, range)
 

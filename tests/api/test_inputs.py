@@ -15,7 +15,7 @@ from jmpc.api.graph import build
 from jmpc.api.run import current_session
 from jmpc.choreography.inline import captured
 from jmpc.computation import Compute
-from jmpc.errors import ConfigError, InputError
+from jmpc.errors import ConfigError, InputError, TraceError
 from jmpc.protocols.rep3 import Rep3
 from jmpc.runtime.simulate import ThreadedSimulation
 
@@ -178,6 +178,13 @@ def test_ranges_are_ranges() -> None:
     for wrong in ((1, -1), (0, float("inf")), (float("nan"), 1)):
         with pytest.raises(ValueError, match="lowest and the highest"):
             jmpc.define_private_input("alice", lambda: X, range=wrong)
+
+
+def test_ranges_that_cannot_be_shared_are_refused_at_the_users_line() -> None:
+    x = jmpc.define_private_input("alice", lambda: X, range=(0, 1e300))
+    for use in (jmpc.explain, jmpc.run):
+        with pytest.raises(TraceError, match=r"test_inputs.py:\d+ \(test_ranges_that.*beyond what 18 fraction bits"):
+            use((2 * x).reveal())
 
 
 def test_local_computations_see_only_what_their_player_has() -> None:
