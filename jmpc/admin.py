@@ -11,7 +11,7 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from .config import RemoteConfig
-from .errors import AuthenticationError, JmpcError
+from .errors import JmpcError
 from .net.keys import KeyRing, generate, read_key
 
 
@@ -86,7 +86,7 @@ def _state(config: RemoteConfig, name: str, kind: str, problems: list[str]) -> s
         return "not here"
     try:
         read_key(config.keys, name, kind)
-    except AuthenticationError as error:
+    except JmpcError as error:
         problems.append(str(error))
         return "missing" if not (config.keys / f"{name}.{kind}").exists() else "unusable"
     return "ok"
@@ -96,7 +96,7 @@ def _ring_problems(config: RemoteConfig, name: str) -> list[str]:
     public = {player.name: player.public_key for player in config.players.values() if player.public_key}
     try:
         KeyRing.load(config.keys, name, config.players, public)
-    except AuthenticationError as error:
+    except JmpcError as error:
         return [str(error) if str(error).startswith(str(config.keys)) else f"{name}: {error}"]
     return []
 

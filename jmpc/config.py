@@ -250,6 +250,7 @@ class RemoteConfig:
 
         Raises:
             AuthenticationError: a key is missing or unusable.
+            ConfigError: others can read the secret, or own or change a key file or its directory.
         """
         if self.insecure:
             return None

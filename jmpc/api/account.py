@@ -11,12 +11,17 @@ from jmpc.runtime.prepare import Prepared
 
 Row = Sequence[str]
 
+# Among the players whose inputs a value derives from: a variable was written by earlier runs, of any players.
+UNKNOWN = "unknown, perhaps anyone's"  # which is no player's name
+
 
 @dataclass(frozen=True)
 class Account:
     """Exact figures of one computation, before it runs. `print` it, or read the fields.
 
-    `cost` has every figure, those of loops of unknown length and of branches for each time that they run.
+    `cost` has every figure, those of loops of unknown length and of branches for each time that they run. `releases`
+    have `UNKNOWN` among their inputs where they derive from a variable: what that derives from, earlier runs decided
+    (in a run, nodes go by what they know of it).
     """
 
     players: tuple[str, ...]
@@ -81,8 +86,9 @@ class Account:
         """Each value once, although all who hold a part of it show theirs."""
         values: dict[tuple[object, ...], list[str]] = {}
         for r in self.releases:
-            inputs = ", ".join(sorted(r.inputs)) or "no private input"
-            key = (r.dst, f"{r.why} {list(r.shape)}", f"derived from {inputs}", r.line)
+            inputs = sorted(r.inputs, key=lambda whose: (whose == UNKNOWN, whose))
+            derived = f"derived from {', '.join(inputs) or 'no private input'}"
+            key = (r.dst, f"{r.why} {list(r.shape)}", derived, r.line)
             values.setdefault(key, []).append(r.src)
         for (dst, what, inputs, line), sources in values.items():
             yield f"{', '.join(dict.fromkeys(sources))} -> {dst}", str(what), str(inputs), str(line)
@@ -122,5 +128,6 @@ def _table(rows: Iterable[Row]) -> Iterator[str]:
 
 
 def account(prepared: Prepared) -> Account:
-    """The account of a prepared computation."""
-    return Account(prepared.players, prepared.cost, prepared.releases(), prepared.lowered.choreography.masked_messages)
+    """The account of a prepared computation. What went into the variables that it reads, it does not tell."""
+    releases = prepared.releases(dict.fromkeys(prepared.reads, frozenset({UNKNOWN})))
+    return Account(prepared.players, prepared.cost, releases, prepared.lowered.choreography.masked_messages)

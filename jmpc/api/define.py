@@ -13,8 +13,10 @@ import jax
 import numpy as np
 from jax.extend.core import ClosedJaxpr, Literal
 
+from jmpc._compat import dce
 from jmpc.api.operators import Operators
 from jmpc.api.values import DRIVER, Effect, Node, Value, Visibility, assign, output, whereabouts
+from jmpc.choreography.inline import captured, inline_calls
 from jmpc.computation import ArrayType, Compute, Constant, Publish, Read, Source
 from jmpc.providers import Provider, Sink
 
@@ -179,13 +181,16 @@ def define_private_input(
 
     Args:
       player: whose data it is.
-      provide_input: a function without arguments. If it is pure JAX and `types` is not given, it travels as
-        code that everyone may read and runs at `player`; any other function is called in this process in every
-        run, which works in simulation and where this script is `player`. Or a function registered with
-        `jmpc.provider`, or the name of one: that player's node calls it in every run.
+      provide_input: a function without arguments. If it is pure JAX, captures no array, and `types` is not given, it
+        travels as code that everyone may read and runs at `player`; any other function is called in this process in
+        every run, which works in simulation and where this script is `player`. Numbers are code, not data: those
+        written in the function, and scalars of Python and numpy that it takes from outside. A function that must
+        stay here because of them needs `types`. Or a function registered with `jmpc.provider`, or the name of one:
+        that player's node calls it in every run.
       types: a pytree of `jax.ShapeDtypeStruct`. Without it a function is called once, here, to learn them.
       range: lowest and highest value of float arrays; checked at the owner before anything is shared. A
-        known range makes results more precise. Default: |x| < 2^20 (at 18 fractional bits).
+        known range makes results more precise. Default: |x| < 2^20 (at 18 fractional bits); at most +-2^44,
+        where the input is used (TraceError).
     """
     return _define_input(player, provide_input, types, range)
 
@@ -247,8 +252,10 @@ def _traced(provide: Callable[[], Any]) -> tuple[ClosedJaxpr | None, Any]:
         closed, types = jax.make_jaxpr(provide, return_shape=True)()
     except (jax.errors.JAXTypeError, TypeError):  # it looks at numbers, or returns what is no array yet
         return None, jax.tree.map(_array_type, provide())
-    data = [*closed.consts, *(v.val for v in closed.jaxpr.outvars if isinstance(v, Literal))]
-    return None if any(np.size(x) for x in data) else closed, types
+    # Without calls and what nothing needs: what a jitted function captures is seen, and what is not used stays here.
+    lean = dce(inline_calls(closed), [True] * len(closed.out_avals))
+    data = [*captured(lean), *(v.val for v in lean.jaxpr.outvars if isinstance(v, Literal))]
+    return None if any(np.size(x) for x in data) else lean, types
 
 
 def _array_type(x: Any) -> jax.ShapeDtypeStruct:

@@ -6,9 +6,10 @@ disappear too; and uninitialised memory (`jnp.empty`) becomes zeros, because pla
 Loops and branches stay; their bodies are inlined in themselves.
 """
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from typing import Any
 
+import jax
 import numpy as np
 from jax import lax
 from jax.core import ShapedArray
@@ -30,6 +31,20 @@ def inline_calls(jaxpr: ClosedJaxpr) -> ClosedJaxpr:
     its callers, so its equations carry the first caller's line; they get the line of the call instead.
     """
     return _inline(jaxpr, None, {})
+
+
+def captured(jaxpr: ClosedJaxpr) -> Iterator[Any]:
+    """Every array that a jaxpr has as a constant, at any depth: its own, those of bodies, branches and parameters.
+
+    Numbers in the traced code are no constants but literals, and so are scalars of Python and numpy from outside of it.
+    """
+    yield from jaxpr.consts
+    for eqn in jaxpr.jaxpr.eqns:
+        for leaf in jax.tree.leaves(eqn.params):
+            if isinstance(leaf, (ClosedJaxpr, Jaxpr)):
+                yield from captured(_compat.closed(leaf))
+            elif isinstance(leaf, (np.ndarray, jax.Array)):
+                yield leaf
 
 
 # (id of a jaxpr, id of the line imposed on it) -> (both, to keep the ids taken; the inlined jaxpr)

@@ -11,7 +11,6 @@ from jmpc.lowering.encoding import decode as decode
 from jmpc.lowering.encoding import encode as encode
 from jmpc.lowering.inputs import Outgoing as Outgoing
 from jmpc.lowering.inputs import outgoing as outgoing
-from jmpc.lowering.inputs import received as received
 from jmpc.lowering.inputs import reveal as reveal
 from jmpc.lowering.interpreter import lower as lower
 from jmpc.lowering.interval import Interval as Interval

@@ -18,7 +18,9 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
+from jmpc._compat import user_line
 from jmpc.choreography.primitives import guard
+from jmpc.errors import TraceError
 from jmpc.lowering.interval import RANGE_BITS, Interval, of_array, of_dtype, symmetric
 from jmpc.lowering.values import Precision, is_boolean, is_float
 
@@ -44,15 +46,22 @@ def encode(x: Array, precision: Precision, range: Range | None, player: str) -> 
     Args:
       x: a float, integer or boolean array held by `player`.
       range: the declared (lowest, highest) value; for floats by default |x| < 2^(38 - fraction), 2^20 at 18.
+
+    Raises:
+      TraceError: for a range that `input_interval` refuses.
     """
     words = to_words(x, precision.fraction)
     if is_boolean(x.dtype) or (range is None and not is_float(x.dtype)):
         return words
-    low, high = range or input_limits(x.dtype, precision)
-    inside = jnp.all((x >= low) & (x <= high)) if range else jnp.all(jnp.abs(x) < high)  # false for NaN
-    limits = f"[{low}, {high}]" if range else f"(-{high:g}, {high:g}); declare its range if it may be larger"
+    known = input_interval(x.dtype, precision, range)
+    # Reals are compared in float64, where no limit becomes infinite; what is not finite is in no range.
+    wide = x.astype(np.float64) if is_float(x.dtype) else x
+    low, high = (wide.dtype.type(limit) for limit in (known.low, known.high))
+    inside = jnp.all((wide >= low) & (wide <= high)) if range else jnp.all((wide > low) & (wide < high))
+    limits = f"[{range[0]}, {range[1]}]" if range else f"({low:g}, {high:g}); declare its range if it may be larger"
     message = f"an input of type {x.dtype} and shape {x.shape} has an element that is not a number in {limits}"
-    return guard(words, inside, player, message)
+    # Whoever runs on past the guard, a program with a mistake, say, still shares nothing of what was refused.
+    return guard(jnp.where(inside, words, np.uint64(0)), inside, player, message)
 
 
 def input_limits(dtype: Any, precision: Precision) -> Range:
@@ -64,8 +73,34 @@ def input_limits(dtype: Any, precision: Precision) -> Range:
 
 
 def input_interval(dtype: Any, precision: Precision, range: Range | None) -> Interval:
-    """What is known of an input, because `encode` checks it."""
-    low, high = range or input_limits(dtype, precision)
+    """What is known of an input, because `encode` checks it.
+
+    Of a declared range: the part that the type can represent, between the numbers of the type that are nearest to
+    its ends (so that a float32 of 0.1 is in a range up to 0.1).
+
+    Raises:
+      TraceError: at the user's line, if a range of reals goes beyond +-2^(62 - fraction), what words can represent, or
+        has no value of the type in it.
+    """
+    if range is None:
+        return Interval(*input_limits(dtype, precision))
+    limit = 2.0 ** (RANGE_BITS - precision.fraction)
+    if is_float(dtype) and not -limit <= range[0] <= range[1] <= limit:
+        raise TraceError(
+            f"{user_line()}: the range [{range[0]}, {range[1]}] of an input goes beyond what {precision.fraction} "
+            f"fraction bits can represent, +-2^{RANGE_BITS - precision.fraction} (about {limit:g}). Declare a range "
+            "within that, scale the input, or use a lower precision"
+        )
+    if is_float(dtype):
+        info = jnp.finfo(dtype)
+        low, high = max(range[0], float(info.min)), min(range[1], float(info.max))
+    else:
+        every = of_dtype(np.dtype(dtype))
+        low, high = max(math.ceil(range[0]), every.low), min(math.floor(range[1]), every.high)
+    if low > high:
+        raise TraceError(f"{user_line()}: no value of type {dtype} is in the range [{range[0]}, {range[1]}]")
+    if is_float(dtype):
+        low, high = (float(np.float64(end).astype(dtype)) for end in (low, high))
     return Interval(low, high)
 
 

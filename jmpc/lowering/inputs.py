@@ -12,25 +12,25 @@ from jmpc.choreography.primitives import release
 from jmpc.lowering import encoding
 from jmpc.lowering.context import Context
 from jmpc.lowering.encoding import Encoding, Range
-from jmpc.lowering.values import Boolean, FixedPoint, Integer, Precision, Public, Secret, Value, is_boolean, is_float
+from jmpc.lowering.values import Boolean, FixedPoint, Integer, Public, Secret, Value, is_boolean, is_float
 from jmpc.protocols.base import Bits, Ring
 
 
 def share(context: Context, x: Any, owner: str, range: Range | None = None) -> Secret:
-    """A located array of `owner` as a secret: encoded and checked there, then shared."""
-    words = encoding.encode(x, context.precision, range, owner)
-    return received(context.protocol.share(words, owner), np.dtype(x.dtype), context.precision, range)
+    """A located array of `owner` as a secret: encoded and checked there, then shared.
 
-
-def received(sharing: Ring, dtype: Any, precision: Precision, range: Range | None = None) -> Secret:
-    """The value of shared words that `encode` made of an array of this type with these arguments."""
-    dtype = np.dtype(dtype)
+    The owner alone checks its reals and integers, and other players count on no more of them than that a
+    false input may give false results. A boolean must be one whatever its owner sends, because selections multiply by
+    it: with any other word for it they would show both of their cases. Hence it is shared as a bit.
+    """
+    dtype, protocol = np.dtype(x.dtype), context.protocol
     if is_boolean(dtype):
-        return Boolean(sharing)
-    known = encoding.input_interval(dtype, precision, range)
+        return Boolean(protocol.share_bits(x.astype(np.uint8), owner, 1))
+    ring = protocol.share(encoding.encode(x, context.precision, range, owner), owner)
+    known = encoding.input_interval(dtype, context.precision, range)
     if is_float(dtype):
-        return FixedPoint(sharing, precision.fraction, known, dtype)
-    return Integer(sharing, dtype, known)
+        return FixedPoint(ring, context.fraction, known, dtype)
+    return Integer(ring, dtype, known)
 
 
 @dataclass(frozen=True)

@@ -150,7 +150,7 @@ class Integer:
 @functools.partial(jax.tree_util.register_dataclass, data_fields=["sharing"], meta_fields=["trait"])
 @dataclass(frozen=True)
 class Boolean:
-    """A secret boolean array: bits, or 0 and 1 in the ring (how a boolean input arrives)."""
+    """A secret boolean array: bits, or 0 and 1 in the ring (what a look-up at a secret position gives)."""
 
     sharing: Bits | Ring
     trait: Trait | None = None

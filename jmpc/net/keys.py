@@ -3,6 +3,9 @@
     keys/NAME.public     mode 0644, may be copied to everybody
     keys/NAME.secret     mode 0600, stays with NAME
 
+All of them and the directory belong to the user who runs the player, or to root, and nobody else
+can write to them.
+
 Each file is a one-line header that names the kind and the player, and 40 characters of z85. A
 player presents its own pair and pins the public key of every other player: it accepts a connection
 from a known key only, and that key, not anything that the connection says, decides who the sender
@@ -23,6 +26,7 @@ from ..errors import AuthenticationError, ConfigError
 
 _Z85_BYTES: Final = 40
 _ZAP_ENDPOINT: Final = "inproc://zeromq.zap.01"
+_WRITE: Final = stat.S_IWGRP | stat.S_IWOTH
 
 
 @dataclass(frozen=True)
@@ -70,8 +74,8 @@ class KeyRing:
         there is one.
 
         Raises:
-            AuthenticationError: a key is missing or malformed, differs from the configured one, or
-                others can read the secret or write to the directory.
+            AuthenticationError: a key is missing or malformed, or differs from the configured one.
+            ConfigError: others can read the secret, or own or write to a key file or the directory.
         """
         folder, known = Path(directory), dict(public_keys or {})
         _check_directory(folder)
@@ -139,9 +143,8 @@ def generate(
     """Make a key pair for each of `players` and write it; the paths written.
 
     Raises:
-        ConfigError: a file is there already and `force` is not given (nothing is written then), or
-            the directory cannot be written.
-        AuthenticationError: others can write to the directory.
+        ConfigError: a file is there already and `force` is not given (nothing is written then), the
+            directory cannot be written, or others own it or can write to it.
     """
     folder = Path(directory)
     pairs = [(folder / f"{name}.public", folder / f"{name}.secret", name) for name in players]
@@ -165,12 +168,14 @@ def read_key(folder: Path, name: str, kind: str) -> bytes:
     """The z85 key in `NAME.public` or `NAME.secret`.
 
     Raises:
-        AuthenticationError: the file is missing, malformed, of another player or, if secret,
-            readable by others.
+        AuthenticationError: the file is missing, malformed or of another player.
+        ConfigError: others own it, can write to it or, if it is secret, read it.
     """
     path = folder / f"{name}.{kind}"
     if kind == "secret":
-        _check_private(path, stat.S_IRWXG | stat.S_IRWXO, "accessible", "chmod 600")
+        _check_protected(path, stat.S_IRWXG | stat.S_IRWXO, "accessible", "chmod 600")
+    else:
+        _check_protected(path, _WRITE, "writable", "chmod go-w")
     try:
         header, key = path.read_text("ascii").split("\n")[:2]
     except FileNotFoundError:
@@ -236,16 +241,25 @@ def _write(path: Path, header: str, key: bytes, mode: int) -> None:
 
 
 def _check_directory(folder: Path) -> None:
-    # Who can write to it can replace a public key, and so become that player.
-    _check_private(folder, stat.S_IWGRP | stat.S_IWOTH, "writable", "chmod go-w")
+    _check_protected(folder, _WRITE, "writable", "chmod go-w")
 
 
-def _check_private(path: Path, forbidden: int, what: str, remedy: str) -> None:
+def _check_protected(path: Path, forbidden: int, what: str, remedy: str) -> None:
+    """Check that a file or directory belongs to this user (or to root) and grants others nothing `forbidden`.
+
+    Who owns or can write to a public key or its directory can put another key there, and so become
+    that player.
+    """
     if os.name != "posix" or not path.exists():
         return
-    mode = path.stat().st_mode
-    if mode & forbidden:
-        raise AuthenticationError(
-            f"{path} is {what} by others (mode {stat.S_IMODE(mode):03o}): `{remedy} {path}`, "
-            "and think who may have used it"
+    info = path.stat()  # of what is read, if this is a link; the link itself is its directory's business
+    if info.st_uid not in (os.getuid(), 0):
+        raise ConfigError(
+            f"{path} belongs to another user (uid {info.st_uid}), who can replace it: "
+            f"`chown {os.getuid()} {path}`, and think who may have changed it"
+        )
+    if info.st_mode & forbidden:
+        raise ConfigError(
+            f"{path} is {what} by others (mode {stat.S_IMODE(info.st_mode):03o}): "
+            f"`{remedy} {path}`, and think who may have used it"
         )

@@ -117,7 +117,15 @@ class Protocol(abc.ABC):
 
     @abc.abstractmethod
     def share(self, x: Array, owner: str) -> Ring:
-        """Shares the uint64 array `x`, held by `owner` (a party or any other player)."""
+        """Shares the uint64 array `x`, held by `owner` (a party or any other player). 1 round."""
+
+    @abc.abstractmethod
+    def share_bits(self, x: Array, owner: str, width: int) -> Bits:
+        """Shares the low `width` bits of the unsigned array `x`, held by `owner`, as words of that width. 1 round.
+
+        Whatever an owner sends is a sharing of some words of that width: a boolean is shared like this, with width 1,
+        so that nobody can make it anything but 0 or 1.
+        """
 
     @abc.abstractmethod
     def constant(self, x: Array) -> Ring:

@@ -18,6 +18,7 @@ import jax.numpy as jnp
 import numpy as np
 from jax import lax
 
+from jmpc.choreography.primitives import low_bits
 from jmpc.protocols.base import (
     RING_BITS,
     Array,
@@ -84,6 +85,10 @@ class Plain(Protocol):
     def share(self, x: Array, owner: str) -> Ring:
         del owner
         return Ring((x,))
+
+    def share_bits(self, x: Array, owner: str, width: int) -> Bits:
+        del owner
+        return Bits((low_bits(x.astype(word_dtype(width)), width),), width)
 
     def constant(self, x: Array) -> Ring:
         return Ring((jnp.asarray(x, np.uint64),))

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+import re
 import sys
 from collections.abc import Callable
 from typing import Any
@@ -14,6 +15,7 @@ import pytest
 from api.accounting import check_account
 
 import jmpc
+from jmpc.api.account import UNKNOWN
 from jmpc.api.graph import build
 from jmpc.config import Mode
 from jmpc.protocols.rep3 import Rep3
@@ -118,6 +120,23 @@ def test_the_text() -> None:
     assert text.endswith("headers of frames and encryption come on top.")
     widths = [len(row) for row in text.split("\n\n")[1].splitlines()]
     assert len(set(widths)) == 1, "the table is one block"
+
+
+def test_what_variables_derive_from_is_unknown() -> None:
+    """Whoever takes part in what is explained: alice, whose data it is, does not."""
+    x = jmpc.define_private_input("alice", lambda: X, types=jax.ShapeDtypeStruct(X.shape, X.dtype))
+    kept, local = jmpc.define_private_variable(x * 2.0), jmpc.define_local_variable("bob", x.reveal("bob"))
+    jmpc.run([kept.assign(kept.initial), local.assign(local.initial)])
+    mine = jmpc.define_private_input("driver", lambda: X, types=jax.ShapeDtypeStruct(X.shape, X.dtype))
+    for value, derived in (
+        (kept.reveal("server0"), "unknown, perhaps anyone's"),
+        ((kept * 1.0).reveal("carol"), "unknown, perhaps anyone's"),
+        ((local.value * kept + mine).reveal("carol"), "driver, unknown, perhaps anyone's"),
+        (jmpc.function(lambda x: x * 2)(mine).reveal("carol"), "driver"),
+    ):
+        account = jmpc.explain(value)
+        assert re.search(f"derived from {derived} +test_explain.py", str(account))
+        assert ("unknown" in derived) == any(UNKNOWN in release.inputs for release in account.releases)
 
 
 def test_explaining_runs_nothing() -> None:

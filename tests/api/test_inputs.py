@@ -13,7 +13,9 @@ import pytest
 import jmpc
 from jmpc.api.graph import build
 from jmpc.api.run import current_session
-from jmpc.errors import ConfigError, InputError
+from jmpc.choreography.inline import captured
+from jmpc.computation import Compute
+from jmpc.errors import ConfigError, InputError, TraceError
 from jmpc.protocols.rep3 import Rep3
 from jmpc.runtime.simulate import ThreadedSimulation
 
@@ -60,6 +62,52 @@ def test_the_drivers_own_function_is_never_part_of_the_computation() -> None:
     calls = [build([value.reveal("bob")], servers, "driver", 18).computation.calls[0] for value in (mine, code)]
     assert [type(call).__name__ for call in calls] == ["Source", "Compute"]
     np.testing.assert_array_equal(opened(mine), np.full(3, 2 * secret))
+
+
+DATA = np.array([51234.0, 72000.0], np.float32)
+ROWS, KEY = jnp.asarray(DATA), jax.random.key(7)
+
+
+def branch() -> jax.Array:
+    return jax.lax.cond(jnp.zeros(()) > 0, lambda: jax.jit(lambda: ROWS * 2)(), lambda: jnp.ones(2))
+
+
+CAPTURING: dict[str, Callable[[], Any]] = {
+    "itself": lambda: ROWS,
+    "in arithmetic": lambda: jnp.asarray(DATA) * 2,
+    "in a jitted function": jax.jit(lambda: jnp.asarray(DATA) * 1.0),
+    "two calls deep": lambda: jax.jit(lambda x: x + jax.jit(lambda: ROWS)())(jnp.zeros(2)),
+    "in the body of a loop": lambda: jax.lax.fori_loop(0, 3, lambda i, c: jax.jit(lambda c: c + ROWS)(c), jnp.zeros(2)),
+    "in a predicate": lambda: jax.lax.while_loop(
+        lambda c: jax.jit(lambda c: c < ROWS[0])(c), lambda c: c + 1e5, jnp.zeros(())
+    ),
+    "in a branch": branch,
+    "in a derivative": jax.grad(lambda x=1.0: jax.checkpoint(lambda x: x * ROWS[0])(x)),
+    "as a scalar array": lambda: jnp.zeros(2) + ROWS[0],
+    "as an index": lambda: jnp.arange(1e5)[np.array([51234, 72000])],
+    "as a key": lambda: jax.random.normal(KEY, (2,)),
+    "as a result that is a number": lambda: jnp.float32(51234.0),
+    "as a jitted number": jax.jit(lambda: jnp.float32(51234.0)),
+}
+
+
+@pytest.mark.parametrize("how", CAPTURING)
+def test_captured_arrays_never_travel(how: str) -> None:
+    fn = CAPTURING[how]
+    value = jmpc.define_private_input("alice", (lambda: fn(1.0)) if "derivative" in how else fn)
+    (call, *_) = build([value.reveal("bob")], ("server0", "server1", "server2"), "driver", 18).computation.calls
+    assert type(call).__name__ == "Source"
+
+
+def test_code_travels_without_the_arrays_that_its_result_does_not_need() -> None:
+    def provide() -> Any:
+        unused = jnp.sum(ROWS)
+        return (unused, jax.jit(lambda: jnp.full(2, 0.5))() + jnp.arange(2.0))[1]
+
+    value = jmpc.define_private_input("alice", provide)
+    (call, *_) = build([value.reveal("bob")], ("server0", "server1", "server2"), "driver", 18).computation.calls
+    assert isinstance(call, Compute) and not list(captured(call.jaxpr))
+    np.testing.assert_array_equal(opened(value), [1, 3])
 
 
 def test_registered_providers() -> None:
@@ -130,6 +178,13 @@ def test_ranges_are_ranges() -> None:
     for wrong in ((1, -1), (0, float("inf")), (float("nan"), 1)):
         with pytest.raises(ValueError, match="lowest and the highest"):
             jmpc.define_private_input("alice", lambda: X, range=wrong)
+
+
+def test_ranges_that_cannot_be_shared_are_refused_at_the_users_line() -> None:
+    x = jmpc.define_private_input("alice", lambda: X, range=(0, 1e300))
+    for use in (jmpc.explain, jmpc.run):
+        with pytest.raises(TraceError, match=r"test_inputs.py:\d+ \(test_ranges_that.*beyond what 18 fraction bits"):
+            use((2 * x).reveal())
 
 
 def test_local_computations_see_only_what_their_player_has() -> None:

@@ -6,10 +6,12 @@ import numpy as np
 import pytest
 from jax import lax
 
+from jmpc.choreography import primitives as prim
 from jmpc.errors import InputError, TraceError
 from jmpc.lowering import RangeWarning
 
-from .helpers import secure
+from . import evaluation
+from .helpers import ULP, secure
 
 X = np.array([0.5, -1.25, 2.0], np.float32)
 HERE = r"test_errors.py:\d+ \(<lambda>\): "
@@ -51,6 +53,51 @@ def test_an_input_out_of_range_is_refused_at_its_owner():
         assert caught.value.player == "owner"
     with pytest.raises(InputError, match=r"\[-2, 1.5\]"):
         secure(lambda x: x, X, range=(-2, 1.5))
+
+
+@pytest.mark.parametrize(
+    ("dtype", "bad", "range"),
+    [
+        ("float16", np.inf, (0.0, 1e6)),  # as float16 the end is infinite itself
+        ("float16", np.inf, (0.0, 1e4)),
+        ("float16", np.nan, (-1.0, 1e6)),
+        ("bfloat16", -np.inf, (-1e13, 1e13)),
+        ("float32", 1.75e13, (0.0, 1.7e13)),
+        ("float64", 1.0000001, (0.0, 1.0)),
+        ("int64", 2**53 + 1, (0, 2**53)),  # equal as float64
+        ("uint8", 8, (0.5, 7.5)),
+        ("int32", 0, (0.5, 1e300)),
+    ],
+)
+def test_what_is_in_no_declared_range_is_refused(dtype, bad, range):
+    for array in (np.array([1, bad]), np.array([bad])):
+        with jax.enable_x64(True), pytest.raises(InputError, match="not a number in"):
+            secure(lambda x: x, array.astype(jnp.dtype(dtype)), range=range)
+
+
+def test_the_ends_of_a_range_are_in_it():
+    for dtype, end in (("float32", 0.1), ("float16", 0.1), ("bfloat16", 0.7), ("float32", 2.0**44), ("int32", 7)):
+        x = np.array([end, -end]).astype(jnp.dtype(dtype))
+        (same,) = secure(lambda x: x, x, range=(-end, end))
+        np.testing.assert_allclose(same.astype(float), x.astype(float), atol=ULP)
+
+
+@pytest.mark.parametrize("range", [(0, 1e300), (-(2.0**44) - 1, 0), (0, 2.0**45)])
+def test_a_range_that_words_cannot_represent_is_refused(range):
+    with pytest.raises(TraceError, match=r"beyond what 18 fraction bits can represent, \+-2\^44 \(about 1.759"):
+        secure(lambda x: x, X, range=range)
+
+
+def test_a_range_without_a_value_of_the_type_is_refused():
+    for x, range in ((np.float16([1]), (1e5, 1e6)), (np.uint8([1]), (300, 400)), (np.int32([1]), (0.25, 0.75))):
+        with pytest.raises(TraceError, match=f"no value of type {x.dtype} is in the range"):
+            secure(lambda x: x, x, range=range)
+
+
+def test_zeros_leave_in_place_of_what_is_refused(monkeypatch):
+    """Even where nobody enforces the guard."""
+    monkeypatch.setitem(evaluation._STEPS, prim.guard_p.name, lambda operands, params: operands[:1])
+    np.testing.assert_array_equal(secure(lambda x: x, np.float32([1.5, 2.0**20, -3]))[0], [0, 0, 0])
 
 
 def test_a_product_that_must_overflow_warns_at_the_users_line():

@@ -7,8 +7,12 @@ import pytest
 from jax import lax
 
 from jmpc.choreography import primitives as prim
+from jmpc.choreography.inline import inline_calls
+from jmpc.lowering import Boolean, Context, Precision, choosing, reveal
+from jmpc.lowering.inputs import share
 from jmpc.protocols.rep3 import Rep3
 
+from .evaluation import evaluate
 from .helpers import Clear, checked, choreography, plain, released
 from .table import COMPARISONS, ELEMENTWISE, LINEAR, REDUCTIONS, SMOOTH, Case
 from .table_secret import INDEXING, SORTING
@@ -38,6 +42,32 @@ def agree(f, *args, atol=2e-4):
 )
 def test_function(case: Case) -> None:
     agree(case.f, *case.args)
+
+
+def test_a_boolean_is_a_bit_whatever_its_owner_sends() -> None:
+    """With another word for it a selection would show both cases: y + b (x - y)."""
+    flags = np.array([True, False, True])
+    traced, _ = choreography(jnp.where, flags, X, W, protocol=Rep3(SERVERS), players=SERVERS)
+    sends = [eqn for eqn in traced.equations() if eqn.primitive is prim.send_masked_p and eqn.params["src"] == "owner"]
+    assert [(eqn.params["bits"], eqn.params["group"]) for eqn in sends] == [
+        (1, prim.Group.XOR),
+        (64, prim.Group.RING),
+        (64, prim.Group.RING),
+    ]
+    # a lying owner: what a word of 8 bits has above the lowest is lost before it travels
+    lies = [flags * np.uint8(0x80), flags * np.uint8(0x81)]
+
+    def run(words):
+        context = Context(Rep3(SERVERS), Precision())
+        with jax.enable_x64(True):
+            shared = Boolean(context.protocol.share_bits(words, "owner", 1))
+            y = share(context, W, "owner")
+            return reveal(context, choosing.select(context, shared, share(context, X, "owner"), y), "owner", "test")
+
+    for lie, expected in zip(lies, (W, np.where(flags, X, W)), strict=True):
+        with jax.enable_x64(True):
+            (chosen,) = evaluate(inline_calls(jax.make_jaxpr(run)(lie)), [lie])
+        np.testing.assert_allclose(chosen, expected, atol=2e-5)
 
 
 def test_public_floats_meet_secrets_in_a_loop():

@@ -1,5 +1,6 @@
 import os
 import stat
+from pathlib import Path
 
 import pytest
 import zmq
@@ -47,20 +48,49 @@ def test_existing_keys_are_kept_unless_forced(folder):
     KeyRing.load(folder, "server0", PLAYERS)
 
 
-@pytest.mark.skipif(os.name != "posix", reason="modes are a POSIX matter")
-def test_secrets_that_others_can_read_are_refused(folder):
-    (folder / "server0.secret").chmod(0o640)
-    with pytest.raises(AuthenticationError, match="chmod 600"):
-        KeyRing.load(folder, "server0", PLAYERS)
+POSIX = pytest.mark.skipif(os.name != "posix", reason="modes and owners are a POSIX matter")
 
 
-@pytest.mark.skipif(os.name != "posix", reason="modes are a POSIX matter")
-def test_a_directory_that_others_can_write_to_is_refused(folder):
-    folder.chmod(0o770)
-    with pytest.raises(AuthenticationError, match="chmod go-w"):
+@POSIX
+@pytest.mark.parametrize(
+    ("file", "mode", "remedy"),
+    [
+        ("server0.secret", 0o640, "chmod 600"),
+        ("server0.secret", 0o620, "chmod 600"),
+        ("server0.public", 0o664, "chmod go-w"),
+        ("server1.public", 0o646, "chmod go-w"),
+        ("", 0o770, "chmod go-w"),
+    ],
+)
+def test_files_and_directories_that_others_can_change_are_refused(folder, file, mode, remedy):
+    (folder / file).chmod(mode)
+    with pytest.raises(ConfigError, match=f"{remedy} {folder / file}`"):
         KeyRing.load(folder, "server0", PLAYERS)
-    with pytest.raises(AuthenticationError, match="chmod go-w"):
-        generate(["new"], folder)
+    if not file:
+        with pytest.raises(ConfigError, match=remedy):
+            generate(["new"], folder)
+
+
+@POSIX
+@pytest.mark.parametrize("mode", [0o600, 0o644, 0o444])
+def test_public_keys_may_be_read_by_others(folder, mode):
+    (folder / "server1.public").chmod(mode)
+    KeyRing.load(folder, "server0", PLAYERS)
+
+
+@POSIX
+@pytest.mark.parametrize("file", ["server0.secret", "server1.public", ""])
+def test_files_and_directories_of_another_user_are_refused(folder, file, monkeypatch):
+    path, mine, real = folder / file, os.getuid(), Path.stat
+
+    def stat_of(self, **options):
+        info = real(self, **options)
+        owner = 4321 if self == path else info.st_uid
+        return os.stat_result([*info[:4], owner, *info[5:]])
+
+    monkeypatch.setattr(Path, "stat", stat_of)
+    with pytest.raises(ConfigError, match=f"uid 4321.*`chown {mine} {path}`"):
+        KeyRing.load(folder, "server0", PLAYERS)
 
 
 @pytest.mark.parametrize(

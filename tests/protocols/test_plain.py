@@ -47,6 +47,9 @@ def word(x: Bits) -> np.ndarray:
 def test_in_and_out() -> None:
     x = NEAREST.share(jnp.asarray(X.view(np.uint64)), "owner")
     np.testing.assert_array_equal(NEAREST.reveal(x, "anyone", "test"), X.view(np.uint64))
+    low = NEAREST.share_bits(jnp.asarray(X.view(np.uint64)), "owner", 13)
+    assert low.width == 13 and low.slots[0].dtype == np.uint16
+    np.testing.assert_array_equal(word(low), X.view(np.uint64) & np.uint64(0x1FFF))
     flags = NEAREST.constant_bits(np.array([1, 0, 1]), 1)
     assert flags.slots[0].dtype == np.uint8
     np.testing.assert_array_equal(NEAREST.reveal_bits(flags, "anyone", "test"), [1, 0, 1])

@@ -14,7 +14,7 @@ from protocols.evaluate import PAIRS, Choreography, P
 from protocols.sharings import U64, numbers, opened, opened_bits, words
 
 from jmpc.choreography.trace import trace
-from jmpc.protocols.base import Ring
+from jmpc.protocols.base import Ring, word_dtype
 from jmpc.protocols.rep3 import Rep3
 
 N = 4096
@@ -68,6 +68,20 @@ def test_share(owner: str) -> None:
     result = share(x)
     np.testing.assert_array_equal(opened(result.out).view(U64), x)
     assert (result.rounds, result.bits / N) == (1, 64 if owner in P else 128)
+
+
+@pytest.mark.parametrize("width", [1, 8, 13])
+@pytest.mark.parametrize("owner", OWNERS)
+def test_share_bits(owner: str, width: int) -> None:
+    x = words(np.random.default_rng(1), N, 16)  # what is above the width is dropped
+    share = Choreography(lambda x: Rep3(P).share_bits(x, owner, width), x, holders={0: [owner]}, players=["owner"])
+    result = share(x)
+    assert result.out.slots[0].dtype == word_dtype(width) and result.out.width == width
+    np.testing.assert_array_equal(opened_bits(result.out), x & ((1 << width) - 1))
+    assert (result.rounds, result.bits / N) == (1, width if owner in P else 2 * width)
+    trace(
+        lambda x: list(Rep3(P).share_bits(x, owner, width).slots), [x], [[owner]], (*P, "owner")
+    )  # passes the static checks
 
 
 @pytest.mark.parametrize("to", OWNERS)

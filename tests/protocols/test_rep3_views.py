@@ -52,6 +52,24 @@ def test_views_of_inputs(owner: str) -> None:
     assert all(np.unique(slot).size == N for slot in result.out.slots)
 
 
+@pytest.mark.parametrize("width", [1, 2])
+@pytest.mark.parametrize("owner", [*P, "owner"])
+def test_shared_bits_are_exactly_uniform(owner: str, width: int) -> None:
+    """Each receiver sees uniform words of the width for every word of the owner, also one that is too wide."""
+
+    def share(x: np.ndarray) -> Bits:
+        return Rep3(P).share_bits(x, owner, width)
+
+    where = dict(holders={0: [owner]}, players=["owner"])
+    for value in (0, 1, (1 << width) - 1, 0x80):
+        result = Choreography(share, np.full(N, value, np.uint8), **where)(np.full(N, value, np.uint8))
+        receivers = {m.dst for m in result.messages}
+        assert len(receivers) == (1 if owner in P else 2) and receivers <= set(P) - {owner}
+        for player in receivers:
+            assert is_exactly_uniform(share, lambda n, v=value: [np.full(n, v, np.uint8)], player, 1, **where)
+        assert all((slot >> width == 0).all() for slot in result.out.slots)
+
+
 def test_pieces_of_a_reveal_to_an_outsider_are_uniform_given_the_value() -> None:
     """Even for a sharing whose slots are not."""
     x = np.full(N, 77, U64)

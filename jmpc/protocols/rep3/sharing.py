@@ -8,8 +8,8 @@ import jax.numpy as jnp
 
 from jmpc.choreography.primitives import Group, draw, release, send_masked
 from jmpc.kernels.bits import low_mask
-from jmpc.protocols.base import Array, Bits, Product, Ring, S, Sharing, as_word
-from jmpc.protocols.rep3.roles import Parties, combine, key
+from jmpc.protocols.base import RING_BITS, Array, Bits, Product, Ring, S, Sharing, as_word, word_dtype
+from jmpc.protocols.rep3.roles import Parties, Slots, combine, key
 
 
 class SharingMixin(Parties):
@@ -27,19 +27,33 @@ class SharingMixin(Parties):
         Any other player: x_0 = F(owner, P_2, P_0), x_1 = F(owner, P_0, P_1), and the rest, x_2,
         goes to P_1 and P_2. Rounds: 1, 128 bits. Each of them lacks the key of one of the masks.
         """
+        return Ring(self._shared(x, owner, Group.RING, RING_BITS))
+
+    def share_bits(self, x: Array, owner: str, width: int) -> Bits:
+        """Shares the low `width` bits of the words `x` of `owner`.
+
+        As `share`, with xor for sums: rounds: 1; `width` bits from a party, 2 `width` from any other player. Each
+        receiver sees words of `width` bits masked by a draw of `width` bits under a key that it lacks. Bits above do
+        not travel and no slot has any, so what an owner sends, honest or not, shares words of that width.
+        """
+        word = word_dtype(width)
+        return Bits(self._shared(x.astype(word), owner, Group.XOR, width), width)
+
+    def _shared(self, x: Array, owner: str, group: Group, bits: int) -> Slots:
         p = self.parties
         if owner not in p:
-            masks = [draw({owner, *key(p, i)}, x.shape) for i in (0, 1)]
-            rest = send_masked(x, {p[1]: masks[0], p[2]: masks[1]}, owner)
-            return Ring((masks[0], masks[1], rest))
+            masks = [draw({owner, *key(p, i)}, x.shape, x.dtype, bits=bits) for i in (0, 1)]
+            rest = send_masked(x, {p[1]: masks[0], p[2]: masks[1]}, owner, group=group, bits=bits)
+            return masks[0], masks[1], rest
         i = p.index(owner)
-        coin, mask = draw(p, x.shape), draw(key(p, i), x.shape)
+        coin, mask = (draw(who, x.shape, x.dtype, bits=bits) for who in (p, key(p, i)))
+        left = x - coin if group is Group.RING else x ^ coin
         slots = {
             i: mask,
-            (i + 1) % 3: send_masked(x - coin, {p[(i + 1) % 3]: mask}, owner),
+            (i + 1) % 3: send_masked(left, {p[(i + 1) % 3]: mask}, owner, group=group, bits=bits),
             (i + 2) % 3: coin,
         }
-        return Ring((slots[0], slots[1], slots[2]))
+        return slots[0], slots[1], slots[2]
 
     def constant(self, x: Array) -> Ring:
         """The public array `x` in slot 0; no message. Truncating it rounds deterministically."""
