@@ -53,8 +53,9 @@ def _fold(body: ClosedJaxpr, args: Sequence[Known | None]) -> tuple[ClosedJaxpr,
     floats = [eqn for eqn in known if not is_exact(eqn)]
     _evaluate(known, [*(var for eqn in floats for var in eqn.outvars), *jaxpr.outvars], values)
 
-    replaced = {var for eqn in floats for var in eqn.outvars if not is_key(var.aval.dtype)}
-    rest = [_fold_bodies(eqn, values) for eqn in jaxpr.eqns if replaced.isdisjoint(eqn.outvars)]
+    # in the order of the program, so that the same function is the same computation every time
+    replaced = dict.fromkeys(var for eqn in floats for var in eqn.outvars if not is_key(var.aval.dtype))
+    rest = [_fold_bodies(eqn, values) for eqn in jaxpr.eqns if replaced.keys().isdisjoint(eqn.outvars)]
     constants = {**dict(zip(jaxpr.constvars, body.consts, strict=True)), **{var: values[var] for var in replaced}}
     folded = make_closed(list(constants), list(constants.values()), jaxpr.invars, rest, jaxpr.outvars, like=body)
     results = [_read(values, atom) for atom in jaxpr.outvars]
