@@ -1,18 +1,23 @@
-"""Bits inside words: masks, shifts, parity, indicators of nibble values, compression of bits.
+"""Words of bits: masks, shifts, single bits, halves, and the order of the bits.
 
-All but `nibble_equals` are linear over XOR: applied to each slot of a boolean sharing, they act on
-what is shared.
+Words are unsigned. One of `width` bits lies in the narrowest dtype and is zero above them. All
+functions of words are linear over XOR: applied to each slot of a boolean sharing, they act on what
+is shared.
 """
 
-from collections.abc import Sequence
+from collections.abc import Callable
 from typing import Any
 
 import jax
+import jax.numpy as jnp
 import numpy as np
 import numpy.typing as npt
 from jax import lax
 
-_EVERY_NIBBLE = 0x1111_1111_1111_1111
+
+def word_dtype(width: int) -> np.dtype:
+    """The narrowest unsigned dtype with `width` bits (1 to 64)."""
+    return np.dtype(next(f"uint{n}" for n in (8, 16, 32, 64) if width <= n))
 
 
 def low_mask(bits: int, dtype: npt.DTypeLike) -> Any:
@@ -20,94 +25,131 @@ def low_mask(bits: int, dtype: npt.DTypeLike) -> Any:
     return np.dtype(dtype).type((1 << bits) - 1)
 
 
-def shift_left(x: jax.Array, k: int) -> jax.Array:
-    """`x << k` for any k >= 0, zero from the width of `x` on."""
-    return x << x.dtype.type(k) if k < _width(x, k) else x ^ x
+# -- shifts ----------------------------------------------------------------------------------------
 
 
-def shift_right(x: jax.Array, k: int) -> jax.Array:
-    """The logical shift of an unsigned `x` for any k >= 0, zero from the width of `x` on."""
-    return x >> x.dtype.type(k) if k < _width(x, k) else x ^ x
+def shift_left(x: jax.Array, k: int | jax.Array) -> jax.Array:
+    """`x << k`; zero where `k` is negative or at least the width of the dtype."""
+    return _shift(jnp.left_shift, x, k)
 
 
-def arithmetic_shift_right(x: jax.Array, k: int) -> jax.Array:
-    """The shift of an unsigned `x` read as two's complement, for any k >= 0: floor(x / 2^k)."""
-    width = _width(x, k)
-    signed = np.dtype(f"int{width}")
-    shifted = lax.bitcast_convert_type(x, signed) >> signed.type(min(k, width - 1))
+def shift_right(x: jax.Array, k: int | jax.Array) -> jax.Array:
+    """The logical `x >> k`; zero where `k` is negative or at least the width of the dtype."""
+    return _shift(jnp.right_shift, x, k)
+
+
+def arithmetic_shift_right(x: jax.Array, k: int | jax.Array) -> jax.Array:
+    """floor(x / 2^k) of `x` in two's complement; 0 or -1 where the other shifts are zero."""
+    last = _width(x) - 1
+    if isinstance(k, int):
+        amount = k if 0 <= k <= last else last
+    else:
+        amount = jnp.where((k >= 0) & (k <= last), k, last)
+    signed = np.dtype(f"int{last + 1}")
+    shifted = lax.bitcast_convert_type(x, signed) >> jnp.asarray(amount, signed)
     return lax.bitcast_convert_type(shifted, x.dtype)
 
 
-def _width(x: jax.Array, k: int = 0) -> int:
-    if x.dtype.kind != "u" or k < 0:
-        raise ValueError(f"words are unsigned and shifts are at least 0, not {x.dtype} and {k}.")
+def _shift(shift: Callable[..., jax.Array], x: jax.Array, k: int | jax.Array) -> jax.Array:
+    width = _width(x)
+    if isinstance(k, int):
+        return shift(x, x.dtype.type(k)) if 0 <= k < width else jnp.zeros_like(x)
+    inside = (k >= 0) & (k < width)
+    return jnp.where(inside, shift(x, jnp.where(inside, k, 0).astype(x.dtype)), x.dtype.type(0))
+
+
+def _width(x: jax.Array) -> int:
+    if x.dtype.kind != "u":
+        raise ValueError(f"words are unsigned, not {x.dtype}.")
     return 8 * x.dtype.itemsize
 
 
+# -- single bits -----------------------------------------------------------------------------------
+
+
+def bit_at(x: jax.Array, place: int) -> jax.Array:
+    """Bit `place` of each word, as uint8."""
+    return ((x >> x.dtype.type(place)) & x.dtype.type(1)).astype(np.uint8)
+
+
 def parity(x: jax.Array, mask: int) -> jax.Array:
-    """The XOR of the bits of `x` that `mask` selects, as 0 or 1 in the dtype of `x`."""
-    return lax.population_count(x & x.dtype.type(mask)) & x.dtype.type(1)
+    """The XOR of the bits of each word that `mask` selects, as uint8."""
+    return (lax.population_count(x & x.dtype.type(mask)) & x.dtype.type(1)).astype(np.uint8)
 
 
-def nibble_equals(x: jax.Array, values: Sequence[int] = range(16)) -> jax.Array:
-    """Which nibbles of `x` have a value, for several values at once.
+def spread_bits(x: jax.Array, places: range) -> jax.Array:
+    """Bits `places` of each word, on a new leading axis.
 
     Arguments:
-        x: uint64[*shape].
-        values: numbers from 0 to 15.
+        x: words, unsigned[*shape].
+        places: from 0 to the width of the dtype - 1.
 
     Returns:
-        uint16[len(values), *shape]: bit i of word j says whether nibble i of `x` is `values[j]`.
+        unsigned[len(places), *shape] of 0 and 1, in the dtype of `x`.
     """
-    flips = np.array([_EVERY_NIBBLE * (15 - value) for value in values], np.uint64)
-    ones = x ^ flips.reshape(-1, *(1,) * x.ndim)  # a nibble of the value has become 15
-    ones = ones & (ones >> np.uint64(1))
-    ones = ones & (ones >> np.uint64(2))
-    return compress_nibbles(ones)
+    return (x[None] >> _rows(places, x.dtype, x.ndim)) & x.dtype.type(1)
 
 
-def compress_nibbles(x: jax.Array) -> jax.Array:
-    """Bits 0, 4, 8, ..., 60 of a uint64 as a uint16."""
-    x = x & np.uint64(_EVERY_NIBBLE)
-    for shift, mask in (
-        (3, 0x0303_0303_0303_0303),
-        (6, 0x000F_000F_000F_000F),
-        (12, 0x0000_00FF_0000_00FF),
-        (24, 0x0000_0000_0000_FFFF),
-    ):
-        x = (x | (x >> np.uint64(shift))) & np.uint64(mask)
-    return x.astype(np.uint16)
+def gather_bits(x: jax.Array, places: range, dtype: npt.DTypeLike) -> jax.Array:
+    """The words of `dtype` whose bits `places` are the rows of `x`: undoes `spread_bits`."""
+    dtype = np.dtype(dtype)
+    return xor_all(x.astype(dtype) << _rows(places, dtype, x.ndim - 1), 0)
 
 
-def expand_nibbles(x: jax.Array) -> jax.Array:
-    """The bits of a uint16 as bits 0, 4, 8, ..., 60 of a uint64: undoes `compress_nibbles`."""
-    x = x.astype(np.uint64)
-    for shift, mask in (
-        (24, 0x0000_00FF_0000_00FF),
-        (12, 0x000F_000F_000F_000F),
-        (6, 0x0303_0303_0303_0303),
-        (3, _EVERY_NIBBLE),
-    ):
-        x = (x | (x << np.uint64(shift))) & np.uint64(mask)
-    return x
+def xor_all(x: jax.Array, axis: int) -> jax.Array:
+    """The XOR of `x` along an axis."""
+    return lax.reduce(x, x.dtype.type(0), lax.bitwise_xor, (axis,))
 
 
-def evens(x: jax.Array) -> jax.Array:
-    """Bits 0, 2, 4, ... of a word as its lower half; the upper half is zero."""
-    width = _width(x)
-    x = x & x.dtype.type(_blocks(1, width))
-    size = 1
-    while size < width // 2:
-        x = (x | (x >> x.dtype.type(size))) & x.dtype.type(_blocks(2 * size, width))
-        size *= 2
-    return x
+def _rows(values: range, dtype: np.dtype, ndim: int) -> jax.Array:
+    """`values` mod 2^width, as `dtype`[len(values), 1, ...] with `ndim` axes of length one.
+
+    Computed, because an array constant would have no holder in a choreography.
+    """
+    ones = int(low_mask(8 * dtype.itemsize, dtype))
+    numbers = lax.broadcasted_iota(dtype, (len(values), *(1,) * ndim), 0)
+    return numbers * dtype.type(values.step & ones) + dtype.type(values.start & ones)
 
 
-def odds(x: jax.Array) -> jax.Array:
-    """Bits 1, 3, 5, ... of a word as its lower half; the upper half is zero."""
-    return evens(shift_right(x, 1))
+# -- halves and order ------------------------------------------------------------------------------
 
 
-def _blocks(size: int, width: int) -> int:
-    """Every other block of `size` bits set, the lowest first: 0x3333 for 2 and 16."""
-    return sum(((1 << size) - 1) << start for start in range(0, width, 2 * size))
+def low_half(word: jax.Array, width: int) -> jax.Array:
+    """The lower half of words of `width` bits, in the narrowest dtype."""
+    return (word & low_mask(width // 2, word.dtype)).astype(word_dtype(width // 2))
+
+
+def high_half(word: jax.Array, width: int) -> jax.Array:
+    """The upper half of words of `width` bits, in the narrowest dtype."""
+    return (word >> word.dtype.type(width // 2)).astype(word_dtype(width // 2))
+
+
+def join(*words: jax.Array, width: int) -> jax.Array:
+    """Words of `width` bits side by side in one word, the first lowest."""
+    dtype = word_dtype(len(words) * width)
+    first, *rest = (word.astype(dtype) for word in words)
+    for number, word in enumerate(rest, 1):
+        first = first | (word << dtype.type(number * width))
+    return first
+
+
+def reverse(index: int, bits: int) -> int:
+    """The number whose `bits` bits are those of `index` in reverse."""
+    return int(f"{index:0{bits}b}"[::-1], 2) if bits else 0
+
+
+def reverse_indices(word: jax.Array, width: int) -> jax.Array:
+    """Moves bit j of words of `width` bits, a power of two, to bit reverse(j); its own inverse.
+
+    What was at even places is then the lower half, what was at odd places the upper half, and so on
+    in each half.
+    """
+    kind = word.dtype.type
+    top = width.bit_length() - 2
+    for low in range((top + 1) // 2):
+        high = top - low
+        moving = sum(1 << j for j in range(width) if (j >> low) & 1 and not (j >> high) & 1)
+        distance = kind((1 << high) - (1 << low))
+        change = ((word >> distance) ^ word) & kind(moving)
+        word = word ^ change ^ (change << distance)
+    return word

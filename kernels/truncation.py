@@ -10,25 +10,16 @@ the product m_c m_v, modulo 2^s.
 """
 
 import jax
+import numpy as np
 
-from jmpc.kernels.bits import arithmetic_shift_right, low_mask, shift_left, shift_right
-
-
-def floor_shift_signed(x: jax.Array, s: int) -> jax.Array:
-    """floor(x / 2^s) of a word in two's complement: (x >> s) - 2^(64-s) wrap_bit(x)."""
-    return arithmetic_shift_right(x, s)
+from jmpc.kernels.bits import bit_at, shift_left, word_dtype
 
 
-def wrap_bit(x: jax.Array) -> jax.Array:
-    """The top bit of a word, as 0 or 1: the sum of two such sides wraps if one of these is set."""
-    return shift_right(x, 8 * x.dtype.itemsize - 1)
+def wrap_bit(x: jax.Array, s: int) -> jax.Array:
+    """The top bit of each word, m_c or m_v, in a dtype for numbers mod 2^s."""
+    return bit_at(x, 63).astype(word_dtype(s))
 
 
-def wrap_weight(x: jax.Array, s: int) -> jax.Array:
-    """2^(64-s) x: what a wrap counts for after a truncation by `s`, nothing for s = 0."""
-    return shift_left(x, 8 * x.dtype.itemsize - s)
-
-
-def fraction(x: jax.Array, s: int) -> jax.Array:
-    """The `s` bits that a truncation takes away."""
-    return x & low_mask(s, x.dtype)
+def add_wrap(x: jax.Array, product: jax.Array, s: int) -> jax.Array:
+    """x + 2^(64-s) m_c m_v: of the sum of arithmetic shifts, the floor; linear, so also of shares."""
+    return x + shift_left(product.astype(np.uint64), 64 - s)

@@ -20,6 +20,7 @@ from jax.extend.core import JaxprEqn
 from jmpc._compat import source_line
 from jmpc.choreography.primitives import guard, public, release
 from jmpc.errors import TraceError
+from jmpc.kernels.bits import word_dtype
 from jmpc.lowering import encoding, interval
 from jmpc.lowering.interval import RANGE_BITS, Interval
 from jmpc.lowering.values import (
@@ -37,7 +38,7 @@ from jmpc.lowering.values import (
     is_integer,
     is_key,
 )
-from jmpc.protocols.base import Bits, Product, Protocol, Ring, word_dtype
+from jmpc.protocols.base import Bits, Product, Protocol, Ring
 
 T = TypeVar("T")
 Number = TypeVar("Number", FixedPoint, Integer)

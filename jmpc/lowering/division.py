@@ -9,8 +9,9 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
+from jmpc.kernels.bits import gather_bits, spread_bits, word_dtype
 from jmpc.lowering.context import Context
-from jmpc.protocols.base import Bits, Ring, word_dtype
+from jmpc.protocols.base import Bits, Ring
 
 _WORD_BITS = 61
 _MOST_SHIFT = 60
@@ -80,10 +81,10 @@ def divide_by_secret(context: Context, x: Bits, d: Ring) -> Division:
     Rounds: 6 for each bit of x.
     """
     protocol, width = context.protocol, x.width
+    places = range(width - 1, -1, -1)  # the highest bit first
 
-    def spread(slot: Any) -> Any:  # the highest bit first
-        places = jnp.arange(width - 1, -1, -1, dtype=slot.dtype)
-        return ((slot[None] >> places.reshape(-1, *(1,) * slot.ndim)) & slot.dtype.type(1)).astype(np.uint8)
+    def spread(slot: Any) -> Any:
+        return spread_bits(slot, places).astype(np.uint8)
 
     (bits,) = protocol.to_ring([protocol.map_bits(spread, x, width=1)], [[1]])
     zero = protocol.constant(jnp.zeros(d.shape, np.uint64))
@@ -95,9 +96,5 @@ def divide_by_secret(context: Context, x: Bits, d: Ring) -> Division:
 
     rest, digits = jax.lax.scan(step, zero, bits)
 
-    def gather(slot: Any) -> Any:
-        dtype = word_dtype(width)
-        places = jnp.arange(width - 1, -1, -1, dtype=dtype).reshape(-1, *(1,) * (slot.ndim - 1))
-        return jnp.sum(slot.astype(dtype) << places, axis=0, dtype=dtype)
-
-    return Division(protocol.words_to_ring(protocol.map_bits(gather, digits, width=width)), rest)
+    words = protocol.map_bits(lambda slot: gather_bits(slot, places, word_dtype(width)), digits, width=width)
+    return Division(protocol.words_to_ring(words), rest)

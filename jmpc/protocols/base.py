@@ -18,6 +18,8 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
+from jmpc.kernels.bits import parity, word_dtype
+
 Array = Any  # a located array: a JAX tracer inside a choreography
 
 RING_BITS = 64
@@ -76,11 +78,6 @@ class Bits(Sharing):
 
 
 S = TypeVar("S", bound=Sharing)
-
-
-def word_dtype(width: int) -> np.dtype:
-    """The narrowest unsigned dtype with `width` bits (1 to 64)."""
-    return np.dtype(next(f"uint{n}" for n in (8, 16, 32, 64) if width <= n))
 
 
 @dataclass(frozen=True)
@@ -247,12 +244,7 @@ class Protocol(abc.ABC):
 
     def parity(self, x: Bits, mask: int) -> Bits:
         """Xor of the bits of `x` selected by `mask`, width 1, local."""
-
-        def fold(slot: Array) -> Array:
-            selected = jax.lax.population_count(slot & slot.dtype.type(mask))
-            return (selected & selected.dtype.type(1)).astype(np.uint8)
-
-        return self.map_bits(fold, x, width=1)
+        return self.map_bits(lambda slot: parity(slot, mask), x, width=1)
 
     @abc.abstractmethod
     def to_ring(self, bits: Sequence[Bits], weights: Sequence[Sequence[int]]) -> list[Ring]:

@@ -19,6 +19,7 @@ import numpy as np
 from jax import lax
 
 from jmpc.choreography.primitives import low_bits
+from jmpc.kernels.bits import bit_at, word_dtype
 from jmpc.protocols.base import (
     RING_BITS,
     Array,
@@ -29,7 +30,6 @@ from jmpc.protocols.base import (
     S,
     Series,
     as_word,
-    word_dtype,
 )
 from jmpc.protocols.turns import cos_turn, exp2_q30, sin_turn
 
@@ -139,7 +139,7 @@ class Plain(Protocol):
     # -- bits --------------------------------------------------------------------------------------
 
     def sign(self, x: Ring, range_bits: int = RING_BITS) -> Bits:
-        return Bits((_bit(x.slots[0], range_bits - 1),), 1)
+        return Bits((bit_at(x.slots[0], range_bits - 1),), 1)
 
     def less_than_each(self, x: Ring, thresholds: Sequence[int]) -> list[Bits]:
         return [self.sign(self.add_public(x, -t)) for t in thresholds]
@@ -196,10 +196,6 @@ def _shift_right(z: Array, shift: int, signed: bool) -> Array:
     # The offset makes a signed value non-negative for the logical shift and is taken out again after it.
     offset = 1 << 62 if signed else 0
     return ((z + np.uint64(offset)) >> np.uint64(shift)) - np.uint64(offset >> shift)
-
-
-def _bit(z: Array, position: int) -> Array:
-    return ((z >> np.uint64(position)) & np.uint64(1)).astype(np.uint8)
 
 
 def _one_hot(index: Array, n: int) -> Array:

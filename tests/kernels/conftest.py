@@ -5,6 +5,7 @@ from typing import Any
 
 import jax
 import numpy as np
+import numpy.typing as npt
 import pytest
 
 _HALF_LIMBS = (1 << 21) + (1 << 42) + (1 << 63)
@@ -45,6 +46,42 @@ def ring_array() -> Callable[..., np.ndarray]:
         return np.where(generator.random(shape) < 0.25, extreme, uniform)
 
     return make
+
+
+@pytest.fixture(scope="session")
+def words() -> Callable[..., np.ndarray]:
+    """`words(width, count, seed)`: words of `width` bits in their narrowest dtype, the extreme ones first."""
+
+    def make(width: int, count: int = 200, seed: int = 0) -> np.ndarray:
+        dtype = next(f"uint{n}" for n in (8, 16, 32, 64) if width <= n)
+        edges = np.array([0, 1, (1 << width) - 1, 1 << (width - 1)], np.uint64)
+        drawn = np.random.default_rng(seed).integers(0, (1 << width) - 1, count, np.uint64, endpoint=True)
+        return np.concatenate([edges, drawn]).astype(dtype)
+
+    return make
+
+
+@pytest.fixture(scope="session")
+def each() -> Callable[..., np.ndarray]:
+    """`each(f, x, dtype)`: a function of Python integers on each element, reduced to the width of the dtype."""
+
+    def apply(f: Callable[[int], int], x: np.ndarray, dtype: npt.DTypeLike = None) -> np.ndarray:
+        dtype = np.dtype(dtype or x.dtype)
+        values = [f(value) % (1 << 8 * dtype.itemsize) for value in x.reshape(-1).tolist()]
+        return np.array(values, np.uint64).astype(dtype).reshape(x.shape)
+
+    return apply
+
+
+@pytest.fixture(scope="session")
+def same() -> Callable[..., None]:
+    """`same(got, want)`: equal elements of one dtype."""
+
+    def compare(got: jax.Array, want: np.ndarray) -> None:
+        assert got.dtype == want.dtype
+        np.testing.assert_array_equal(got, want)
+
+    return compare
 
 
 @pytest.fixture(scope="session")

@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import numpy as np
 
-from jmpc.protocols.base import Bits, Ring, word_dtype
+from jmpc.kernels.bits import word_dtype
+from jmpc.protocols.base import Bits, Ring
 
 U64 = np.uint64
 

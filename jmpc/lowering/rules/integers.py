@@ -7,13 +7,14 @@ from typing import Any
 
 import numpy as np
 
+from jmpc.kernels.bits import low_mask, word_dtype
 from jmpc.lowering import arithmetic, choosing, comparing, division
 from jmpc.lowering.context import Context
 from jmpc.lowering.interval import Interval
 from jmpc.lowering.registry import rule
 from jmpc.lowering.rules import logic
 from jmpc.lowering.values import Boolean, Integer, Public, Value, is_float
-from jmpc.protocols.base import Bits, Ring, word_dtype
+from jmpc.protocols.base import Bits, Ring
 
 _LONG_DIVISION_BITS = 60
 
@@ -140,7 +141,7 @@ def _magnitude(context: Context, x: Integer) -> Ring:
 def _magnitude_bits(context: Context, x: Integer, bits: int) -> Bits:
     every = context.protocol.to_bits(_magnitude(context, x))
     dtype = word_dtype(bits)
-    mask = dtype.type((1 << bits) - 1)
+    mask = low_mask(bits, dtype)
     return context.protocol.map_bits(lambda slot: slot.astype(dtype) & mask, every, width=bits)
 
 

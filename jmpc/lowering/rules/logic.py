@@ -8,12 +8,15 @@ from typing import Any
 import jax.numpy as jnp
 import numpy as np
 
+from jmpc.kernels.bits import arithmetic_shift_right, word_dtype
+from jmpc.kernels.bits import shift_left as shift_word_left
+from jmpc.kernels.bits import shift_right as shift_word_right
 from jmpc.lowering import arithmetic, comparing, shifts
 from jmpc.lowering.context import Context
 from jmpc.lowering.interval import Interval
 from jmpc.lowering.registry import rule
 from jmpc.lowering.values import Boolean, Integer, Public, Value, is_boolean
-from jmpc.protocols.base import Bits, Ring, word_dtype
+from jmpc.protocols.base import Bits, Ring
 
 
 @rule("and")
@@ -115,11 +118,11 @@ def _mask_interval(context: Context, x: Integer, y: Value) -> Interval | None:
 @rule("shift_left")
 def shift_left(context: Context, x: Value, amount: Value, **_: Any) -> Value:
     if not isinstance(amount, Public):
-        return shifts.by_secret(context, x, amount, _shift_left_word)
+        return shifts.by_secret(context, x, amount, shift_word_left)
     x, k = _shifted(context, x, amount)
     if isinstance(x.sharing, Bits):
-        return Integer(_map_words(context, x, lambda slot: _shift_left_word(slot, k)), x.dtype)
-    factor = _shift_left_word(jnp.uint64(1), k)
+        return Integer(_map_words(context, x, lambda slot: shift_word_left(slot, k)), x.dtype)
+    factor = shift_word_left(jnp.uint64(1), k)
     known = None
     if isinstance(k, int) and x.interval is not None:
         known = Interval(x.interval.low * 2**k, x.interval.high * 2**k)
@@ -130,23 +133,23 @@ def shift_left(context: Context, x: Value, amount: Value, **_: Any) -> Value:
 @rule("shift_right_logical")
 def shift_right_logical(context: Context, x: Value, amount: Value, **_: Any) -> Value:
     if not isinstance(amount, Public):
-        return shifts.by_secret(context, x, amount, _shift_right_word)
+        return shifts.by_secret(context, x, amount, shift_word_right)
     x, k = _shifted(context, x, amount)
     if x.interval is not None and x.interval.low >= 0 and (exact := _exact_shift(context, x, k)):
         return exact
-    return Integer(_map_words(context, x, lambda slot: _shift_right_word(slot, k)), x.dtype)
+    return Integer(_map_words(context, x, lambda slot: shift_word_right(slot, k)), x.dtype)
 
 
 @rule("shift_right_arithmetic")
 def shift_right_arithmetic(context: Context, x: Value, amount: Value, **_: Any) -> Value:
     if not isinstance(amount, Public):
-        return shifts.by_secret(context, x, amount, _shift_right_signed if x.signed else _shift_right_word)
+        return shifts.by_secret(context, x, amount, arithmetic_shift_right if x.signed else shift_word_right)
     x, k = _shifted(context, x, amount)
     if exact := _exact_shift(context, x, k):
         return exact
     if not x.signed:
-        return Integer(_map_words(context, x, lambda slot: _shift_right_word(slot, k)), x.dtype)
-    return Integer(_map_words(context, x, lambda slot: _shift_right_signed(slot, k)), x.dtype)
+        return Integer(_map_words(context, x, lambda slot: shift_word_right(slot, k)), x.dtype)
+    return Integer(_map_words(context, x, lambda slot: arithmetic_shift_right(slot, k)), x.dtype)
 
 
 @rule("population_count")
@@ -180,29 +183,3 @@ def _exact_shift(context: Context, x: Integer, k: Any) -> Integer | None:
 def _map_words(context: Context, x: Integer, f: Callable[[Any], Any]) -> Bits:
     dtype = word_dtype(x.width)
     return context.protocol.map_bits(lambda slot: f(slot).astype(dtype), context.words(x), width=x.width)
-
-
-def _amounts(slot: Any, k: Any) -> tuple[Any, Any]:
-    """(k in the slot's type, which k are below its width)."""
-    bits = 8 * slot.dtype.itemsize
-    if isinstance(k, int):
-        return slot.dtype.type(min(k, bits - 1)), k < bits
-    inside = (k >= 0) & (k < bits)
-    return jnp.where(inside, k, 0).astype(slot.dtype), inside
-
-
-def _shift_left_word(slot: Any, k: Any) -> Any:
-    amounts, inside = _amounts(slot, k)
-    return jnp.where(inside, slot << amounts, slot.dtype.type(0))
-
-
-def _shift_right_word(slot: Any, k: Any) -> Any:
-    amounts, inside = _amounts(slot, k)
-    return jnp.where(inside, slot >> amounts, slot.dtype.type(0))
-
-
-def _shift_right_signed(slot: Any, k: Any) -> Any:
-    """Linear over xor, as the other two are: the shifted word has zeros above, copies of the sign bit go there."""
-    sign = slot >> slot.dtype.type(8 * slot.dtype.itemsize - 1)
-    ones = jnp.asarray(slot.dtype.type(-1 % 2 ** (8 * slot.dtype.itemsize)))
-    return _shift_right_word(slot, k) ^ (sign * (ones ^ _shift_right_word(ones, k)))

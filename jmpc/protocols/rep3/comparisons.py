@@ -7,11 +7,12 @@ from collections.abc import Sequence
 import numpy as np
 
 from jmpc.choreography.primitives import Group
-from jmpc.kernels.bits import low_mask
-from jmpc.protocols.base import RING_BITS, Array, Bits, Ring, as_word, word_dtype
+from jmpc.kernels.bits import bit_at, high_half, low_half
+from jmpc.kernels.nibbles import NIBBLE, low_nibbles, nibbles_for
+from jmpc.kernels.prefix import tree_generate, tree_left, tree_propagate, tree_right, tree_width
+from jmpc.protocols.base import RING_BITS, Array, Bits, Ring, as_word
 from jmpc.protocols.rep3.cross_gate import Lanes, solo
 from jmpc.protocols.rep3.nibble_gate import add_nibbles, equal_nibbles
-from jmpc.protocols.rep3.nibbles import NIBBLE, low_nibbles, nibbles_for
 from jmpc.protocols.rep3.products import ProductsMixin
 from jmpc.protocols.rep3.roles import Roles
 from jmpc.protocols.rep3.stacks import column, unstack
@@ -41,7 +42,7 @@ class ComparisonsMixin(ProductsMixin):
         c, v = roles.split(x)
         same = equal_nibbles(roles, c, -v, nibbles_for(RING_BITS))
         while same.width > 1:
-            same = self.and_(*self._halves(same))
+            same = self._and_halves(same)
         return same
 
     def _signs(self, x: Ring, thresholds: Sequence[int], range_bits: int) -> list[Bits]:
@@ -49,44 +50,33 @@ class ComparisonsMixin(ProductsMixin):
         roles, low = self._roles(), max(range_bits, 2) - 1
         c, v = roles.split(x)
         c = c[None] + column(np.array([as_word(-t) for t in thresholds], np.uint64), c.ndim)
-        own, other = ((half >> np.uint64(low)).astype(np.uint8) & np.uint8(1) for half in (c, v[None]))
-        top = Bits(solo(roles, Group.XOR, Lanes(other, 1), ab=own), 1)
+        top = Bits(solo(roles, Group.XOR, Lanes(bit_at(v[None], low), 1), ab=bit_at(c, low)), 1)
         signs = self.xor(self._carry(roles, c, v, low), top)
         return [Bits(slots, 1) for slots in unstack(signs.slots, len(thresholds))]
 
     def _carry(self, roles: Roles, c: Array, v: Array, bits: int) -> Bits:
-        """The carry out of the low `bits` bits of c + v, width 1; c may have a further leading
-        axis.
+        """The carry out of the low `bits` bits of c + v, width 1; c may have one more axis, in front.
 
-        Each nibble generates (G) or propagates (P) a carry; two neighbours do as G_high ^ P_high
-        G_low and P_high P_low. Both products of a level travel in one word.
+        The gate says of each nibble whether it generates (G) and whether it propagates (P) a carry,
+        and each level of a tree makes one digit of two.
         """
         n = nibbles_for(bits)
-        stack, _ = add_nibbles(roles, low_nibbles(c, bits), low_nibbles(v, bits), n, [NIBBLE])
-        g, p = (Bits(slots, n) for slots in unstack(stack.slots, 2))
+        (g, p), _ = add_nibbles(roles, low_nibbles(c, bits), low_nibbles(v, bits), n, [NIBBLE])
         while g.width > 1:
-            (g_low, g_high), (p_low, p_high) = self._halves(g), self._halves(p)
-            if g.width == 2:  # the last level needs no P
-                return self.xor(g_high, self.and_(p_high, g_low))
-            both = self.and_(self._beside(p_high, p_high), self._beside(g_low, p_low))
-            from_low, p = self._halves(both)
-            g = self.xor(g_high, from_low)
+            g, p = self._tree_level(g, p)
         return g
 
-    def _halves(self, x: Bits) -> tuple[Bits, Bits]:
-        """The low and the high half of each word: the even and the odd nibbles, see `nibbles`."""
-        width = x.width // 2
-        narrow, mask = word_dtype(width), low_mask(width, x.dtype)
-        low = self.map_bits(lambda w: (w & mask).astype(narrow), x, width=width)
-        high = self.map_bits(lambda w: (w >> x.dtype.type(width)).astype(narrow), x, width=width)
-        return low, high
+    def _tree_level(self, g: Bits, p: Bits) -> tuple[Bits, Bits]:
+        """Rounds: 1, for both products of all pairs of digits."""
+        n, width = g.width, tree_width(g.width)
+        left = self.map_bits(lambda p: tree_left(p, n), p, width=width)
+        right = self.map_bits(lambda g, p: tree_right(g, p, n), g, p, width=width)
+        both = self.and_(left, right)
+        g = self.map_bits(lambda g, z: tree_generate(g, z, n), g, both, width=n // 2)
+        return g, self.map_bits(lambda z: tree_propagate(z, n), both, width=n // 2)
 
-    def _beside(self, low: Bits, high: Bits) -> Bits:
-        """Words of twice the width."""
-        width = low.width
-        wide = word_dtype(2 * width)
-
-        def join(a: Array, b: Array) -> Array:
-            return a.astype(wide) | (b.astype(wide) << wide.type(width))
-
-        return self.map_bits(join, low, high, width=2 * width)
+    def _and_halves(self, x: Bits) -> Bits:
+        """Words of half the width: the ands of neighbours, which are the even and the odd digits."""
+        low = self.map_bits(lambda w: low_half(w, x.width), x, width=x.width // 2)
+        high = self.map_bits(lambda w: high_half(w, x.width), x, width=x.width // 2)
+        return self.and_(low, high)

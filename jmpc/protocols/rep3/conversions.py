@@ -13,7 +13,8 @@ import jax.numpy as jnp
 import numpy as np
 
 from jmpc.choreography.primitives import Group
-from jmpc.protocols.base import RING_BITS, Array, Bits, Ring, as_word, word_dtype
+from jmpc.kernels.bits import spread_bits, word_dtype
+from jmpc.protocols.base import RING_BITS, Array, Bits, Ring, as_word
 from jmpc.protocols.rep3.cross_gate import Lanes, cross, solo
 from jmpc.protocols.rep3.roles import Parties, Roles
 from jmpc.protocols.rep3.stacks import column, unstack
@@ -52,11 +53,11 @@ class ConversionsMixin(Parties):
         """
         roles = self._roles()
         u, w = roles.split(x, Group.XOR)
-        groups = [(at, min(at + GROUP_BITS, x.width)) for at in range(0, x.width, GROUP_BITS)]
-        factors = [_plus_minus(_bits(u, *group)) * _powers(*group, u.ndim) for group in groups]
-        widths = [RING_BITS - start for start, _ in groups]
+        groups = [range(at, min(at + GROUP_BITS, x.width)) for at in range(0, x.width, GROUP_BITS)]
+        factors = [_plus_minus(spread_bits(u, group).astype(np.uint64)) * _powers(group, u.ndim) for group in groups]
+        widths = [RING_BITS - group.start for group in groups]
         lanes = [
-            Lanes(_bits(w, *group).astype(word_dtype(width)), width)
+            Lanes(spread_bits(w, group).astype(word_dtype(width)), width)
             for group, width in zip(groups, widths, strict=True)
         ]
 
@@ -99,11 +100,5 @@ def _plus_minus(bit: Array) -> Array:
     return np.uint64(1) - (bit + bit)
 
 
-def _bits(word: Array, start: int, stop: int) -> Array:
-    """Bits start to stop of each word, on a new leading axis, in the ring."""
-    shifts = column(np.arange(start, stop, dtype=np.uint64), word.ndim)
-    return (word.astype(np.uint64)[None] >> shifts) & np.uint64(1)
-
-
-def _powers(start: int, stop: int, ndim: int) -> Array:
-    return column(np.uint64(1) << np.arange(start, stop, dtype=np.uint64), ndim)
+def _powers(places: range, ndim: int) -> Array:
+    return column(np.uint64(1) << np.array(places, np.uint64), ndim)

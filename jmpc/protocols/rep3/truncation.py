@@ -22,8 +22,9 @@ from __future__ import annotations
 import numpy as np
 
 from jmpc.choreography.primitives import Group, draw, send_masked
-from jmpc.kernels.truncation import floor_shift_signed, wrap_bit, wrap_weight
-from jmpc.protocols.base import RING_BITS, Array, Product, Ring, word_dtype
+from jmpc.kernels.bits import arithmetic_shift_right
+from jmpc.kernels.truncation import add_wrap, wrap_bit
+from jmpc.protocols.base import RING_BITS, Product, Ring
 from jmpc.protocols.rep3.cross_gate import Lanes, cross, solo
 from jmpc.protocols.rep3.products import ProductsMixin
 from jmpc.protocols.rep3.roles import Roles, Slots
@@ -63,10 +64,10 @@ def truncate_ring(roles: Roles, x: Ring, shift: int, offset: int) -> Slots:
     """The arithmetic of the module without the carry, for x + offset in [0, 2^63)."""
     c, v = roles.split(x)
     c = c + np.uint64(offset)
-    m_c, m_v = _wraps(c, shift), _wraps(v, shift)
+    m_c, m_v = wrap_bit(c, shift), wrap_bit(v, shift)
     kappa, _ = cross(roles, Group.RING, [Lanes(m_v, shift)], lambda m: m_c * m, bits=shift)
-    lane = Lanes(floor_shift_signed(v, shift), RING_BITS)
-    halves = solo(roles, Group.RING, lane, ab=floor_shift_signed(c, shift))
+    lane = Lanes(arithmetic_shift_right(v, shift), RING_BITS)
+    halves = solo(roles, Group.RING, lane, ab=arithmetic_shift_right(c, shift))
     return _add_wrap(halves, kappa, shift)
 
 
@@ -78,9 +79,9 @@ def truncate_product(roles: Roles, x: Product, shift: int, offset: int) -> Slots
     to_b, to_a = draw(ca, x.shape), draw(bc, x.shape)
     opened = send_masked(z_a, {b: to_b}, a) + send_masked(z_b, {a: to_a}, b) + np.uint64(offset)
     v = z_c + to_b + to_a
-    m_c, m_v = _wraps(opened, shift), _wraps(v, shift)
-    lane = Lanes(floor_shift_signed(v, shift), RING_BITS)
-    halves = solo(roles, Group.RING, lane, ab=floor_shift_signed(opened, shift))
+    m_c, m_v = wrap_bit(opened, shift), wrap_bit(v, shift)
+    lane = Lanes(arithmetic_shift_right(v, shift), RING_BITS)
+    halves = solo(roles, Group.RING, lane, ab=arithmetic_shift_right(opened, shift))
     _, mu_bc, mu_ca = roles.named(solo(roles, Group.RING, Lanes(m_v, shift)))
     rho_a, rho_b = (draw(ab, x.shape, m_c.dtype, bits=shift) for _ in range(2))
     kappa = roles.slots(
@@ -91,12 +92,7 @@ def truncate_product(roles: Roles, x: Product, shift: int, offset: int) -> Slots
     return _add_wrap(halves, kappa, shift)
 
 
-def _wraps(x: Array, shift: int) -> Array:
-    """The top bit of x, as a number mod 2^shift."""
-    return wrap_bit(x).astype(word_dtype(shift))
-
-
 def _add_wrap(halves: Slots, kappa: Slots, shift: int) -> Slots:
     """halves + 2^(64-s) kappa, kappa mod 2^s."""
-    first, second, third = (h + wrap_weight(k.astype(np.uint64), shift) for h, k in zip(halves, kappa, strict=True))
+    first, second, third = (add_wrap(h, k, shift) for h, k in zip(halves, kappa, strict=True))
     return first, second, third
