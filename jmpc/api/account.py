@@ -84,14 +84,15 @@ class Account:
 
     def _opened(self) -> Iterator[Row]:
         """Each value once, although all who hold a part of it show theirs."""
-        values: dict[tuple[object, ...], list[str]] = {}
+        values: dict[tuple[str, str, str], list[ReleaseAccount]] = {}
         for r in self.releases:
-            inputs = sorted(r.inputs, key=lambda whose: (whose == UNKNOWN, whose))
-            derived = f"derived from {', '.join(inputs) or 'no private input'}"
-            key = (r.dst, f"{r.why} {list(r.shape)}", derived, r.line)
-            values.setdefault(key, []).append(r.src)
-        for (dst, what, inputs, line), sources in values.items():
-            yield f"{', '.join(dict.fromkeys(sources))} -> {dst}", str(what), str(inputs), str(line)
+            values.setdefault((r.dst, f"{r.why} {list(r.shape)}", r.line), []).append(r)
+        for (dst, what, line), parts in values.items():
+            # A part may be keystream alone; the value is what all of them make.
+            whose = frozenset().union(*(r.inputs for r in parts))
+            inputs = sorted(whose, key=lambda player: (player == UNKNOWN, player))
+            sources = ", ".join(dict.fromkeys(r.src for r in parts))
+            yield f"{sources} -> {dst}", what, f"derived from {', '.join(inputs) or 'no private input'}", line
 
     def _by_line(self) -> Iterator[Row]:
         rows = [

@@ -18,6 +18,7 @@ from jmpc.api.operators import Operators
 from jmpc.api.values import DRIVER, Effect, Node, Value, Visibility, assign, output, whereabouts
 from jmpc.choreography.inline import captured, inline_calls
 from jmpc.computation import ArrayType, Compute, Constant, Publish, Read, Source
+from jmpc.errors import InputError
 from jmpc.providers import Provider, Sink
 
 Range = tuple[float, float]
@@ -229,7 +230,7 @@ def _define_input(player: str, provide: Any, types: Any, range: Range | None) ->
             f"{type(provide).__name__}; for an array: lambda: array"
         )
     else:
-        provider, feed = "", lambda: jax.tree.map(jax.numpy.asarray, provide())
+        provider, feed = "", lambda: jax.tree.map(functools.partial(as_jax, player), provide())
         if types is None:
             closed, types = _traced(provide)
             if closed is not None:
@@ -239,6 +240,18 @@ def _define_input(player: str, provide: Any, types: Any, range: Range | None) ->
         raise TypeError(f"types: a pytree of jax.ShapeDtypeStruct, found {wrong[0]!r} in it")
     values = _source(player, tuple(ArrayType.of(leaf) for leaf in leaves), provider, feed, range)
     return jax.tree.unflatten(tree, values)
+
+
+def as_jax(player: str, x: Any) -> jax.Array:
+    """What JAX makes of an array: 64-bit types become those of 32 bits, which must not change an integer."""
+    array = jax.numpy.asarray(x)
+    if np.issubdtype(array.dtype, np.integer) and not np.array_equal(np.asarray(x), np.asarray(array)):
+        raise InputError(
+            player,
+            f"an input of {player} is {np.asarray(x).dtype}, and JAX turns it into {array.dtype}, which cannot hold "
+            "all of its elements: set jax_enable_x64, or give the array in a type that can",
+        )
+    return array
 
 
 def _check_range(range: Range | None) -> None:

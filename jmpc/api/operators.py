@@ -28,12 +28,21 @@ def _method(name: str) -> Callable[..., Any]:
 class Operators:
     """Arithmetic, comparison, indexing and array methods; a class of values adds `shape`."""
 
-    __array_ufunc__ = None  # numpy's arrays leave `array @ value` to the value
     __hash__ = object.__hash__  # `==` is elementwise; in dictionaries and sets a value is itself
 
     @property
     def shape(self) -> tuple[int, ...]:
         raise NotImplementedError
+
+    def __array_ufunc__(self, ufunc: Any, method: str, *inputs: Any, **options: Any) -> Value:
+        """numpy's functions, and operators of its arrays, are those of JAX of the same name."""
+        fn = getattr(jnp, ufunc.__name__, None)
+        if fn is None or method != "__call__" or options:
+            raise TypeError(
+                f"numpy's {ufunc.__name__!r} cannot be used like this on a private value: use jax.numpy in a function "
+                "under @jmpc.function"
+            )
+        return _apply(fn, *inputs)
 
     def __add__(self, other: Any) -> Value:
         return _apply(jnp.add, self, other)

@@ -10,7 +10,7 @@ import jax
 import numpy as np
 
 from jmpc.api.account import Account, account
-from jmpc.api.define import Variable, as_value, define_private_input
+from jmpc.api.define import Variable, as_jax, as_value, define_private_input
 from jmpc.api.functions import function
 from jmpc.api.graph import Built, build
 from jmpc.api.session import LocalSession, Session, open_session
@@ -143,7 +143,7 @@ def _secret_call(fn: Callable[..., Any], args: tuple[Any, ...], kwargs: Mapping[
             return leaf
         if isinstance(leaf, jax.ShapeDtypeStruct):
             return define_private_input(DRIVER, _no_data, types=leaf)
-        array = jax.numpy.asarray(leaf)
+        array = as_jax("the driver", leaf)
         return define_private_input(DRIVER, lambda: array, types=jax.ShapeDtypeStruct(array.shape, array.dtype))
 
     args, kwargs = jax.tree.map(secret, (args, dict(kwargs)))

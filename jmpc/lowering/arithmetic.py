@@ -16,7 +16,7 @@ import numpy as np
 
 from jmpc.lowering import encoding, interval
 from jmpc.lowering.context import Context
-from jmpc.lowering.interval import RANGE_BITS, Interval
+from jmpc.lowering.interval import RANGE_BITS, Interval, Trust
 from jmpc.lowering.values import Boolean, FixedPoint, Integer, Public, Secret, Value
 from jmpc.protocols.base import Product, Ring
 
@@ -251,7 +251,7 @@ def _product(
     known = _summed(x.interval * y.interval, terms)
     if same:
         product = protocol.square(x.ring)
-        known = Interval(x.interval.mignitude**2, x.interval.magnitude**2, x.interval.certain)
+        known = Interval(x.interval.mignitude**2, x.interval.magnitude**2, x.interval.trust)
     else:
         product = protocol.multiply(x.ring, y.ring, f)
     return _real(context, x, product, x.fraction + y.fraction, known)
@@ -281,7 +281,7 @@ def _factors(context: Context, x: FixedPoint, y: FixedPoint, terms: int) -> tupl
 
 
 def _summed(product: Interval, terms: int) -> Interval:
-    return Interval(product.low * terms, product.high * terms, product.certain)
+    return Interval(product.low * terms, product.high * terms, product.trust)
 
 
 def _real(context: Context, like: FixedPoint, sharing: Any, fraction: int, known: Interval) -> FixedPoint:
@@ -290,6 +290,11 @@ def _real(context: Context, like: FixedPoint, sharing: Any, fraction: int, known
         context.warn(
             f"a product of at least {known.mignitude:g} in magnitude is certain to leave the range of {limit:g} at "
             f"{fraction} fraction bits; scale the computation down, or lower the precision"
+        )
+    elif known.trust is Trust.DECLARED and known.magnitude > limit:
+        context.warn(
+            f"by the ranges that were declared, a product may reach {known.magnitude:g}, and wraps around beyond "
+            f"{limit:g} at {fraction} fraction bits. Scale the inputs, declare narrower ranges, or lower the precision"
         )
     return FixedPoint(sharing, fraction, known.clip(-limit, limit), like.dtype)
 

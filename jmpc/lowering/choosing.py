@@ -188,7 +188,7 @@ def _extreme(context: Context, x: Value, y: Value, *, largest: bool) -> Value:
         chosen = add(context, gate(context, _condition(context, difference, largest), difference), y)
     pick = max if largest else min
     a, b = x.interval, context.interval(y)
-    return with_interval(chosen, Interval(pick(a.low, b.low), pick(a.high, b.high), a.certain and b.certain))
+    return with_interval(chosen, Interval(pick(a.low, b.low), pick(a.high, b.high), min(a.trust, b.trust)))
 
 
 def _condition(context: Context, difference: FixedPoint, largest: bool) -> Boolean:
@@ -225,7 +225,7 @@ def absolute(context: Context, x: Secret) -> Secret:
     known = x.interval
     if known is None:
         return with_interval(flipped, None)
-    return with_interval(flipped, Interval(known.mignitude, known.magnitude, known.certain))
+    return with_interval(flipped, Interval(known.mignitude, known.magnitude, known.trust))
 
 
 def sign_of(context: Context, x: Secret) -> Secret:

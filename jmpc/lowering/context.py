@@ -17,7 +17,7 @@ import jax.numpy as jnp
 import numpy as np
 from jax.extend.core import JaxprEqn
 
-from jmpc._compat import source_line
+from jmpc._compat import UNKNOWN_LINE, source_line, user_line
 from jmpc.choreography.primitives import guard, public, release
 from jmpc.errors import TraceError
 from jmpc.kernels.bits import word_dtype
@@ -100,7 +100,9 @@ class Context:
 
     @property
     def line(self) -> str:
-        return source_line(self.equation) if self.equation is not None else "unknown line"
+        """The user's line of the current equation; of a library's function, the line that calls it."""
+        found = source_line(self.equation) if self.equation is not None else UNKNOWN_LINE
+        return user_line() if found == UNKNOWN_LINE else found
 
     def refuse(self, reason: str, instead: str) -> TraceError:
         """The error to raise where the current equation cannot be lowered."""
@@ -169,7 +171,7 @@ class Context:
         source = self.remembered(value, "settled") or value
         known = value.interval.clip(limit.low, limit.high)
         ulp = 2.0**-fraction
-        rounded = Interval(known.low - ulp, known.high + ulp, known.certain)
+        rounded = Interval(known.low - ulp, known.high + ulp, known.trust)
         if known.certain and known.low >= 0:  # rounding is upward or downward to neighbours: never below zero
             rounded = Interval(max(0.0, rounded.low), rounded.high)
         sharing = self.protocol.truncate(source.sharing, shift)

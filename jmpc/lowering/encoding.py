@@ -21,7 +21,7 @@ import numpy as np
 from jmpc._compat import user_line
 from jmpc.choreography.primitives import guard
 from jmpc.errors import TraceError
-from jmpc.lowering.interval import RANGE_BITS, Interval, of_array, of_dtype, symmetric
+from jmpc.lowering.interval import RANGE_BITS, Interval, Trust, of_array, of_dtype, symmetric
 from jmpc.lowering.values import Precision, is_boolean, is_float
 
 Array = Any
@@ -59,7 +59,7 @@ def encode(x: Array, precision: Precision, range: Range | None, player: str) -> 
     low, high = (wide.dtype.type(limit) for limit in (known.low, known.high))
     inside = jnp.all((wide >= low) & (wide <= high)) if range else jnp.all((wide > low) & (wide < high))
     limits = f"[{range[0]}, {range[1]}]" if range else f"({low:g}, {high:g}); declare its range if it may be larger"
-    message = f"an input of type {x.dtype} and shape {x.shape} has an element that is not a number in {limits}"
+    message = f"an input of type {x.dtype} and shape {x.shape} has an element that is not finite, or not in {limits}"
     # Whoever runs on past the guard, a program with a mistake, say, still shares nothing of what was refused.
     return guard(jnp.where(inside, words, np.uint64(0)), inside, player, message)
 
@@ -83,7 +83,7 @@ def input_interval(dtype: Any, precision: Precision, range: Range | None) -> Int
         has no value of the type in it.
     """
     if range is None:
-        return Interval(*input_limits(dtype, precision))
+        return Interval(*input_limits(dtype, precision), Trust.CHECKED)
     limit = 2.0 ** (RANGE_BITS - precision.fraction)
     if is_float(dtype) and not -limit <= range[0] <= range[1] <= limit:
         raise TraceError(

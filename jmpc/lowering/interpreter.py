@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
+import contextlib
 from collections.abc import Sequence
 from typing import Any
 
 import jax
 from jax.extend.core import ClosedJaxpr, Jaxpr, JaxprEqn, Literal, Var
 
-from jmpc._compat import dce, source_line, user_context
+from jmpc._compat import UNKNOWN_LINE, dce, source_line, user_context
 from jmpc.choreography.inline import inline_calls
 from jmpc.errors import TraceError
 from jmpc.lowering import placement, public
@@ -61,10 +62,11 @@ def apply(context: Context, eqn: JaxprEqn, operands: Sequence[Value]) -> list[Va
     name = eqn.primitive.name
     if name not in RULES:
         reason, instead = REFUSED.get(name, ("there is no protocol for it on secret values", _ADVICE))
-        raise TraceError(f"{source_line(eqn)}: `{name}`: {reason}. {instead}")
+        raise TraceError(f"{context.line}: `{name}`: {reason}. {instead}")
     if eqn.effects:
-        raise TraceError(f"{source_line(eqn)}: `{name}` has side effects on secret values. {_ADVICE}")
-    with user_context(eqn.source_info):
+        raise TraceError(f"{context.line}: `{name}` has side effects on secret values. {_ADVICE}")
+    known = source_line(eqn) != UNKNOWN_LINE  # otherwise what is traced stays at the line of the call
+    with user_context(eqn.source_info) if known else contextlib.nullcontext():
         out = RULES[name](context, *operands, **eqn.params)
     results = list(out) if eqn.primitive.multiple_results else [out]
     for var, result in zip(eqn.outvars, results, strict=True):

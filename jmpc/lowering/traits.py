@@ -54,7 +54,7 @@ def is_peak_of(x: Value, y: Value) -> bool:
 
 def minus_peak(x: FixedPoint, y: FixedPoint, difference: FixedPoint) -> FixedPoint:
     """`difference` is x - y, where y is the peak of x."""
-    known = Interval(min(0.0, difference.interval.low), 0.0, difference.interval.certain)
+    known = Interval(min(0.0, difference.interval.low), 0.0, difference.interval.trust)
     trait = y.trait
     assert isinstance(trait, Peak)
     return dataclasses.replace(difference, interval=known, trait=Attains(trait.axes, 0.0))

@@ -16,7 +16,7 @@ from jmpc.protocols.base import Bits, Product, Ring
 
 
 class RangeWarning(UserWarning):
-    """A value is certain to leave the range in which fixed-point arithmetic is correct."""
+    """A value leaves the range in which fixed-point arithmetic is correct: certainly, or by declared ranges."""
 
 
 @dataclass(frozen=True)

@@ -216,3 +216,13 @@ def test_names_of_players() -> None:
     jmpc.set_config(config)
     jmpc.run((2 * x).reveal("carol"))
     assert list(config.players) == ["server0", "server1", "server2", "driver", "alice", "carol"]
+
+
+def test_integers_that_jax_would_cut_are_refused() -> None:
+    x = jmpc.define_private_input("alice", lambda: np.array([2**40, 3]))
+    with pytest.raises(InputError, match="an input of alice is int64, and JAX turns it into int32"):
+        jmpc.run((x + 1).reveal())
+    with pytest.raises(InputError, match="jax_enable_x64"):
+        jmpc.simulate(lambda v: v + 1)(np.array([2**40, 3]))
+    small = jmpc.define_private_input("alice", lambda: np.array([2**30, 3]))
+    assert jmpc.run((small + 1).reveal()).tolist() == [2**30 + 1, 4]

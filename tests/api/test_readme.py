@@ -8,6 +8,7 @@ import re
 from pathlib import Path
 
 import jax
+import jax.numpy as jnp
 import numpy as np
 
 import jmpc
@@ -20,23 +21,32 @@ def blocks() -> list[str]:
 
 
 def test_code_blocks() -> None:
-    first, second, third = blocks()
+    first, second, third, fourth = blocks()
     said = io.StringIO()
     with contextlib.redirect_stdout(said):
-        space: dict[str, object] = {"W": np.eye(3, dtype=np.float32), "X": np.ones((2, 3), np.float32)}
+        space: dict[str, object] = {}
         exec(compile(first, "README.md", "exec"), space)
         exec(compile(second, "README.md", "exec"), space)
     printed = said.getvalue()
     assert "[10. 10." in printed.splitlines()[0] and "players   server0, server1, server2, driver" in printed
     assert re.search(r"[1-9][\d,]*  README.md:\d+ \(predict\)", printed), "the softmax has a cost"
+    assert re.search(r"-> model-owner +reveal to model-owner \[5, 10\] +derived from", printed)
     simulated = jmpc.simulate(space["predict"])(space["W"], space["X"])
-    np.testing.assert_allclose(simulated, np.full((2, 3), 1 / 3), atol=1e-3)
+    np.testing.assert_allclose(simulated, np.full((5, 10), 1 / 10), atol=1e-3)
     rows = np.arange(30.0 * 64, dtype=np.float32).reshape(30, 64)
-    space = {"jax": jax, "jmpc": jmpc, "rows": rows}
+    space = {"rows": rows}
     exec(compile(third.replace("def batch(player): ...", "def batch(player): return rows"), "README.md", "exec"), space)
     registered = jmpc.define_private_input("data-owner-0", space["batch"])
     np.testing.assert_allclose(jmpc.run((registered * 2).reveal()), 2 * rows, rtol=1e-5)
     assert space["x"].shape == (30, 64)
+    with contextlib.redirect_stdout(said):
+        exec(compile(fourth, "README.md", "exec"), {"jmpc": jmpc, "jax": jax, "jnp": jnp})
+    assert "research sees 1.0" in said.getvalue()
+
+
+def test_what_the_readme_says_of_numbers() -> None:
+    assert float(jmpc.simulate(lambda x: 1 / x)(np.float32(0))) == 0
+    assert 2.3e7 < float(jmpc.simulate(jnp.exp)(np.float32(50))) < 2.45e7
 
 
 def test_the_table_of_names() -> None:

@@ -7,9 +7,10 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from jmpc.lowering import Interval, Precision, decode
+import jmpc
+from jmpc.lowering import Interval, Precision, RangeWarning, decode
 from jmpc.lowering.encoding import Encoding, encode_factor, encode_precisely, to_words
-from jmpc.lowering.interval import of_dtype, symmetric
+from jmpc.lowering.interval import Trust, of_dtype, symmetric
 
 PRECISION = Precision(18)
 
@@ -81,5 +82,15 @@ def test_intervals_contain_what_they_should(a, b, c, d, s, t):
 
 def test_clipped_intervals_are_promises():
     assert Interval(-1, 1).clip(-2, 2).certain
-    assert Interval(-3, 1).clip(-2, 2) == Interval(-2, 1, certain=False)
+    assert Interval(-3, 1).clip(-2, 2) == Interval(-2, 1, Trust.PROMISED)
     assert of_dtype(np.dtype(np.uint8)) == Interval(0, 255)
+
+
+def test_declared_ranges_that_allow_an_overflow_are_warned_of_at_the_users_line() -> None:
+    x = jmpc.define_private_input("alice", lambda: np.float32([3e4, 4e4]), range=(0, 50_000))
+    with pytest.warns(RangeWarning, match=r"test_encoding.py:\d+ .*a product may reach 2.5e\+09.*lower the precision"):
+        jmpc.explain(jmpc.function(lambda v: jnp.sum(v * v))(x).reveal())
+    y = jmpc.define_private_input("alice", lambda: np.float32([3, 4]), range=(0, 5))
+    jmpc.explain(jmpc.function(lambda v: jnp.sum(v * v))(y).reveal())
+    undeclared = jmpc.define_private_input("alice", lambda: np.float32([3, 4]))
+    jmpc.explain(jmpc.function(lambda v: jnp.sum(v * v))(undeclared).reveal())

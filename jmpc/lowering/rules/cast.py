@@ -98,7 +98,7 @@ def toward_zero(context: Context, x: FixedPoint) -> FixedPoint:
         ring = context.protocol.add(ring, moved)
     ring = context.protocol.truncate_exact(ring, x.fraction)
     low, high = np.trunc(x.interval.low), np.trunc(x.interval.high)
-    return FixedPoint(ring, 0, Interval(float(low), float(high), x.interval.certain), x.dtype)
+    return FixedPoint(ring, 0, Interval(float(low), float(high), x.interval.trust), x.dtype)
 
 
 def to_integer(context: Context, whole: FixedPoint, dtype: np.dtype) -> Integer:

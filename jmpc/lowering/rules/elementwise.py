@@ -15,7 +15,7 @@ from jmpc.functions.reciprocal import ratio, reciprocal
 from jmpc.lowering import arithmetic, choosing, traits
 from jmpc.lowering.comparing import equal, invert
 from jmpc.lowering.context import Context
-from jmpc.lowering.interval import Interval, symmetric
+from jmpc.lowering.interval import Interval, Trust, symmetric
 from jmpc.lowering.registry import rule
 from jmpc.lowering.rules.integers import divide_integers
 from jmpc.lowering.values import Boolean, FixedPoint, Integer, Public, Secret, Spread, Value, is_float
@@ -180,8 +180,8 @@ def _reciprocal(context: Context, y: FixedPoint) -> FixedPoint:
 def _inverse(y: Interval, fraction: int) -> Interval:
     if y.low > 0:
         slack = 2.0 ** (3 - fraction)
-        return Interval(0, (1 + slack) / y.low + slack, y.certain)
-    return symmetric(2.0**fraction, certain=False)
+        return Interval(0, (1 + slack) / y.low + slack, y.trust)
+    return symmetric(2.0**fraction, trust=Trust.PROMISED)
 
 
 def _quotient(context: Context, x: FixedPoint, y: FixedPoint) -> FixedPoint:
@@ -196,7 +196,7 @@ def _quotient(context: Context, x: FixedPoint, y: FixedPoint) -> FixedPoint:
     x, y = context.at_fraction(x, scale), context.at_fraction(y, scale)
     exponents = known_exponents((y.interval.low, y.interval.high), scale)
     sharing = ratio(context.protocol, x.ring, y.ring, f, bits, exponents)
-    limit = symmetric(2.0**bits, certain=False)
+    limit = symmetric(2.0**bits, trust=Trust.PROMISED)
     if y.interval.low > 0:
         known = x.interval * _inverse(y.interval, f)
         limit = known.clip(-(2.0**bits), 2.0**bits)

@@ -188,7 +188,7 @@ def _scattered(
     meeting = int(np.prod(updates.shape))
     known = getattr(secret, "interval", None)
     if known is not None:
-        known = Interval(min(0, known.low * meeting), max(0, known.high * meeting), known.certain)
+        known = Interval(min(0, known.low * meeting), max(0, known.high * meeting), known.trust)
     return choosing.with_interval(result, known)
 
 

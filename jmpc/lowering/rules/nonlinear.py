@@ -12,7 +12,7 @@ from jmpc.functions import exponential, logarithm, roots, saturating, trigonomet
 from jmpc.functions.power import power as secret_power
 from jmpc.lowering import arithmetic, choosing, traits
 from jmpc.lowering.context import Context
-from jmpc.lowering.interval import Interval, symmetric
+from jmpc.lowering.interval import Interval, Trust, symmetric
 from jmpc.lowering.registry import rule
 from jmpc.lowering.rules.elementwise import power
 from jmpc.lowering.values import Attains, FixedPoint, Integer, Public, Value
@@ -75,7 +75,7 @@ def _monotone(function: Callable[[float], float], known: Interval) -> Interval:
     with np.errstate(over="ignore", under="ignore"):
         low, high = (min(float(function(end)), _LARGEST_EXP) for end in (known.low, known.high))
     slack = 2.0**-16
-    return Interval(max(0.0, low * (1 - slack) - slack), high * (1 + slack) + slack, known.certain)
+    return Interval(max(0.0, low * (1 - slack) - slack), high * (1 + slack) + slack, known.trust)
 
 
 @rule("expm1")
@@ -108,7 +108,7 @@ def _log_interval(context: Context, x: Interval) -> Interval:
     least = 2.0**-context.fraction
     low, high = (float(np.log(max(end, least))) for end in (x.low, x.high))
     slack = 2.0**-14
-    return Interval(low - slack, high + slack, x.certain)
+    return Interval(low - slack, high + slack, x.trust)
 
 
 @rule("log2")
@@ -129,7 +129,7 @@ def log1p(context: Context, x: FixedPoint, **_: Any) -> FixedPoint:
 @rule("sqrt")
 def sqrt(context: Context, x: FixedPoint, **_: Any) -> FixedPoint:
     high = float(np.sqrt(max(x.interval.high, 0.0)))
-    known = Interval(0, high * 1.001 + 1e-3, x.interval.certain)
+    known = Interval(0, high * 1.001 + 1e-3, x.interval.trust)
     options = {"bounds": bounds(x)} if x.interval.certain and x.interval.high <= 2.0**26 else {}
     if x.interval.low >= 0 and not options:
         options = {"bounds": (x.interval.low, 2.0 ** (72 - 2 * context.fraction))}
@@ -247,7 +247,7 @@ def cos(context: Context, x: FixedPoint, *_: Any, **__: Any) -> FixedPoint:
 
 @rule("tan")
 def tan(context: Context, x: FixedPoint, *_: Any, **__: Any) -> FixedPoint:
-    return apply(context, x, trigonometric.tan, symmetric(2.0**8, certain=False))
+    return apply(context, x, trigonometric.tan, symmetric(2.0**8, trust=Trust.PROMISED))
 
 
 @rule("atan")

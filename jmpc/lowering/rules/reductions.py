@@ -35,7 +35,7 @@ def reduce_sum(context: Context, x: Secret, *, axes: Sequence[int], **_: Any) ->
     total = summed(context, x, lambda slot: jnp.sum(slot, axis=tuple(axes), dtype=slot.dtype), terms)
     if isinstance(x, FixedPoint) and traits.attained(x, axes) == 1.0 and x.interval.low >= 0:
         known = total.interval
-        return dataclasses.replace(total, interval=Interval(min(1.0, known.high), known.high, known.certain))
+        return dataclasses.replace(total, interval=Interval(min(1.0, known.high), known.high, known.trust))
     return total
 
 
@@ -47,7 +47,7 @@ def summed(context: Context, x: Secret, f: Callable[[Any], Any], terms: int) -> 
     if result.interval is None:
         return result
     known = x.interval
-    known = Interval(min(known.low, known.low * terms), max(known.high, known.high * terms), known.certain)
+    known = Interval(min(known.low, known.low * terms), max(known.high, known.high * terms), known.trust)
     if isinstance(result, Integer):
         return arithmetic.wrapped(result, result.sharing, known)
     limit = interval.representable(x.fraction).high

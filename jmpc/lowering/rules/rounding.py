@@ -52,6 +52,6 @@ def _floor_of(context: Context, x: FixedPoint, offset: int, moved: Any = None) -
         ring = context.protocol.add_public(ring, offset)
     ring = context.protocol.truncate_exact(ring, x.fraction) if x.fraction else ring
     low, high = np.floor(x.interval.low), np.ceil(x.interval.high)
-    return FixedPoint(ring, 0, Interval(float(low), float(high), x.interval.certain), x.dtype)
+    return FixedPoint(ring, 0, Interval(float(low), float(high), x.interval.trust), x.dtype)
 
 
