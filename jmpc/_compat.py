@@ -251,7 +251,7 @@ def key_primitives() -> dict[str, Primitive]:
 _LINE = re.compile(r"^(?P<file>.*?):(?P<line>\d+)(?::\d+)? \((?P<function>.*)\)$")
 # A line that came from another machine has no stack frame here; it travels as the name of a scope.
 _REMOTE_LINE = re.compile(r"@([^/@]+:\d+ \([^()/]*\))")
-_UNKNOWN = "unknown line"
+UNKNOWN_LINE = "unknown line"
 LINE_LENGTH = 256
 
 
@@ -276,10 +276,10 @@ def line_of(source_info: Any) -> str:
 def _short_line(summary: str) -> str:
     match = _LINE.match(summary)
     if not match:
-        return _UNKNOWN
+        return UNKNOWN_LINE
     function = match["function"].split(".")[-1]  # a qualified name such as main.<locals>.loss
     line = f"{os.path.basename(match['file'])}:{match['line']} ({function})"
-    return line if _can_travel(line) else _UNKNOWN
+    return line if _can_travel(line) else UNKNOWN_LINE
 
 
 @ft.lru_cache(maxsize=4096)

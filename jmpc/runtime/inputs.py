@@ -79,7 +79,8 @@ def _checked(source: Source, tree: Any) -> list[np.ndarray]:
         if array.shape != type_.shape or array.dtype.name != type_.dtype:
             raise InputError(
                 source.player,
-                f"{where} gave {array.dtype.name}{list(array.shape)} as array {index}, declared is {type_}",
+                f"{where} gave {array.dtype.name}{list(array.shape)} as array {index}, declared is {type_}: convert it "
+                "there, or declare what it gives",
             )
         arrays.append(array)
     return arrays

@@ -11,6 +11,7 @@ Key = tuple[str, int]  # variable name and slot
 Origins = frozenset[str]
 
 SIMULATED = b"simulated"
+_OVERHEAD = 1024  # bytes that even an empty array takes, with its name
 
 
 @dataclass(frozen=True)
@@ -50,7 +51,8 @@ class Store:
     def bytes_after(self, sizes: Mapping[Key, int]) -> int:
         """How many bytes all variables will take once these are written."""
         with self._lock:
-            return sum(({key: array.nbytes for key, array in self._arrays.items()} | dict(sizes)).values())
+            after = {key: array.nbytes for key, array in self._arrays.items()} | dict(sizes)
+            return sum(after.values()) + _OVERHEAD * len(after)
 
     def commit(
         self, arrays: Mapping[Key, Any], run: bytes = SIMULATED, origins: Mapping[str, Origins] | None = None
