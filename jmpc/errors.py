@@ -53,7 +53,7 @@ class RunAborted(JmpcError):
     """A run was ended by `player`, for `reason`."""
 
     def __init__(self, player: str, reason: str) -> None:
-        super().__init__(f"the run was aborted by {player}: {reason}")
+        super().__init__(f"the run was aborted by {player}: {reason.removeprefix(f'{player}: ')}")
         self.player = player
         self.reason = reason
 

@@ -38,10 +38,13 @@ class Policy:
     `reveal_to` says of every player who may see values derived from its inputs. The limits:
 
     - `max_computation_bytes`: of a computation as it travels;
-    - `max_equations`: in all its functions together;
+    - `max_equations`: in all its functions together, and calls;
+    - `max_lowered_equations`: in what becomes of it, for all players together;
     - `max_loop_iterations`: of a scan, times those of the scans around it; and of a `while` when it
       runs;
     - `max_operations`: about how many scalars it computes;
+    - `max_known_operations`: of these, those that are done while it is prepared, for what is known then;
+    - `max_prepare_seconds`: until it is lowered;
     - `max_memory_bytes`: about how much it holds at once (default: half of this machine's memory);
     - `max_stored_bytes`: what all variables of one driver take here (default: a quarter);
     - `max_run_seconds`: of a run with loops, however often they go round.
@@ -51,9 +54,12 @@ class Policy:
     drivers: frozenset[str]
     reveal_to: Mapping[str, frozenset[str]]
     max_computation_bytes: int = 1 << 26
-    max_equations: int = 100_000
+    max_equations: int = 20_000
+    max_lowered_equations: int = 1 << 18
     max_loop_iterations: int = 1 << 26
     max_operations: int = 1 << 46
+    max_known_operations: int = 1 << 33
+    max_prepare_seconds: int = 200
     max_memory_bytes: int = field(default_factory=lambda: _part_of_memory(2))
     max_stored_bytes: int = field(default_factory=lambda: _part_of_memory(4))
     max_run_seconds: int = 24 * 60 * 60
@@ -140,7 +146,15 @@ class Policy:
         """
         for rule, size in sizes.items():
             if size > (most := getattr(self, rule)):
-                raise PolicyError(f"{self.me} refuses a computation with {size:,} (rule {rule}): at most {most:,}")
+                what = rule.removeprefix("max_").replace("_", " ")
+                raise PolicyError(self.too_large(f"{size:,} {what}, at most {most:,}", rule))
+
+    def too_large(self, what: str, rule: str) -> str:
+        """The message of an error."""
+        return (
+            f"{self.me} refuses a computation that is too large: {what} (rule {rule}). Make it smaller, or let "
+            f'"policy": {{"{rule}": ...}} in its configuration allow more'
+        )
 
 
 _LIMITS: Final = tuple(item.name for item in fields(Policy) if item.name.startswith("max_"))

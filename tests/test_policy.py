@@ -93,7 +93,7 @@ def test_a_policy_for_each_owner(load):
 def test_sizes(load):
     policy = Policy.default(load({"max_equations": 10}), "server0")
     policy.check_size(max_equations=10, max_computation_bytes=1, max_loop_iterations=1, max_memory_bytes=1)
-    with pytest.raises(PolicyError, match=r"11 \(rule max_equations\): at most 10"):
+    with pytest.raises(PolicyError, match=r"11 equations, at most 10 \(rule max_equations\)"):
         policy.check_size(max_equations=11)
 
 

@@ -7,7 +7,7 @@ player can do is an error at the line that wrote it: a forgotten send does not c
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass, field
 
 from jax.extend.core import ClosedJaxpr, Jaxpr, JaxprEqn, Literal, Var
@@ -151,18 +151,27 @@ def _guard(eqn: JaxprEqn, holders: HolderMap) -> Holders:
     return frozenset({player})
 
 
-def _greatest_fixpoint(eqn: JaxprEqn, carry: list[Holders], step) -> list[Holders]:
-    """Shrinks the holders of loop carries until the body keeps them; `step` gives the body's carry."""
+def _greatest_fixpoint(
+    eqn: JaxprEqn, init: list[Holders], before: list[Var], holders: HolderMap, step: Callable
+) -> list[Holders]:
+    """Shrinks the holders of loop carries until the body keeps them; the body's results then, carries first.
+
+    `before` are the carries in the body, `step` gives its results. A loop inside a loop is looked at again whenever
+    the outer one has shrunk; it goes on from what it came to the last time, from which it can only shrink. Else
+    the work would double with every level of nesting.
+    """
+    carry = [who & holders.of_var.get(var, who) for var, who in zip(before, init, strict=True)]
     while True:
-        narrowed = [before & after for before, after in zip(carry, step(carry), strict=True)]
-        for index, (before, after) in enumerate(zip(carry, narrowed, strict=True)):
-            if before and not after:
+        outs = step(carry)
+        narrowed = [old & new for old, new in zip(carry, outs, strict=False)]
+        for index, (start, after) in enumerate(zip(init, narrowed, strict=True)):
+            if start and not after:
                 raise ChoreographyError(
-                    f"{source_line(eqn)}: carry {index} of this {eqn.primitive.name} is held by {_names(before)} "
+                    f"{source_line(eqn)}: carry {index} of this {eqn.primitive.name} is held by {_names(start)} "
                     "before an iteration and by none of them after it"
                 )
         if narrowed == carry:
-            return carry
+            return [*carry, *outs[len(carry) :]]
         carry = narrowed
 
 
@@ -172,8 +181,8 @@ def _scan(eqn: JaxprEqn, holders: HolderMap) -> list[Holders]:
     _declared(eqn, eqn.invars[num_consts:][:num_carry], holders)
     operands = [holders[atom] for atom in eqn.invars]
     consts, init, xs = operands[:num_consts], operands[num_consts:][:num_carry], operands[num_consts + num_carry :]
-    carry = _greatest_fixpoint(eqn, init, lambda c: _infer(body, [*consts, *c, *xs], holders)[:num_carry])
-    return carry + _infer(body, [*consts, *carry, *xs], holders)[num_carry:]
+    before = body.invars[num_consts:][:num_carry]
+    return _greatest_fixpoint(eqn, init, before, holders, lambda c: _infer(body, [*consts, *c, *xs], holders))
 
 
 def _while(eqn: JaxprEqn, holders: HolderMap) -> list[Holders]:
@@ -189,9 +198,7 @@ def _while(eqn: JaxprEqn, holders: HolderMap) -> list[Holders]:
         _all_steer(eqn, [cond, body], predicate)
         return [h & predicate for h in after]
 
-    carry = _greatest_fixpoint(eqn, init, step)
-    step(carry)
-    return carry
+    return _greatest_fixpoint(eqn, init, body.invars[more:], holders, step)
 
 
 def _cond(eqn: JaxprEqn, holders: HolderMap) -> list[Holders]:

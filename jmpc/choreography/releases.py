@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 from jax.extend.core import Jaxpr, JaxprEqn, Literal, Var
 
@@ -12,7 +12,14 @@ from jmpc.choreography import primitives as prim
 from jmpc.choreography.trace import Choreography
 
 Origins = frozenset[str]
-_Found = dict[tuple[int, str], "ReleaseAccount"]  # by the id of the equation and the receiver
+
+
+@dataclass
+class _Found:
+    """What walking has found so far."""
+
+    releases: dict[tuple[int, str], ReleaseAccount] = field(default_factory=dict)  # by equation and receiver
+    carries: dict[int, list[Origins]] = field(default_factory=dict)  # of loops
 
 
 @dataclass(frozen=True)
@@ -38,14 +45,14 @@ def list_releases(traced: Choreography, origins: Sequence[Origins]) -> tuple[Rel
       traced: the choreography.
       origins: for each of its arguments, the players whose inputs it derives from.
     """
-    found: _Found = {}
+    found = _Found()
     _walk(traced.closed.jaxpr, origins, found)
-    return tuple(found.values())
+    return tuple(found.releases.values())
 
 
 def result_origins(traced: Choreography, origins: Sequence[Origins]) -> list[Origins]:
     """For each result of a choreography, the players whose inputs it derives from."""
-    return _walk(traced.closed.jaxpr, origins, {})
+    return _walk(traced.closed.jaxpr, origins, _Found())
 
 
 def _walk(jaxpr: Jaxpr, inputs: Sequence[Origins], found: _Found) -> list[Origins]:
@@ -70,10 +77,10 @@ def _note(eqn: JaxprEqn, origins: Origins, found: _Found) -> None:
     for dst in eqn.params["dsts"]:
         shape = tuple(eqn.outvars[0].aval.shape)
         item = ReleaseAccount(eqn.params["src"], dst, eqn.params["why"], source_line(eqn), shape, origins)
-        before = found.get((id(eqn), dst))
+        before = found.releases.get((id(eqn), dst))
         if before is not None:
             item = ReleaseAccount(item.src, dst, item.why, item.line, shape, origins | before.inputs)
-        found[id(eqn), dst] = item
+        found.releases[id(eqn), dst] = item
 
 
 def _walk_control(eqn: JaxprEqn, operands: list[Origins], found: _Found) -> list[Origins]:
@@ -89,7 +96,7 @@ def _walk_control(eqn: JaxprEqn, operands: list[Origins], found: _Found) -> list
         def turn(carry: list[Origins]) -> list[Origins]:
             return _walk(body, [*operands[:num_consts], *carry, *operands[stop:]], found)
 
-        return _mixed(operands[num_consts:stop], turn)
+        return _mixed(eqn, operands[num_consts:stop], turn, found)
     cut, start = eqn.params["cond_nconsts"], eqn.params["cond_nconsts"] + eqn.params["body_nconsts"]
     cond, body = eqn.params["cond_jaxpr"].jaxpr, eqn.params["body_jaxpr"].jaxpr
 
@@ -97,14 +104,21 @@ def _walk_control(eqn: JaxprEqn, operands: list[Origins], found: _Found) -> list
         (steering,) = _walk(cond, [*operands[:cut], *carry], found)
         return [steering | out for out in _walk(body, [*operands[cut:start], *carry], found)]
 
-    return _mixed(operands[start:], steered_turn)
+    return _mixed(eqn, operands[start:], steered_turn, found)
 
 
-def _mixed(carry: list[Origins], turn: Callable[[list[Origins]], list[Origins]]) -> list[Origins]:
-    """What a loop gives: carries that no further turn adds to, and the rest of the last turn."""
+def _mixed(
+    eqn: JaxprEqn, init: list[Origins], turn: Callable[[list[Origins]], list[Origins]], found: _Found
+) -> list[Origins]:
+    """What a loop gives: carries that no further turn adds to, and the rest of the last turn.
+
+    It goes on from where it came the last time, if it lies in another loop: see `holders`.
+    """
+    carry = [new | old for new, old in zip(init, found.carries.get(id(eqn), init), strict=True)]
     while True:
         outs = turn(carry)
         after = [old | new for old, new in zip(carry, outs[: len(carry)], strict=True)]
         if after == carry:
+            found.carries[id(eqn)] = carry
             return carry + outs[len(carry) :]
         carry = after

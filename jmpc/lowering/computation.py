@@ -15,7 +15,7 @@ from typing import Any
 import jax
 import numpy as np
 
-from jmpc._compat import remote_source, user_context
+from jmpc._compat import UNKNOWN_LINE, remote_source, user_context
 from jmpc.choreography.primitives import local, release
 from jmpc.choreography.trace import Choreography, trace
 from jmpc.computation import (
@@ -35,7 +35,7 @@ from jmpc.computation import (
 )
 from jmpc.errors import ChoreographyError
 from jmpc.lowering import interval
-from jmpc.lowering.context import Context
+from jmpc.lowering.context import Context, Watch
 from jmpc.lowering.inputs import reveal, share
 from jmpc.lowering.interpreter import lower
 from jmpc.lowering.values import Boolean, FixedPoint, Integer, Precision, Public, Secret, Value
@@ -75,8 +75,10 @@ class Lowered:
         return tuple(i for i, port in enumerate(self.outputs) if player in port.players)
 
 
-def lower_computation(computation: Computation, make_protocol: ProtocolFactory) -> Lowered:
-    """Traces and checks the choreography of a computation.
+def lower_computation(
+    computation: Computation, make_protocol: ProtocolFactory, watch: Watch | None = None
+) -> Lowered:
+    """Traces and checks the choreography of a computation. What `watch` raises ends it, see `Context`.
 
     Raises:
       TraceError: for JAX code that cannot be run on secrets, with the user's line.
@@ -87,7 +89,8 @@ def lower_computation(computation: Computation, make_protocol: ProtocolFactory) 
 
     def choreography(*arrays: jax.Array) -> list[jax.Array]:
         protocol = make_protocol(computation.servers)  # role rotation starts anew in every trace
-        builder = _Builder(Context(protocol, Precision(computation.fraction)), dict(zip(inputs, arrays, strict=True)))
+        context = Context(protocol, Precision(computation.fraction), watch=watch)
+        builder = _Builder(context, _by_call(inputs, arrays))
         for numbers, call in computation.numbered():
             builder.call(numbers, call)
         outputs[:] = [port for port, _ in builder.results]
@@ -126,6 +129,13 @@ def _at(line: str) -> AbstractContextManager[None]:
     return user_context(remote_source(line))
 
 
+def _by_call(inputs: Sequence[Port], arrays: Sequence[Any]) -> dict[int, list[Any]]:
+    found: dict[int, list[Any]] = {}
+    for port, array in zip(inputs, arrays, strict=True):
+        found.setdefault(id(port.call), []).append(array)
+    return found
+
+
 @dataclass(frozen=True)
 class _Clear:
     """A private array at one player: it may be computed with there, shared, or revealed, never released."""
@@ -139,11 +149,13 @@ class _Clear:
 @dataclass
 class _Builder:
     context: Context
-    arrays: dict[Port, Any]
+    arrays: dict[int, list[Any]]  # those that a call brings, by its id
     values: dict[int, Value | _Clear] = field(default_factory=dict)
     results: list[tuple[Port, Any]] = field(default_factory=list)
 
     def call(self, numbers: range, call: Call) -> None:
+        self.context.watch(0)
+        self.context.call_line = call.line or UNKNOWN_LINE
         with _at(call.line):
             made = self._make(call)
         self.values.update(zip(numbers, made, strict=True))
@@ -179,7 +191,7 @@ class _Builder:
         return []
 
     def _ports(self, call: Call) -> list[Any]:
-        return [array for port, array in self.arrays.items() if port.call is call]
+        return self.arrays.get(id(call), [])
 
     def _result(self, kind: type, name: str, index: int, players: Any, array: Any, call: Call) -> None:
         aval = jax.ShapeDtypeStruct(array.shape, array.dtype)

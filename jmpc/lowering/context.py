@@ -17,12 +17,13 @@ import jax.numpy as jnp
 import numpy as np
 from jax.extend.core import JaxprEqn
 
-from jmpc._compat import UNKNOWN_LINE, source_line, user_line
+from jmpc._compat import UNKNOWN_LINE, source_line
 from jmpc.choreography.primitives import guard, public, release
 from jmpc.errors import TraceError
 from jmpc.kernels.bits import word_dtype
 from jmpc.lowering import encoding, interval
 from jmpc.lowering.interval import RANGE_BITS, Interval
+from jmpc.lowering.placement import Placer
 from jmpc.lowering.values import (
     Boolean,
     FixedPoint,
@@ -40,6 +41,7 @@ from jmpc.lowering.values import (
 )
 from jmpc.protocols.base import Bits, Product, Protocol, Ring
 
+Watch = Callable[[int], None]
 T = TypeVar("T")
 Number = TypeVar("Number", FixedPoint, Integer)
 PUBLIC_VALUE = "public value"  # the account's word for floats that the parties need in the clear
@@ -51,15 +53,23 @@ class Context:
     Args:
       protocol: what the secrets are shared with.
       precision: the fraction that results have, and intermediate values where they are used again.
+      watch: called for every equation, and for every constant with its bytes; ends the lowering by raising.
     """
 
     def __init__(
-        self, protocol: Protocol, precision: Precision | None = None, *, parent: Context | None = None
+        self,
+        protocol: Protocol,
+        precision: Precision | None = None,
+        *,
+        watch: Watch | None = None,
+        parent: Context | None = None,
     ) -> None:
         self.protocol = protocol
         self.precision = precision or Precision()
+        self.watch = watch or (lambda nbytes: None)
         self.parent = parent
         self.equation: JaxprEqn | None = parent.equation if parent else None  # the one being lowered
+        self.call_line: str = parent.call_line if parent else UNKNOWN_LINE
         self._memo: dict[tuple[int, Hashable], tuple[object, Any]] = {}
 
     @property
@@ -77,7 +87,11 @@ class Context:
 
     def child(self) -> Context:
         """The context of a loop body or a branch: it sees this one's standard forms and keeps its own."""
-        return Context(self.protocol, self.precision, parent=self)
+        return Context(self.protocol, self.precision, watch=self.watch, parent=self)
+
+    def placer(self) -> Placer:
+        """For code that is to be lowered here."""
+        return Placer(self.first, self.watch)
 
     def once(self, value: object, key: Hashable, make: Callable[[], T]) -> T:
         """What `make` returned the first time for this value object and `key`."""
@@ -100,9 +114,9 @@ class Context:
 
     @property
     def line(self) -> str:
-        """The user's line of the current equation; of a library's function, the line that calls it."""
-        found = source_line(self.equation) if self.equation is not None else UNKNOWN_LINE
-        return user_line() if found == UNKNOWN_LINE else found
+        """Of the equation that is being lowered; of its call, where that is all that is known."""
+        line = source_line(self.equation) if self.equation is not None else UNKNOWN_LINE
+        return self.call_line if line == UNKNOWN_LINE else line
 
     def refuse(self, reason: str, instead: str) -> TraceError:
         """The error to raise where the current equation cannot be lowered."""
@@ -337,26 +351,26 @@ class Context:
         """The array of a public value as an operand in the choreography: constants but scalars are declared."""
         if not value.known or (value.array.ndim == 0 and not is_key(value.dtype)):
             return value.array
-        return self.once(value, "operand", lambda: _declare(value.array))
+        return self.once(value, "operand", lambda: self._declare(value.array))
 
     def constant(self, words: np.ndarray) -> Any:
         """Public words known to all: a scalar if they are all equal, otherwise a declared constant."""
         if words.size and (words == words.flat[0]).all():
             return words.dtype.type(words.flat[0])
-        return public(words)
+        return self.declared(words)
 
     def declared(self, array: np.ndarray) -> Any:
         """Any public array known to all, such as indices, as it is."""
+        self.watch(array.nbytes)
         return public(array)
+
+    def _declare(self, array: Any) -> Any:
+        if not is_key(array.dtype):
+            return self.declared(np.asarray(array))
+        impl = jax.random.key_impl(array)
+        with jax.ensure_compile_time_eval():
+            data = np.asarray(jax.random.key_data(array))
+        return jax.random.wrap_key_data(self.declared(data), impl=impl)
 
     def full(self, words: Any, shape: tuple[int, ...]) -> Any:
         return jnp.broadcast_to(words, shape)
-
-
-def _declare(array: Any) -> Any:
-    if not is_key(array.dtype):
-        return public(np.asarray(array))
-    impl = jax.random.key_impl(array)
-    with jax.ensure_compile_time_eval():
-        data = np.asarray(jax.random.key_data(array))
-    return jax.random.wrap_key_data(public(data), impl=impl)

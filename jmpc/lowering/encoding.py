@@ -58,7 +58,10 @@ def encode(x: Array, precision: Precision, range: Range | None, player: str) -> 
     wide = x.astype(np.float64) if is_float(x.dtype) else x
     low, high = (wide.dtype.type(limit) for limit in (known.low, known.high))
     inside = jnp.all((wide >= low) & (wide <= high)) if range else jnp.all((wide > low) & (wide < high))
-    limits = f"[{range[0]}, {range[1]}]" if range else f"({low:g}, {high:g}); declare its range if it may be larger"
+    if range:
+        limits = f"[{range[0]}, {range[1]}], its declared range: correct the data, or declare a wider one"
+    else:
+        limits = f"({low:g}, {high:g}): correct the data, or declare its range if it may be larger"
     message = f"an input of type {x.dtype} and shape {x.shape} has an element that is not finite, or not in {limits}"
     # Whoever runs on past the guard, a program with a mistake, say, still shares nothing of what was refused.
     return guard(jnp.where(inside, words, np.uint64(0)), inside, player, message)

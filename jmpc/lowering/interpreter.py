@@ -14,7 +14,7 @@ from jmpc.choreography.inline import inline_calls
 from jmpc.errors import TraceError
 from jmpc.lowering import placement, public
 from jmpc.lowering.context import Context
-from jmpc.lowering.placement import Placement, Placer, Where
+from jmpc.lowering.placement import Placement, Where
 from jmpc.lowering.public import Unit, read
 from jmpc.lowering.registry import REFUSED, RULES
 from jmpc.lowering.values import Public, Value
@@ -45,10 +45,11 @@ def run(context: Context, jaxpr: Jaxpr, consts: Sequence[Any], args: Sequence[Va
     env.update(zip(jaxpr.invars, args, strict=True))
     outer = context.equation
     for eqn, place in _public_part(context, jaxpr, env):
+        context.watch(0)
         context.equation = eqn
         operands = [read(env, atom) for atom in eqn.invars]
         if all(isinstance(x, Public) for x in operands):
-            place = Placer(context.first).equation(eqn, [placement.of_value(x) for x in operands])[0]
+            place = context.placer().equation(eqn, [placement.of_value(x) for x in operands])[0]
             results: Sequence[Value] = public.evaluate(context, eqn, place, operands)
         else:
             results = apply(context, eqn, operands)
@@ -80,13 +81,14 @@ _ADVICE = "Compute it from public values, or express it with operations listed i
 
 def _public_part(context: Context, jaxpr: Jaxpr, env: public.Env) -> list[tuple[JaxprEqn, Placement]]:
     """Evaluates all equations that no secret leads to; returns the others, in order."""
-    placer = Placer(context.first)
+    placer = context.placer()
     places: dict[Var, Placement] = {var: placement.of_value(value) for var, value in env.items()}
     late: set[Var] = set()  # public, but the result of a loop or branch that also handles secrets
     rest = []
     units = _Units(context, jaxpr, env)
     for eqn in jaxpr.eqns:
         inputs = [placement.KNOWN if isinstance(a, Literal) else places[a] for a in eqn.invars]
+        context.watch(0)
         outs = placer.equation(eqn, inputs)
         places.update(zip(eqn.outvars, outs, strict=True))
         joined = placer.join(*inputs)

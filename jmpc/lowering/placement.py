@@ -12,7 +12,7 @@ EVERYONE's.
 from __future__ import annotations
 
 import enum
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
 import jax.numpy as jnp
@@ -60,10 +60,15 @@ def of_value(value: Value) -> Placement:
 
 
 class Placer:
-    """Places equations; `first` is the party that computes what has no other place."""
+    """Places equations; `first` is the party that computes what has no other place, `watch` may end the search.
 
-    def __init__(self, first: str) -> None:
-        self.first = first
+    It remembers what it found of loops and branches: those inside others are looked at again and again, and the
+    work would double with every level of nesting.
+    """
+
+    def __init__(self, first: str, watch: Callable[[int], None]) -> None:
+        self.first, self._watch = first, watch
+        self._found: dict[tuple[int, tuple[Placement, ...]], tuple[JaxprEqn, list[Placement]]] = {}
 
     def join(self, *places: Placement) -> Placement:
         """Where something is that needs, or may be, all of these."""
@@ -75,6 +80,7 @@ class Placer:
 
     def jaxpr(self, jaxpr: Jaxpr, inputs: Sequence[Placement]) -> list[Placement]:
         """The places of a body's results; its constants are known."""
+        self._watch(0)
         env: dict[Var, Placement] = {var: KNOWN for var in jaxpr.constvars}
         env.update(zip(jaxpr.invars, inputs, strict=True))
         for eqn in jaxpr.eqns:
@@ -86,7 +92,10 @@ class Placer:
         """The places of an equation's results."""
         joined = self.join(*inputs)
         if joined.where is Where.SECRET and eqn.primitive.name in _CONTROL:
-            return _CONTROL[eqn.primitive.name](self, eqn, inputs)
+            key = (id(eqn), tuple(inputs))
+            if key not in self._found:  # with the equation, so that its id stays taken
+                self._found[key] = eqn, _CONTROL[eqn.primitive.name](self, eqn, inputs)
+            return self._found[key][1]
         if joined.where is Where.EVERYONE and not is_exact(eqn):
             joined = Placement(Where.PLAYER, self.first)
         return [joined] * len(eqn.outvars)
@@ -97,9 +106,8 @@ class Placer:
         body = eqn.params["jaxpr"].jaxpr
         slices = [self.join(x, EVERYONE) for x in xs]
         kept = invariants(body.invars[num_consts:], body.outvars[:num_carry])
-        carry = self._carry(body, consts, init, slices, kept)
-        ys = self.jaxpr(body, [*consts, *carry, *slices])[num_carry:]
-        return [*carry, *(self.join(y, EVERYONE) for y in ys)]
+        results = self._carry(body, consts, init, slices, kept)
+        return [*results[:num_carry], *(self.join(y, EVERYONE) for y in results[num_carry:])]
 
     def while_(self, eqn: JaxprEqn, inputs: Sequence[Placement]) -> list[Placement]:
         start = eqn.params["cond_nconsts"]
@@ -116,13 +124,13 @@ class Placer:
         slices: Sequence[Placement],
         kept: Sequence[bool],
     ) -> list[Placement]:
-        """The least places that the carries of a loop keep."""
+        """The least places that the carries of a loop keep; then those of what else its body gives."""
         carry = [place if keep else self.join(place, EVERYONE) for place, keep in zip(init, kept, strict=True)]
         while True:
             after = self.jaxpr(body, [*consts, *carry, *slices])
             joined = [self.join(a, b) for a, b in zip(carry, after[: len(carry)], strict=True)]
             if joined == carry:
-                return carry
+                return [*carry, *after[len(carry) :]]
             carry = joined
 
     def cond(self, eqn: JaxprEqn, inputs: Sequence[Placement]) -> list[Placement]:

@@ -13,6 +13,7 @@ from jmpc._compat import make_closed, source_line, user_context
 from jmpc.choreography.fingerprint import Fingerprint
 from jmpc.choreography.iterations import bounded, has_while
 from jmpc.choreography.primitives import local
+from jmpc.choreography.sizes import costliest_turn
 from jmpc.errors import TraceError
 from jmpc.lowering.context import Context
 from jmpc.lowering.placement import Placement, Where
@@ -51,7 +52,9 @@ def evaluate(context: Context, eqn: JaxprEqn, place: Placement, operands: Sequen
     return [env[var] for var in eqn.outvars]
 
 
-_MOST_TURNS = 1 << 24  # of a `while` over known values: a node evaluates those of other people's computations
+# Of a `while` over known values, and what they may compute: a node evaluates those of other people's computations.
+_MOST_TURNS = 1 << 24
+_MOST_OPERATIONS = 1 << 33
 
 
 def evaluate_known(eqn: JaxprEqn, operands: Sequence[Public]) -> list[Public]:
@@ -92,10 +95,11 @@ def _compiled(fn: Callable[..., Sequence[Any]], atoms: Sequence[Any]) -> Callabl
 def _turned(eqn: JaxprEqn, arrays: Sequence[Any]) -> Sequence[Any]:
     """The results of an equation with a `while` in it, which must come to an end."""
     given = {atom: x for atom, x in zip(eqn.invars, arrays, strict=True) if isinstance(atom, Var)}
-    closed = bounded(make_closed([], [], list(given), [eqn], eqn.outvars), _MOST_TURNS)
+    turns = min(_MOST_TURNS, _MOST_OPERATIONS // costliest_turn(eqn))
+    closed = bounded(make_closed([], [], list(given), [eqn], eqn.outvars), turns)
     *results, ended = _compiled(jaxpr_as_fun(closed), list(given))(*given.values())
     if not ended:
-        raise TraceError(f"{source_line(eqn)}: a loop over known values takes more than {_MOST_TURNS:,} iterations")
+        raise TraceError(f"{source_line(eqn)}: a loop over known values takes more than {turns:,} iterations")
     return results
 
 

@@ -35,9 +35,8 @@ from jmpc.computation import (
     Source,
     result_count,
 )
-from jmpc.net.codec import CodecError, Limits, decode_jaxpr, encode_jaxpr, unpack
+from jmpc.net.codec import CodecError, Limits, Tally, decode_jaxpr, encode_jaxpr, unpack
 from jmpc.net.codec._encode import BLOCK
-from jmpc.net.codec._limits import check_limit
 from jmpc.net.codec._plain import as_bytes, as_float, as_list, as_size, as_text
 
 VERSION = 1
@@ -77,6 +76,7 @@ def _plain(value: Any) -> Any:
 def decode_computation(data: bytes, limits: Limits | None = None) -> Computation:
     """Reads a computation from anyone. Raises CodecError for anything that is not one."""
     limits = limits or Limits()
+    tally = Tally(limits)
     message = as_list(unpack(data, limits), 6)
     if message[0] != _MAGIC or message[1] != VERSION:
         raise CodecError("not a computation of this version of jmpc")
@@ -89,7 +89,9 @@ def decode_computation(data: bytes, limits: Limits | None = None) -> Computation
     calls: list[Call] = []
     made = 0
     for data_of_call in itertools.chain.from_iterable(map(as_list, as_list(message[5]))):
-        call = _decode_call(as_list(data_of_call), made, limits)
+        tally.add(equations=1)
+        call = _decode_call(as_list(data_of_call), made, tally)
+        tally.add(variables=result_count(call))
         made += result_count(call)
         calls.append(call)
     for kind, name in ((Source, "key"), (Assign, "variable"), (Output, "key")):
@@ -99,16 +101,17 @@ def decode_computation(data: bytes, limits: Limits | None = None) -> Computation
     return Computation(servers, tuple(calls), fraction)
 
 
-def _decode_call(data: list[Any], made: int, limits: Limits) -> Call:
+def _decode_call(data: list[Any], made: int, tally: Tally) -> Call:
     if not data or type(data[0]) is not int or data[0] not in range(len(_KINDS)):
         raise CodecError("a call of an unknown kind")
     kind = _KINDS[data[0]]
     fields = dataclasses.fields(kind)
     if len(data) != 1 + len(fields):
         raise CodecError(f"a {kind.__name__} with {len(data) - 1} fields, expected {len(fields)}")
+    limits = tally.limits
     read = {**_READERS, "arg": lambda item: _number(item, made), "args": lambda item: _numbers(item, made)}
-    read["jaxpr"] = lambda item: decode_jaxpr(item, limits)
-    read["value"] = lambda item: _array(item, limits)
+    read["jaxpr"] = lambda item: decode_jaxpr(item, tally=tally)
+    read["value"] = lambda item: _array(item, tally)
     read["type"] = lambda item: _type(item, limits)
     read["types"] = lambda item: tuple(_type(entry, limits) for entry in as_list(item))
     if kind is Output:
@@ -160,16 +163,16 @@ def _type(data: Any, limits: Limits) -> ArrayType:
     if as_text(dtype) not in _DTYPES:
         raise CodecError("an array type that jmpc does not have")
     sizes = tuple(as_size(n) for n in as_list(shape))
-    check_limit(len(sizes), limits.rank, "the rank of a value")
-    check_limit(max(sizes, default=0), limits.dimension, "a dimension")
-    check_limit(math.prod(sizes) * jax.numpy.dtype(dtype).itemsize, limits.value_bytes, "the size of a value in bytes")
+    limits.check("rank", len(sizes), "the rank of a value")
+    limits.check("dimension", max(sizes, default=0), "a dimension")
+    limits.check("value_bytes", math.prod(sizes) * jax.numpy.dtype(dtype).itemsize, "the size of a value in bytes")
     return ArrayType(sizes, dtype)
 
 
-def _array(data: Any, limits: Limits) -> np.ndarray:
+def _array(data: Any, tally: Tally) -> np.ndarray:
     dtype, shape, raw = as_list(data, 3)
-    type_ = _type([dtype, shape], limits)
-    check_limit(len(as_bytes(raw)), limits.constant_bytes, "the bytes of a constant")
+    type_ = _type([dtype, shape], tally.limits)
+    tally.add(constant_bytes=len(as_bytes(raw)))
     item = jax.numpy.dtype(type_.dtype)
     if len(raw) != item.itemsize * math.prod(type_.shape):
         raise CodecError("a constant whose bytes do not fit its shape")

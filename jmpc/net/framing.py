@@ -23,6 +23,7 @@ import msgpack
 import numpy as np
 
 from ..errors import FrameError
+from .unpacking import unpack
 
 VERSION: Final = 1
 RUN_BYTES: Final = 16
@@ -144,22 +145,17 @@ def _decode_header(part: memoryview, limits: Limits) -> Header:
             f"a header of {part.nbytes} bytes, at most {limits.max_header_bytes} are allowed"
         )
     try:
-        fields = msgpack.unpackb(
+        fields = unpack(
             part,
+            most_elements=3 + _FIELDS + limits.max_arrays + limits.max_slot,
             use_list=False,
-            strict_map_key=True,
             max_bin_len=max(RUN_BYTES, limits.max_body_bytes),
             max_array_len=max(_FIELDS, limits.max_arrays, limits.max_slot),
             max_str_len=0,
             max_map_len=0,
-            max_ext_len=0,
         )
-    except (
-        Exception
-    ) as error:  # msgpack raises half a dozen types for what is one fact: these bytes are no header
-        raise FrameError(
-            f"the header is not msgpack within its limits ({type(error).__name__})"
-        ) from None
+    except ValueError as error:
+        raise FrameError(f"a header that is {error}") from None
     _check_fields(fields, limits)
     version, kind, run, slot, sizes, body = fields
     return Header(Kind(kind), run, slot, sizes, body, version)

@@ -28,10 +28,12 @@ from cryptography.hazmat.primitives.kdf.hkdf import HKDF
 from ..errors import AgreementError, ChoreographyError, NotStarted, RunAborted
 from .framing import RUN_BYTES, Header, Kind
 from .transport import Transport
+from .unpacking import unpack
 
 KEY_BYTES: Final = 32
 _LABEL: Final = b"jmpc/1"
 _MAX_RUNTIME: Final = 200
+_MAX_ELEMENTS: Final = 1 << 16  # players, and members of key sets
 
 KeySet = frozenset[str]
 
@@ -292,11 +294,9 @@ def _join(parts: Any) -> bytes:
 
 def _unpack(body: bytes) -> Any:
     try:
-        return msgpack.unpackb(
-            body, use_list=False, strict_map_key=True, max_map_len=0, max_ext_len=0
-        )
-    except Exception as error:  # as in framing: one fact, many types
-        raise AgreementError(f"a HELLO that is not msgpack ({type(error).__name__})") from None
+        return unpack(body, most_elements=_MAX_ELEMENTS, use_list=False, max_map_len=0)
+    except ValueError as error:
+        raise AgreementError(f"a HELLO that is {error}") from None
 
 
 def _is_key(value: Any) -> bool:

@@ -15,7 +15,6 @@ from jmpc.computation import Source
 from jmpc.config import RemoteConfig
 from jmpc.errors import ChoreographyError, InputError, JmpcError, RunAborted
 from jmpc.lowering.computation import ProtocolFactory
-from jmpc.net.computations import decode_computation
 from jmpc.net.framing import Header, Kind
 from jmpc.net.transport import Transport
 from jmpc.policy import Policy
@@ -24,7 +23,7 @@ from jmpc.remember import Remembered
 from jmpc.runtime import orders
 from jmpc.runtime.compiler import Compiler
 from jmpc.runtime.grants import written
-from jmpc.runtime.guard import check_computation, check_prepared, check_run, decoding_limits, may_tell
+from jmpc.runtime.guard import check_computation, check_prepared, check_run, may_tell, read_computation
 from jmpc.runtime.inputs import Results, deliver
 from jmpc.runtime.limits import bound_loops
 from jmpc.runtime.machine import refuse
@@ -33,13 +32,14 @@ from jmpc.runtime.party import Party, reason_of
 from jmpc.runtime.prepare import Prepared, prepare
 from jmpc.runtime.pulse import Pulse
 from jmpc.runtime.store import Store
+from jmpc.runtime.watch import Watch
 from jmpc.runtime.worker import Worker
 
 _log = logging.getLogger("jmpc.node")
 
 KEPT_SUBMISSIONS = 256  # the driver knows how many, and submits those again that it has not used for so long
 SOON = 0.1  # seconds that a node's main loop may wait for a link
-_KEPT_LARGEST = 4  # submissions of the largest size that a policy allows, and no more bytes than these
+_KEPT_PART = 4  # of the memory that one computation may take, in which all of a session are kept
 _WAITING_SUBMISSIONS = 8
 _WAITING_RUNS = 8
 
@@ -54,7 +54,7 @@ class Host:
     registry: Registry
     make_protocol: ProtocolFactory
     transport: Transport
-    compiler: Compiler = field(default_factory=Compiler)
+    make_compiler: Callable[[], Compiler] = Compiler  # one for each session: what compiles long delays its own driver
     _feeding: dict[str, threading.Lock] = field(default_factory=dict)  # a provider is called by one run at a time
 
     def feed(self, source: Source) -> Any:
@@ -82,8 +82,9 @@ class Client:
         self.driver, self.session = driver, session
         self.store = Store()
         self._host = host
-        most_bytes = _KEPT_LARGEST * host.policy.max_computation_bytes
-        self._submissions: Remembered[bytes, Future[Prepared]] = Remembered(KEPT_SUBMISSIONS, most_bytes)
+        heaviest = host.policy.max_memory_bytes // _KEPT_PART
+        self._submissions: Remembered[bytes, Future[Prepared]] = Remembered(KEPT_SUBMISSIONS, heaviest)
+        self._compiler = host.make_compiler()
         self._preparing = Worker(f"jmpc-prepare-{driver}", _WAITING_SUBMISSIONS)
         self._running = Worker(f"jmpc-run-{driver}", _WAITING_RUNS)
         self._active: tuple[bytes, frozenset[str]] | None = None  # the run that is going on, and who is in it
@@ -101,23 +102,26 @@ class Client:
             self._host.transport.abort(active[0], reason, active[1] - {self._host.name})
 
     def join(self, timeout: float) -> bool:
-        return self._running.join(timeout) and self._preparing.join(0.1)
+        """Waits until both threads have ended, up to `timeout` seconds for each; whether they have."""
+        return self._running.join(timeout) and self._preparing.join(timeout)
 
     # -- submissions -------------------------------------------------------------------------------------------
 
     def submit(self, submission: bytes, data: bytes) -> None:
         """Takes a computation in and answers at once; prepares it and answers again."""
         future: Future[Prepared] = Future()
-        if not self._preparing.offer(functools.partial(self._prepare, submission, data, future)):
-            self._tell(submission, orders.refused(f"{self._host.name}: too many computations are waiting here"), SOON)
-            return
+        self._tell(submission, orders.TAKEN, SOON)  # first: what is known already is ready in no time
         self._submissions.put(submission, future, len(data))
-        self._tell(submission, orders.TAKEN, SOON)
+        if not self._preparing.offer(functools.partial(self._prepare, submission, data, future)):
+            self._submissions.drop(submission)
+            self._tell(submission, orders.refused(f"{self._host.name}: too many computations are waiting here"), SOON)
 
     def _prepare(self, submission: bytes, data: bytes, future: Future[Prepared]) -> None:
         host = self._host
         try:
-            future.set_result(self._prepared(data))
+            prepared = self._prepared(data)
+            future.set_result(prepared)
+            self._submissions.weigh(submission, len(data) + prepared.weight)
             answer = orders.ready(host.policy.receivers)
         except Exception as error:
             reason = orders.printable(reason_of(error))
@@ -131,11 +135,11 @@ class Client:
     def _prepared(self, data: bytes) -> Prepared:
         """Decodes, judges, lowers and compiles a computation."""
         host, policy = self._host, self._host.policy
-        policy.check_size(max_computation_bytes=len(data))
-        computation = decode_computation(data, decoding_limits(policy))
+        computation = read_computation(data, policy)
         check_computation(computation, policy, host.config, host.registry)
-        bound = functools.partial(bound_loops, limit=policy.max_loop_iterations)
-        prepared = prepare(computation, host.make_protocol, host.compiler, bound)
+        bound = functools.partial(bound_loops, policy=policy)
+        watch = Watch(policy, lambda: self._preparing.closed)
+        prepared = prepare(computation, host.make_protocol, self._compiler, bound, watch)
         check_prepared(prepared, policy)
         prepared.compiler.finish(prepared.program(host.name))
         return prepared
@@ -151,7 +155,8 @@ class Client:
     def run(self, run: bytes, body: bytes) -> None:
         """Takes part in a run, when those before it have ended."""
         if not self._running.offer(functools.partial(self._run, run, body)):
-            self._host.transport.abort(run, f"{self._host.name}: too many runs are waiting here", [self.driver])
+            body = orders.aborted(f"{self._host.name}: too many runs are waiting here")
+            self._host.transport.send(self.driver, Header(Kind.ABORT, run, body=body), timeout=SOON)
 
     def _run(self, run: bytes, body: bytes) -> None:
         host, transport = self._host, self._host.transport

@@ -5,23 +5,52 @@ from __future__ import annotations
 import math
 from collections.abc import Mapping
 
+from jmpc.choreography.sizes import size_of
 from jmpc.computation import ArrayType, Computation, Compute, Output, Publish, Read, Share, Source
 from jmpc.config import RemoteConfig
 from jmpc.errors import InputError, PolicyError
-from jmpc.net.codec import Limits
+from jmpc.net.codec import LimitError, Limits
+from jmpc.net.computations import decode_computation
 from jmpc.policy import Policy
 from jmpc.providers import Registry
 from jmpc.runtime.grants import granted
 from jmpc.runtime.orders import Order
 from jmpc.runtime.prepare import Prepared
-from jmpc.runtime.sizes import size_of, size_of_computation
+from jmpc.runtime.sizes import check_size, size_of_computation
 from jmpc.runtime.store import Store
 
+_ELEMENTS = 100  # of lists and maps as it travels, for one equation: some five times as many as usual
 
-def decoding_limits(policy: Policy) -> Limits:
-    """What decoding a computation enforces for a policy."""
+
+_RULES = {  # of a policy, by the limits of decoding that they set
+    "message_bytes": "max_computation_bytes",
+    "constant_bytes": "max_computation_bytes",
+    "equations": "max_equations",
+    "trip_count": "max_loop_iterations",
+    "value_bytes": "max_memory_bytes",
+}
+
+
+def read_computation(data: bytes, policy: Policy) -> Computation:
+    """A computation as it came, within what a policy allows.
+
+    Raises:
+      CodecError: if it is none.
+      PolicyError: if it is too large, naming the rule.
+    """
+    policy.check_size(max_computation_bytes=len(data))
+    try:
+        return decode_computation(data, _decoding_limits(policy))
+    except LimitError as error:
+        if error.field not in _RULES:
+            raise
+        raise PolicyError(policy.too_large(str(error), _RULES[error.field])) from None
+
+
+def _decoding_limits(policy: Policy) -> Limits:
     return Limits(
         message_bytes=policy.max_computation_bytes,
+        elements=_ELEMENTS * (policy.max_equations + 1000),
         constant_bytes=policy.max_computation_bytes,
         equations=policy.max_equations,
         trip_count=policy.max_loop_iterations,
@@ -52,7 +81,7 @@ def check_computation(computation: Computation, policy: Policy, config: RemoteCo
             raise InputError(me, f"{me} has no sink {call.sink!r}; {_registered(me, registry.sinks)}")
     _check_published(computation, me, registry)
     _check_types(computation, policy)
-    size_of_computation(computation, me).check(policy)
+    check_size(size_of_computation(computation, me), policy)
 
 
 def _check_source(source: Source, me: str, registry: Registry) -> None:
@@ -101,7 +130,11 @@ def check_prepared(prepared: Prepared, policy: Policy) -> None:
       PolicyError: naming the rule.
     """
     size = size_of(prepared.lowered.choreography.closed.jaxpr)  # of all players together, protocols included
-    policy.check_size(max_operations=size.operations, max_memory_bytes=size.memory_bytes)
+    policy.check_size(
+        max_lowered_equations=size.equations,
+        max_operations=size.operations,
+        max_memory_bytes=size.memory_bytes,
+    )
     policy.check_release(prepared.releases(dict.fromkeys(prepared.reads, frozenset())))
 
 

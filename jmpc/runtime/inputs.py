@@ -83,7 +83,7 @@ def _checked(source: Source, tree: Any) -> list[np.ndarray]:
         if array.shape != type_.shape or array.dtype.name != type_.dtype:
             raise InputError(
                 source.player,
-                f"{where} does not give {type_}, as declared, as array {index}",
+                f"{where} does not give {type_}, as declared, as array {index}: convert it there, or declare its type",
                 f"but {array.dtype.name}{list(array.shape)}",
             )
         arrays.append(array)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+from collections.abc import Sequence
 
 import numpy as np
 from jax.core import ShapedArray
@@ -12,14 +13,17 @@ from jmpc._compat import fresh_var, make_closed, make_equation, source_line
 from jmpc.choreography import primitives as prim
 from jmpc.choreography.iterations import bounded, has_while
 from jmpc.choreography.programs import Branch, Guard, Local, Program, Scan, Segment, Step, While
+from jmpc.choreography.sizes import costliest_turn
+from jmpc.policy import Policy
 
 
-def bound_loops(program: Program, limit: int) -> Program:
-    """The program with every `while` in its compiled code bounded: one that takes `limit` turns is an error.
+def bound_loops(program: Program, policy: Policy) -> Program:
+    """The program with every `while` in its compiled code bounded, in turns and in what it computes in them.
 
-    A program without one stays as it is. Loops that are steps of the program are counted where it runs.
+    One that takes more is an error. A program without one stays as it is. Loops that are steps of the program
+    are counted where it runs.
     """
-    bounder = _Bounder(program.player, limit)
+    bounder = _Bounder(program.player, policy)
     return bounder.program(program) if _concerns(program) else program
 
 
@@ -38,11 +42,11 @@ def _concerns(program: Program) -> bool:
 @dataclasses.dataclass
 class _Bounder:
     player: str
-    limit: int
+    policy: Policy
     constants: list[tuple[Var, object]] = dataclasses.field(default_factory=list)
 
     def program(self, program: Program) -> Program:
-        scope = _Bounder(self.player, self.limit)
+        scope = _Bounder(self.player, self.policy)
         steps: list[Step] = []
         drops: list[tuple[Var, ...]] = []
         for step, dead in zip(program.steps, program.drops, strict=True):
@@ -74,10 +78,11 @@ class _Bounder:
                 eqns.append(eqn)
                 continue
             operands = list(dict.fromkeys(atom for atom in eqn.invars if isinstance(atom, Var)))
-            made = bounded(make_closed([], [], operands, [eqn], eqn.outvars), self.limit)
+            most, rule = self.turns([eqn])
+            made = bounded(make_closed([], [], operands, [eqn], eqn.outvars), most)
             ok = _flag()
             eqns += _spliced(made, operands, [*eqn.outvars, ok], eqn)
-            guards.append(self.guard(ok, eqn))
+            guards.append(self.guard(ok, eqn, most, rule))
             inputs += made.jaxpr.constvars
             self.constants += zip(made.jaxpr.constvars, made.consts, strict=True)
         return dataclasses.replace(
@@ -89,17 +94,22 @@ class _Bounder:
         )
 
     def local(self, eqn: JaxprEqn) -> list[Step]:
-        closed = bounded(eqn.params["jaxpr"], self.limit)
+        most, rule = self.turns(eqn.params["jaxpr"].jaxpr.eqns)
+        closed = bounded(eqn.params["jaxpr"], most)
         ended, ok = _flag(), _flag()
         unit = eqn.replace(params=dict(eqn.params, jaxpr=closed), outvars=[*eqn.outvars, ended])
-        check = Segment((_same(ended, ok, eqn),), (), (ended,), (ok,), (self.guard(ok, eqn),))
+        check = Segment((_same(ended, ok, eqn),), (), (ended,), (ok,), (self.guard(ok, eqn, most, rule),))
         return [Local(unit), check]
 
-    def guard(self, ok: Var, eqn: JaxprEqn) -> Guard:
-        text = (
-            f"{self.player}: a loop at {source_line(eqn)} takes more than {self.limit:,} iterations "
-            "(rule max_loop_iterations)"
-        )
+    def turns(self, eqns: Sequence[JaxprEqn]) -> tuple[int, str]:
+        """How often all loops in some equations may go round together, and by which rule."""
+        affordable = self.policy.max_operations // max(map(costliest_turn, eqns))
+        if affordable < self.policy.max_loop_iterations:
+            return affordable, "max_operations"
+        return self.policy.max_loop_iterations, "max_loop_iterations"
+
+    def guard(self, ok: Var, eqn: JaxprEqn, most: int, rule: str) -> Guard:
+        text = f"{self.player}: a loop at {source_line(eqn)} takes more than {most:,} iterations (rule {rule})"
         return Guard(ok, self.player, text)
 
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import logging
 import threading
+from collections import Counter
 
 from jmpc.config import RemoteConfig
 from jmpc.errors import FrameError, JmpcError, PolicyError
@@ -20,6 +21,7 @@ _log = logging.getLogger("jmpc.node")
 
 _TICK_SECONDS = 0.2  # how soon `stop` is noticed
 _GRACE_SECONDS = 2.0  # for what is going on when a node stops
+_ENDING_SESSIONS = 2  # of one driver, that still have something going on, beside its present one
 
 
 class Node:
@@ -45,6 +47,8 @@ class Node:
         self._address = config.get_player(name).address
         self._policy = policy or Policy.default(config, name)
         self._clients: dict[str, Client] = {}
+        self._ending: list[Client] = []  # of sessions that are over, as long as something in them goes on
+        self._refused: Counter[str] = Counter()  # orders, by sender
         self._stopped = threading.Event()
         self.transport = Transport(
             name,
@@ -81,7 +85,7 @@ class Node:
         self._stopped.set()
 
     def _close(self) -> bool:
-        clients = list(self._clients.values())
+        clients = [*self._clients.values(), *self._ending]
         for client in clients:
             client.close(f"jmpc-node {self.name} was stopped")
         self.transport.close()
@@ -92,16 +96,17 @@ class Node:
         try:
             self._policy.check_submitter(sender)
         except PolicyError as error:
-            if header.kind is Kind.SUBMIT:
-                answer = Header(Kind.STATUS, header.run, body=orders.refused(str(error)))
-                self.transport.send(sender, answer, timeout=SOON)
-            elif header.kind is Kind.RUN:
-                self.transport.abort(header.run, str(error), [sender])
-            raise
+            self._refuse(sender, header, error)
+            return
         match header.kind:
             case Kind.SUBMIT:
-                submission = Submission.decode(header.body)
-                self._client(sender, submission.session).submit(header.run, submission.computation)
+                try:
+                    submission = Submission.decode(header.body)
+                    client = self._client(sender, submission.session)
+                except JmpcError as error:
+                    self._refuse(sender, header, error)
+                    return
+                client.submit(header.run, submission.computation)
             case Kind.RUN:
                 self._run(sender, header)
             case Kind.STATUS if header.body == orders.CLOSED:
@@ -109,28 +114,53 @@ class Node:
                 if client is not None and client.session == header.run:
                     self._forget(sender)
 
+    def _refuse(self, sender: str, header: Header, error: JmpcError) -> None:
+        self._refused[sender] += 1
+        if (count := self._refused[sender]) & (count - 1) == 0:  # the 1st, 2nd, 4th...: a flood must not fill the log
+            _log.warning("%s (%d refused of %s so far)", orders.printable(str(error)), count, sender)
+        self._answer(sender, header, str(error))
+
+    def _answer(self, sender: str, header: Header, reason: str) -> None:
+        """Says why an order is not taken, to its sender alone: a run of that id may be another's."""
+        answers = {Kind.SUBMIT: (Kind.STATUS, orders.refused(reason)), Kind.RUN: (Kind.ABORT, orders.aborted(reason))}
+        if header.kind in answers:
+            kind, body = answers[header.kind]
+            self.transport.send(sender, Header(kind, header.run, body=body), timeout=SOON)
+
     def _client(self, driver: str, session: bytes) -> Client:
-        """The state of a session. A driver has one at a time: a new one ends the one before."""
+        """The state of a session. A driver has one at a time: a new one ends the one before.
+
+        Raises:
+          JmpcError: if too much of earlier ones is still going on.
+        """
         client = self._clients.get(driver)
         if client is not None and client.session == session:
             return client
         if client is not None:
             self._forget(driver)
+        self._ending = [ended for ended in self._ending if not ended.join(0)]
+        if sum(ended.driver == driver for ended in self._ending) > _ENDING_SESSIONS:
+            raise JmpcError(
+                f"{self.name} is still at work for earlier sessions of {driver}: wait until what they have submitted "
+                f"is prepared or has ended, or restart jmpc-node {self.name}"
+            )
         client = self._clients[driver] = Client(self._host, driver, session)
         return client
 
     def _forget(self, driver: str) -> None:
-        self._clients.pop(driver).finish()
+        client = self._clients.pop(driver)
+        client.finish()
+        self._ending.append(client)
         _log.info("%s forgets the variables of %s", self.name, driver)
 
     def _run(self, sender: str, header: Header) -> None:
         try:
             session = Order.decode(header.body).session
         except FrameError as error:
-            self.transport.abort(header.run, f"{self.name}: {error}", [sender])
-            raise
+            self._refuse(sender, header, FrameError(f"{self.name}: {error}"))
+            return
         client = self._clients.get(sender)
         if client is None or client.session != session:
-            self.transport.abort(header.run, orders.UNKNOWN, [sender])
+            self._answer(sender, header, orders.UNKNOWN)
             return
         client.run(header.run, header.body)

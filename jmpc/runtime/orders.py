@@ -25,10 +25,12 @@ import msgpack
 
 from jmpc.errors import FrameError
 from jmpc.net.framing import RUN_BYTES
+from jmpc.net.unpacking import unpack
 from jmpc.runtime.store import Generation, Grants
 
 _MAX_VARIABLES = 1 << 16
 _MAX_PLAYERS = 1 << 10
+_MAX_ELEMENTS = 16 * _MAX_VARIABLES
 
 # Bodies of frames that say nothing but that. A DONE with the identity of the run is the last.
 TAKEN, CLOSED, WORKING = b"taken", b"closed", b"working"
@@ -147,6 +149,11 @@ def refused(reason: str) -> bytes:
     return _REFUSED + reason[:MAX_REASON].encode()
 
 
+def aborted(reason: str) -> bytes:
+    """Body of an ABORT."""
+    return reason[:MAX_REASON].encode()
+
+
 def refusal(body: bytes) -> str | None:
     """The reason in the body of a STATUS; None if it refuses nothing."""
     if not body.startswith(_REFUSED):
@@ -165,14 +172,13 @@ def _is_id(data: Any) -> bool:
 
 def _unpack(body: bytes) -> Any:
     try:
-        return msgpack.unpackb(
+        return unpack(
             body,
-            raw=False,
+            most_elements=_MAX_ELEMENTS,
             max_str_len=256,
             max_bin_len=RUN_BYTES,
             max_array_len=_MAX_VARIABLES,
             max_map_len=0,
-            max_ext_len=0,
         )
-    except (ValueError, msgpack.UnpackException) as error:
-        raise FrameError(f"a malformed control frame ({type(error).__name__})") from None
+    except ValueError as error:
+        raise FrameError(f"an order that is {error}") from None

@@ -19,6 +19,7 @@ from jmpc.choreography.releases import ReleaseAccount, list_releases, result_ori
 from jmpc.choreography.schedule import Schedule, schedule
 from jmpc.computation import Assign, Computation, Publish, Read, Source
 from jmpc.lowering.computation import Lowered, Port, ProtocolFactory, lower_computation
+from jmpc.lowering.context import Watch
 from jmpc.remember import Remembered
 from jmpc.runtime.compiler import Compiler
 from jmpc.runtime.store import Key, Origins
@@ -27,6 +28,7 @@ VERSION = "jmpc/0.1"
 # Compiling takes more than linear time: a larger fused program is compiled in pieces, cut where messages would be.
 _FUSED_EQUATIONS = 400
 _REMEMBERED = 16  # sets of origins
+_EQUATION_BYTES = 8192  # lowered, scheduled and compiled, as measured
 _MEANING = ("provider", "sink")  # of a port, beside its name and type
 
 
@@ -164,6 +166,13 @@ class Prepared:
         return {(port.name, port.index): port.aval.size * port.aval.dtype.itemsize for port in ports}
 
     @functools.cached_property
+    def weight(self) -> int:
+        """About how many bytes it takes here, all in all."""
+        traced = self.lowered.choreography
+        constants = sum(getattr(const, "nbytes", 0) for const in traced.closed.consts)
+        return constants + _EQUATION_BYTES * sum(1 for _ in traced.equations())
+
+    @functools.cached_property
     def cost(self) -> Cost:
         return cost([self.program_unprepared(player) for player in self.players])
 
@@ -178,6 +187,7 @@ def prepare(
     make_protocol: ProtocolFactory,
     compiler: Compiler,
     change: Callable[[Program], Program] = lambda program: program,
+    watch: Watch | None = None,
 ) -> Prepared:
     """Lowers a computation. Raises what `lower_computation` raises."""
-    return Prepared(lower_computation(computation, make_protocol), compiler, change)
+    return Prepared(lower_computation(computation, make_protocol, watch), compiler, change)

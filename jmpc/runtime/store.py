@@ -16,6 +16,7 @@ Origins = frozenset[str]
 Grants = Mapping[str, Origins]  # for each player whose inputs something derives from: who may see it, by its own word
 
 SIMULATED = b"simulated"
+_OVERHEAD = 1024  # bytes that even an empty array takes, with its name
 
 
 @dataclass(frozen=True)
@@ -64,8 +65,9 @@ class Store:
         """How many bytes all variables will take once these are written."""
         with self._lock:
             written = {name for name, _ in sizes}
-            kept = (array.nbytes for (name, _), array in self._arrays.items() if name not in written)
-            return sum(kept) + sum(sizes.values())
+            kept = {key: array.nbytes for key, array in self._arrays.items() if key[0] not in written}
+            after = kept | dict(sizes)
+            return sum(after.values()) + _OVERHEAD * len(after)
 
     def commit(
         self, arrays: Mapping[Key, Any], run: bytes = SIMULATED, grants: Mapping[str, Grants] | None = None

@@ -22,6 +22,11 @@ class Worker:
         self._thread = threading.Thread(target=self._work, name=name, daemon=True)
         self._thread.start()
 
+    @property
+    def closed(self) -> bool:
+        """Whether it was told to end."""
+        return self._closed
+
     def offer(self, task: Callable[[], None]) -> bool:
         """Whether the task will be done; False if too many are waiting."""
         try:

@@ -136,8 +136,8 @@ def test_registered_providers() -> None:
 
 
 GIVES: list[tuple[str, Callable[[], Any], str]] = [
-    ("another shape", lambda: X[:2], r"alice: its input does not give float32\[3\].* as array 0 \(but float32\[2\]\)"),
-    ("another type", lambda: np.arange(3), r"does not give float32\[3\], as declared, as array 0 \(but int32\[3\]\)"),
+    ("another shape", lambda: X[:2], r"alice: its input does not give float32\[3\].* 0: .*\(but float32\[2\]\)"),
+    ("another type", lambda: np.arange(3), r"does not give float32\[3\], as declared, .*\(but int32\[3\]\)"),
     ("more arrays", lambda: (X, X), r"does not give the arrays \['float32\[3\]'\] \(but 2 arrays\)"),
     ("infinity", lambda: X * np.float32("inf"), r"test_inputs.py:\d+ \(refused\): alice"),
     ("not a number", lambda: X * np.float32("nan"), "alice: an input of type float32 and shape"),

@@ -54,7 +54,7 @@ class Nodes:
         for name in names:
             policy = dataclasses.replace(Policy.default(self.config(), name, drivers), **rules)
             self.nodes[name] = Node(self.config(), name, self.registry, Rep3, policy)
-            self.nodes[name]._host.compiler = COMPILER
+            self.nodes[name]._host.make_compiler = lambda: COMPILER
             self.threads[name] = threading.Thread(target=self.nodes[name].serve, daemon=True)
             self.threads[name].start()
 

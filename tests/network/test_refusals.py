@@ -35,7 +35,7 @@ POLICY = {
     "max_loop_iterations": 2000,
     "max_operations": 1 << 32,
     "max_memory_bytes": 1 << 28,
-    "max_stored_bytes": 4000,
+    "max_stored_bytes": 10_000,
     "max_computation_bytes": 1 << 20,
 }
 EVERYBODY = (*SERVERS, *inprocess.OWNERS)
@@ -86,7 +86,8 @@ def test_an_unlisted_driver(nodes: Nodes, nothing_sent: None, caplog: pytest.Log
             with pytest.raises(RunAborted, match="server0 refuses a computation of model-owner"):
                 transport.wait_control(Kind.DONE, started, "server0")
             transport.send("server0", Header(Kind.STATUS, bytes(16), body=orders.CLOSED))
-            inprocess.eventually(lambda: caplog.text.count("server0 refuses") >= 3)
+            inprocess.eventually(lambda: nodes.nodes["server0"]._refused["model-owner"] == 3)
+            assert caplog.text.count("server0 refuses") == 2  # the 1st, 2nd, 4th...: a flood does not fill the log
         assert "model-owner" not in nodes.nodes["server0"]._clients
     finally:
         nodes.start("model-owner")
@@ -296,7 +297,7 @@ def test_a_scan_that_is_too_long(session: RemoteSession, nothing_sent: None) -> 
             lambda c, _: (jax.lax.scan(lambda d, _: (d + 1, None), c, length=200)[0], None), v, length=200
         )[0]
 
-    with pytest.raises(RunAborted, match="the number of iterations is 40000, the limit is 2000"):
+    with pytest.raises(RunAborted, match="iterations is 40,000, the limit is 2,000 .rule max_loop_iterations"):
         run(session, local("data-owner", fn, private("data-owner")).reveal())
 
 
@@ -406,7 +407,7 @@ def test_variables_of_a_driver_are_bounded(nodes: Nodes, session: RemoteSession)
     small = jmpc.define_private_variable(jnp.zeros(100))
     large = jmpc.define_private_variable(jnp.zeros(1000))
     run(session, small.assign(small.initial))
-    with pytest.raises(RunAborted, match=r"would keep 17,600 bytes.*rule max_stored_bytes.*new session"):
+    with pytest.raises(RunAborted, match=r"would keep 21,696 bytes.*rule max_stored_bytes.*new session"):
         run(session, large.assign(large.initial))
     run(session, small.assign(small + 1.0))  # replaces, and does not add
     assert set(nodes.stored("server0")) == {small.name}
@@ -415,10 +416,12 @@ def test_variables_of_a_driver_are_bounded(nodes: Nodes, session: RemoteSession)
 def test_what_a_driver_submits_is_bounded_in_number_and_bytes(nodes: Nodes, session: RemoteSession) -> None:
     works(session)
     client = nodes.nodes["server0"]._clients["driver"]
+    assert client._submissions.heaviest == POLICY["max_memory_bytes"] // 4
+    client._submissions.heaviest = 4_000_000
     for k in range(6):
         x = private("data-owner") + np.full((60_000, 4), k, np.float32)
         run(session, local("driver", lambda v: v[0], x.reveal()).reveal())
-        assert client._submissions.weight <= 4 * POLICY["max_computation_bytes"]
+        assert client._submissions.weight <= 4_000_000
     assert 0 < len(client._submissions) < 6
     works(session)  # which has been forgotten, and is submitted again
 
@@ -557,8 +560,8 @@ def test_errors_before_anything_is_sent(nodes: Nodes, session: RemoteSession, no
 @pytest.mark.parametrize(
     ("provider", "message"),
     [
-        ("wrong_shape", r"data-owner: provider 'wrong_shape' does not give float32\[4\], as declared, as array 0$"),
-        ("wrong_dtype", r"data-owner: provider 'wrong_dtype' does not give float32\[4\], as declared, as array 0$"),
+        ("wrong_shape", r"data-owner: provider 'wrong_shape' does not give float32\[4\], as declared, .*convert"),
+        ("wrong_dtype", r"data-owner: provider 'wrong_dtype' does not give float32\[4\], as declared, .*convert"),
         ("two_arrays", r"data-owner: provider 'two_arrays' does not give the arrays \['float32\[4\]'\]$"),
         ("not_finite", "data-owner.* not finite, or not in"),
         ("too_large", "data-owner.* not finite, or not in"),

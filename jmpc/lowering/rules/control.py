@@ -19,7 +19,7 @@ from jmpc._compat import scan_counts
 from jmpc.lowering import carrying, choosing, placement
 from jmpc.lowering.comparing import invert
 from jmpc.lowering.context import Context
-from jmpc.lowering.placement import Placer, Where
+from jmpc.lowering.placement import Where
 from jmpc.lowering.registry import rule
 from jmpc.lowering.values import Boolean, Public, Value, is_boolean
 
@@ -32,7 +32,7 @@ def scan(
     consts = [carrying.settled(context, x) for x in operands[:num_consts]]
     init, xs = operands[num_consts:][:num_carry], operands[num_consts + num_carry :]
     assert context.equation is not None
-    places = Placer(context.first).equation(context.equation, [placement.of_value(x) for x in operands])[:num_carry]
+    places = context.placer().equation(context.equation, [placement.of_value(x) for x in operands])[:num_carry]
     kept = placement.invariants(jaxpr.jaxpr.invars[num_consts:], jaxpr.jaxpr.outvars[:num_carry])
     fixed = [keep and isinstance(x, Public) and x.known for keep, x in zip(kept, init, strict=True)]
     avals = jaxpr.in_avals[num_consts:][:num_carry]
@@ -76,10 +76,10 @@ def while_(
     body_consts = [carrying.settled(context, x) for x in operands[cond_nconsts:split]]
     init = operands[split:]
     assert context.equation is not None
-    places = Placer(context.first).equation(context.equation, [placement.of_value(x) for x in operands])
+    places = context.placer().equation(context.equation, [placement.of_value(x) for x in operands])
     avals = body_jaxpr.in_avals[body_nconsts:]
     at_start = [placement.of_value(x) for x in cond_consts]
-    if Placer(context.first).jaxpr(cond_jaxpr.jaxpr, [*at_start, *places])[0].where is Where.SECRET:
+    if context.placer().jaxpr(cond_jaxpr.jaxpr, [*at_start, *places])[0].where is Where.SECRET:
         raise context.refuse(
             "the loop's condition depends on a secret, and the number of iterations would show it",
             "Run a fixed number of iterations with lax.fori_loop or lax.scan, and keep a finished state with jnp.where",
@@ -113,7 +113,7 @@ def cond(
         chosen = min(max(int(index.array), 0), len(branches) - 1)
         return _run(context, branches[chosen], operands)
     assert context.equation is not None
-    places = Placer(context.first).equation(
+    places = context.placer().equation(
         context.equation, [placement.of_value(x) for x in (index, *operands)]
     )
 

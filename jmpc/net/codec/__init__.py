@@ -12,5 +12,7 @@ from jmpc.net.codec._bytes import unpack as unpack
 from jmpc.net.codec._decode import decode_jaxpr as decode_jaxpr
 from jmpc.net.codec._encode import encode_jaxpr as encode_jaxpr
 from jmpc.net.codec._limits import CodecError as CodecError
+from jmpc.net.codec._limits import LimitError as LimitError
 from jmpc.net.codec._limits import Limits as Limits
+from jmpc.net.codec._limits import Tally as Tally
 from jmpc.net.codec._primitives import schemas as schemas

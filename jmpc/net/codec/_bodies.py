@@ -17,6 +17,8 @@ from jmpc.net.codec._limits import CodecError
 
 Avals = Sequence[Any]
 
+MOST_RESULTS = 4096  # of one equation
+
 
 def same_type(a: Any, b: Any) -> bool:
     """Equal dtype and shape; whether a type is weak makes no difference once traced."""
@@ -30,6 +32,27 @@ def require(expected: Avals, given: Avals, what: str) -> None:
     for i, (a, b) in enumerate(zip(expected, given, strict=True)):
         if not same_type(a, b):
             raise CodecError(f"{what}: value {i} is {b}, expected {a}")
+
+
+def check_axes(params: dict[str, Any], keys: Sequence[str], avals: Avals) -> None:
+    """Whether these parameters name axes of the first operand. Some of JAX's rules take that on trust, too."""
+    rank = len(avals[0].shape) if avals else 0
+    for key in keys:
+        named = params[key] if isinstance(params[key], tuple) else (params[key],)
+        if not all(0 <= axis < rank for axis in named):
+            raise CodecError(f"`{key}` names an axis that the operand does not have")
+
+
+def check_stack(axis: int, avals: Avals) -> None:
+    """Of the results of `stack`, `axis` is one more than the operands have."""
+    if not avals or not 0 <= axis <= len(avals[0].shape):
+        raise CodecError("`axis` is none that the result has")
+
+
+def check_unstack(axis: int, avals: Avals) -> None:
+    """The rule of `unstack` makes as many results as the operand is long: more than it should be asked for."""
+    if avals[0].shape[axis] > MOST_RESULTS:
+        raise CodecError(f"more than {MOST_RESULTS} results")
 
 
 def _count(value: int, limit: int, what: str) -> int:

@@ -7,9 +7,10 @@ import msgpack
 from jax.extend.core import ClosedJaxpr
 
 from jmpc import _compat
+from jmpc.net import unpacking
 from jmpc.net.codec._decode import decode_jaxpr
 from jmpc.net.codec._encode import BLOCK, encode_jaxpr
-from jmpc.net.codec._limits import CodecError, Limits, check_limit
+from jmpc.net.codec._limits import CodecError, Limits
 
 VERSION = 1
 _MAGIC = "jmpc computation"
@@ -54,21 +55,19 @@ def unpack(data: bytes, limits: Limits) -> Any:
     that, and it is why equations come in blocks.
     """
     data = bytes(data)
-    check_limit(len(data), limits.message_bytes, "the size of a computation in bytes")
+    limits.check("message_bytes", len(data), "the size of a computation in bytes")
     try:
-        message = msgpack.unpackb(
+        message = unpacking.unpack(
             data,
-            raw=False,
-            strict_map_key=True,
+            most_elements=limits.elements,
             max_bin_len=limits.constant_bytes,
             max_str_len=_TEXT,
             max_array_len=max(limits.operands, BLOCK),
             max_map_len=_FIELDS,
-            max_ext_len=0,
         )
         canonical = msgpack.packb(message, use_bin_type=True)
-    except (ValueError, TypeError, OverflowError, RecursionError, msgpack.UnpackException) as error:
-        raise CodecError(f"not msgpack within the limits: {type(error).__name__}") from None
+    except (ValueError, RecursionError) as error:
+        raise CodecError(f"a computation that is {error}") from None
     if canonical != data:
         raise CodecError("not the canonical encoding")
     return message

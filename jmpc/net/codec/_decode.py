@@ -17,7 +17,7 @@ from jmpc import _compat
 from jmpc._compat import Atom
 from jmpc.net.codec import _bodies
 from jmpc.net.codec._encode import BLOCK
-from jmpc.net.codec._limits import CodecError, Limits, check_limit
+from jmpc.net.codec._limits import CodecError, LimitError, Limits, Tally
 from jmpc.net.codec._plain import as_fields, as_int, as_list, as_map, as_size, as_text
 from jmpc.net.codec._primitives import Schema, schemas
 from jmpc.net.codec._types import (
@@ -29,9 +29,10 @@ from jmpc.net.codec._types import (
 )
 
 
-def decode_jaxpr(data: Any, limits: Limits | None = None) -> ClosedJaxpr:
+def decode_jaxpr(data: Any, limits: Limits | None = None, tally: Tally | None = None) -> ClosedJaxpr:
     """The jaxpr of a computation that `encode_jaxpr` made. Raises CodecError for anything else.
 
+    The `limits` are those of `tally`, if that is given: it counts what several jaxprs take together.
     Every dtype is exact whatever this process's own x64 flag says. Of each equation, `source_line` is the line
     that the sender's user wrote.
     """
@@ -40,7 +41,7 @@ def decode_jaxpr(data: Any, limits: Limits | None = None) -> ClosedJaxpr:
         # and no size that a type rule computes may overflow
         with jax.enable_x64(True), jax.threefry_partitionable(True), np.errstate(all="raise"):
             body, lines = as_fields(data, "body", "lines")
-            return _Decoder(lines, limits or Limits()).decode(body)
+            return _Decoder(lines, tally or Tally(limits or Limits())).decode(body)
     except CodecError:
         raise
     except Exception as error:  # JAX's own rules refuse with whatever they like
@@ -53,17 +54,14 @@ def _first_line(error: Exception) -> str:
 
 
 class _Decoder:
-    """Holds what is counted against the limits over all jaxprs of a computation."""
+    """Holds what is known around the jaxpr that is being read."""
 
-    def __init__(self, lines: Any, limits: Limits) -> None:
-        check_limit(len(as_list(lines)), limits.operands, "the number of source lines")
+    def __init__(self, lines: Any, tally: Tally) -> None:
+        self._tally, self._limits = tally, tally.limits
+        self._limits.check("operands", len(as_list(lines)), "the number of source lines")
         if any(len(as_text(line)) > _compat.LINE_LENGTH for line in lines):
             raise CodecError("a source line is too long")
         self._sources = [_compat.remote_source(line) for line in lines]
-        self._limits = limits
-        self._equations = 0
-        self._variables = 0
-        self._constant_bytes = 0
         self._depth = 0
         self._repeat = 1  # how often the body that is being read is unrolled
         self._trips = 1  # how often it runs, as far as scans around it say
@@ -71,7 +69,7 @@ class _Decoder:
     def decode(self, data: Any) -> ClosedJaxpr:
         """One jaxpr, nested or not."""
         self._depth += 1
-        check_limit(self._depth, self._limits.depth, "the nesting of loops and branches")
+        self._limits.check("depth", self._depth, "the nesting of loops and branches")
         consts, blocks, inputs, out, types = as_fields(data, "consts", "eqns", "in", "out", "types")
         values = [self._constant(item) for item in self._listed(consts)]
         constvars = [self._variable(aval) for aval, _ in values]
@@ -86,20 +84,18 @@ class _Decoder:
         return _compat.make_closed(constvars, arrays, invars, eqns, outvars)
 
     def _listed(self, data: Any) -> list[Any]:
-        check_limit(len(as_list(data)), self._limits.operands, "the length of a list")
+        self._limits.check("operands", len(as_list(data)), "the length of a list")
         return data
 
     def _constant(self, item: Any) -> tuple[Any, Any]:
         """The type and the value of a constant or a literal."""
         declared, raw = as_list(item, 2)
         aval = decode_type(declared, self._limits)
-        self._constant_bytes += size_in_bytes(aval)
-        check_limit(self._constant_bytes, self._limits.constant_bytes, "the size of constants")
+        self._tally.add(constant_bytes=size_in_bytes(aval))
         return aval, decode_array(raw, aval)
 
     def _variable(self, aval: Any) -> Var:
-        self._variables += 1
-        check_limit(self._variables, self._limits.variables, "the number of variables")
+        self._tally.add(variables=1)
         return _compat.fresh_var(aval)
 
     def _operand(self, data: Any, env: list[Var]) -> Atom:
@@ -108,16 +104,15 @@ class _Decoder:
                 raise CodecError("a variable is used before it is bound")
             return env[data]
         aval, array = self._constant(data)
-        if aval.dtype != array.dtype:
-            raise CodecError("a key as a literal")
+        if aval.shape or aval.dtype != array.dtype:  # an array would be compiled into the code
+            raise CodecError("a literal that is no number")
         return _compat.make_literal(array, aval)
 
     def _block(self, data: list[Any], env: list[Var]) -> list[JaxprEqn]:
         """The equations of a block; binds their results."""
         eqns = []
         for item in data:
-            self._equations += self._repeat
-            check_limit(self._equations, self._limits.equations, "the number of equations")
+            self._tally.add(equations=self._repeat)
             eqn = self._equation(item, env)
             env.extend(eqn.outvars)
             eqns.append(eqn)
@@ -134,13 +129,16 @@ class _Decoder:
         try:
             invars = [self._operand(atom, env) for atom in self._listed(operands)]
             avals = [atom.aval for atom in invars]
-            values = schema.restored(self._params(schema, params), avals)
+            given = self._params(schema, params)
+            _bodies.check_axes(given, [key for key, kind in schema.kinds.items() if kind.axis], avals)
+            values = schema.restored(given, avals)
             types = _compat.infer_types(schema.primitive, avals, values)
             for aval in types:
                 check_type(aval, self._limits)
         except Exception as error:  # see `decode_jaxpr`
             reason = str(error) if isinstance(error, CodecError) else _first_line(error)
-            raise CodecError(f"{_compat.line_of(source)}: primitive `{name}`: {reason}") from None
+            text = f"{_compat.line_of(source)}: primitive `{name}`: {reason}"
+            raise LimitError(error.field, text) if isinstance(error, LimitError) else CodecError(text) from None
         outvars = [self._variable(aval) for aval in types]
         return _compat.make_equation(invars, outvars, schema.primitive, values, source)
 
@@ -160,7 +158,7 @@ class _Decoder:
         length = max(as_int(fields["length"]), 1)
         self._repeat *= min(max(as_int(fields["unroll"]), 1), length)
         self._trips *= length
-        check_limit(self._trips, self._limits.trip_count, "the number of iterations")
+        self._limits.check("trip_count", self._trips, "the number of iterations")
 
 
 def _blocks(data: Any) -> list[list[Any]]:

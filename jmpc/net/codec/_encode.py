@@ -69,7 +69,7 @@ class _Encoder:
     def _params(self, eqn: JaxprEqn) -> dict[str, Any]:
         schema = schemas().get(eqn.primitive.name)
         if schema is None or schema.primitive is not eqn.primitive:
-            raise CodecError("is not among those that may travel")
+            raise CodecError("it is not among those that may travel: no callback, print or other code does")
         if eqn.effects:
             raise CodecError("effects cannot travel")
         if eqn.primitive.name.startswith("random_") and not eqn.ctx.threefry_partitionable:

@@ -33,11 +33,12 @@ class Decoder(Protocol):
 
 @dataclass(frozen=True)
 class Kind:
-    """One kind of parameter. An `optional` one may be missing from an equation."""
+    """One kind of parameter. An `optional` one may be missing; an `axis` is one, or several, of the first operand."""
 
     encode: Callable[[Any, Encoder], Any]
     decode: Callable[[Any, Decoder], Any]
     optional: bool = False
+    axis: bool = False
 
 
 def optional(kind: Kind) -> Kind:
@@ -58,11 +59,11 @@ def _encode_bool(value: Any) -> bool:
     return bool(value)
 
 
-def _encode_int(value: Any) -> int:
+def _encode_int(value: Any, among: range = INT64) -> int:
     if isinstance(value, (bool, np.bool_)) or not isinstance(value, (int, np.integer)):
         raise _refuse(value)
-    if int(value) not in INT64:
-        raise CodecError("an integer parameter beyond 64 bits")
+    if int(value) not in among:
+        raise CodecError(f"an integer parameter beyond {among.stop - 1}")
     return int(value)
 
 
@@ -84,7 +85,18 @@ def _encode_sharding(value: Any) -> None:
 
 
 BOOL = _atomic(_encode_bool, as_bool)
-INT = _atomic(_encode_int, as_int)
+# Sizes, positions and their like. XLA computes with them in 64 bits, and aborts the process where that overflows.
+_INT32 = range(-(1 << 31), 1 << 31)
+
+
+def _decode_int32(data: Any) -> int:
+    if as_int(data) not in _INT32:
+        raise CodecError("an integer parameter beyond 32 bits")
+    return data
+
+
+INT = _atomic(lambda value: _encode_int(value, _INT32), _decode_int32)
+AXIS = replace(INT, axis=True)
 FLOAT = _atomic(_encode_float, as_float)
 NOTHING = _atomic(_nothing, _nothing)
 SHARDING = _atomic(_encode_sharding, _nothing)
@@ -164,6 +176,7 @@ def primitive_among(*primitives: Primitive) -> Kind:
 
 
 INTS = many(INT)
+AXES = replace(INTS, axis=True)
 INT_LISTS = many(INTS)
 JAXPR = Kind(
     lambda value, bodies: bodies.encode(_compat.closed(value)),

@@ -16,6 +16,8 @@ from jax.extend.core import JaxprEqn, Primitive, jaxpr_as_fun, primitives
 from jmpc import _compat
 from jmpc.net.codec import _bodies
 from jmpc.net.codec._params import (
+    AXES,
+    AXIS,
     BOOL,
     DTYPE,
     EMPTY,
@@ -50,7 +52,7 @@ class Schema:
     kinds: the kind of each parameter that travels.
     dropped: takes an equation, returns its parameters without those that do not travel.
     restored: the inverse, from the parameters that came and the types of the operands; also checks those
-      parameters that JAX's own type rule takes on trust (the bodies of loops).
+      parameters that JAX's own type rule takes on trust (the bodies of loops, ...).
     """
 
     primitive: Primitive
@@ -101,8 +103,8 @@ _WINDOW = {
     "window_dilation": INTS,
 }
 _CHOICE = primitive_among(lax.ge_p, lax.le_p)
-_AXES = {"axes": INTS}
-_CUMULATIVE = {"axis": INT, "reverse": BOOL}
+_AXES = {"axes": AXES}
+_CUMULATIVE = {"axis": AXIS, "reverse": BOOL}
 _MODE = {
     "indices_are_sorted": BOOL,
     "unique_indices": BOOL,
@@ -128,7 +130,7 @@ _TABLE: dict[str, dict[str, Kind]] = {
     **dict.fromkeys(_SCATTERED, _SCATTER),
     "bitcast_convert_type": {"new_dtype": DTYPE},
     "broadcast_in_dim": {"shape": INTS, "broadcast_dimensions": INTS, "sharding": SHARDING},
-    "concatenate": {"dimension": INT},
+    "concatenate": {"dimension": AXIS},
     "cbrt": {key: optional(kind) for key, kind in _ACCURACY.items()},
     # inlining has chosen the branch for all platforms, where there was a choice by platform
     "cond": {"branches": many(JAXPR), "branches_platforms": optional(NOTHING)},
@@ -185,12 +187,12 @@ _TABLE: dict[str, dict[str, Kind]] = {
     "random_seed": {"impl": KEY_GENERATOR},
     "random_split": {"shape": INTS},
     "random_wrap": {"impl": KEY_GENERATOR},
-    "reduce": {"jaxpr": JAXPR, "dimensions": INTS},
+    "reduce": {"jaxpr": JAXPR, "dimensions": AXES},
     "reduce_precision": {"exponent_bits": INT, "mantissa_bits": INT},
     "reduce_sum": {**_AXES, "out_sharding": SHARDING},
     "reduce_window": {"jaxpr": OPEN_JAXPR, "consts": EMPTY, **_WINDOW},
     "reshape": {"new_sizes": INTS, "dimensions": maybe(INTS), "sharding": SHARDING},
-    "rev": {"dimensions": INTS},
+    "rev": {"dimensions": AXES},
     "round": {"rounding_method": one_of(lax.RoundingMethod)},
     "scan": {
         "jaxpr": JAXPR,
@@ -210,9 +212,9 @@ _TABLE: dict[str, dict[str, Kind]] = {
         "padding": INT_LISTS,
     },
     "slice": {"start_indices": INTS, "limit_indices": INTS, "strides": maybe(INTS)},
-    "sort": {"dimension": INT, "is_stable": BOOL, "num_keys": INT},
-    "split": {"sizes": INTS, "axis": INT},
-    "squeeze": {"dimensions": INTS},
+    "sort": {"dimension": AXIS, "is_stable": BOOL, "num_keys": INT},
+    "split": {"sizes": INTS, "axis": AXIS},
+    "squeeze": {"dimensions": AXES},
     "stack": {"axis": INT},
     "svd": {
         "full_matrices": BOOL,
@@ -222,14 +224,14 @@ _TABLE: dict[str, dict[str, Kind]] = {
     },
     "symmetric_product": {"alpha": FLOAT, "beta": FLOAT},
     "tile": {"reps": INTS},
-    "top_k": {"k": INT, "axis": INT, **_since((0, 11), is_stable=BOOL)},
-    "transpose": {"permutation": INTS},
+    "top_k": {"k": INT, "axis": AXIS, **_since((0, 11), is_stable=BOOL)},
+    "transpose": {"permutation": AXES},
     "triangular_solve": dict.fromkeys(
         ("left_side", "lower", "transpose_a", "conjugate_a", "unit_diagonal"), BOOL
     ),
     "tridiagonal": {"lower": BOOL},
     "tridiagonal_solve": {"perturb_singular": BOOL},
-    "unstack": {"axis": INT},
+    "unstack": {"axis": AXIS},
     "while": {
         "body_jaxpr": JAXPR,
         "body_nconsts": INT,
@@ -281,6 +283,16 @@ def _scatter_restored(params: Params, avals: Avals) -> Params:
     return params
 
 
+def _stack_restored(params: Params, avals: Avals) -> Params:
+    _bodies.check_stack(params["axis"], avals)
+    return params
+
+
+def _unstack_restored(params: Params, avals: Avals) -> Params:
+    _bodies.check_unstack(params["axis"], avals)
+    return params
+
+
 def _monoid(eqn: JaxprEqn) -> Params:
     """The update of scatter-add is an addition, whatever the equation says: it is not sent, but made anew."""
     _bodies.check_monoid(_compat.closed(eqn.params["update_jaxpr"]), eqn.primitive.name)
@@ -302,5 +314,7 @@ _SPECIAL: dict[str, tuple[Callable[[JaxprEqn], Params], Callable[[Params, Avals]
     "reduce": (_without("computation"), _reduce_restored),
     "reduce_window": (_without(), _reduce_window_restored),
     "scatter": (_without(), _scatter_restored),
+    "stack": (_without(), _stack_restored),
+    "unstack": (_without(), _unstack_restored),
     **{name: (_monoid, _monoid_restored(name)) for name in _SCATTERED},
 }

@@ -9,7 +9,7 @@ import jax.numpy as jnp
 import numpy as np
 from jax.core import ShapedArray
 
-from jmpc.net.codec._limits import CodecError, Limits, check_limit
+from jmpc.net.codec._limits import CodecError, Limits
 from jmpc.net.codec._plain import as_bool, as_bytes, as_list, as_size, as_text
 
 KEY = "key<threefry2x32>"
@@ -64,7 +64,7 @@ def encode_type(aval: Any, *, weak: bool | None = None) -> list[Any]:
 def decode_type(data: Any, limits: Limits) -> ShapedArray:
     """The inverse of `encode_type`, within the limits."""
     dtype, weak, shape = as_list(data, 3)
-    check_limit(len(as_list(shape)), limits.rank, "the rank of a value")
+    limits.check("rank", len(as_list(shape)), "the rank of a value")
     sizes = tuple(as_size(size) for size in shape)
     aval = ShapedArray(sizes, decode_dtype(dtype), weak_type=as_bool(weak))
     check_type(aval, limits)
@@ -76,9 +76,9 @@ def check_type(aval: Any, limits: Limits) -> None:
     encode_type(aval)
     if min(aval.shape, default=0) < 0:
         raise CodecError("a negative dimension")
-    check_limit(len(aval.shape), limits.rank, "the rank of a value")
-    check_limit(max(aval.shape, default=0), limits.dimension, "a dimension")
-    check_limit(size_in_bytes(aval), limits.value_bytes, "the size of a value in bytes")
+    limits.check("rank", len(aval.shape), "the rank of a value")
+    limits.check("dimension", max(aval.shape, default=0), "a dimension")
+    limits.check("value_bytes", size_in_bytes(aval), "the size of a value in bytes")
 
 
 def size_in_bytes(aval: Any) -> int:

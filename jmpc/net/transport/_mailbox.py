@@ -98,7 +98,9 @@ class Mailbox:
         self._runs: dict[bytes, _Run] = {}
         self._early: deque[_Early] = deque()
         self._early_bytes: Counter[str] = Counter()
-        self._control: deque[tuple[str, Header]] = deque()
+        # By sender: who was heard last comes last, so that nobody's flood keeps others waiting.
+        self._control: dict[str, deque[Header]] = {}
+        self._control_bytes: Counter[str] = Counter()
         self._past: Remembered[bytes, None] = Remembered(_REMEMBERED_RUNS)
         self._aborts: Remembered[bytes, tuple[str, str]] = Remembered(_REMEMBERED_RUNS)
         self._lost: dict[str, Failure] = {}
@@ -129,11 +131,9 @@ class Mailbox:
             self._runs.pop(run, None)
             self._aborts.drop(run)
             self._past.put(run, None)
-            self._control = deque(
-                (sender, header)
-                for sender, header in self._control
-                if header.run != run or header.kind not in _RUN_BOUND
-            )
+            for sender, queue in list(self._control.items()):
+                for header in [item for item in queue if item.run == run and item.kind in _RUN_BOUND]:
+                    self._drop_control(sender, queue.index(header))
             self._drop_early(lambda frame: frame.header.run == run)
             self._changed.notify_all()
 
@@ -166,7 +166,10 @@ class Mailbox:
     def take_control(
         self, kinds: Collection[Kind], run: bytes | None, sender: str | None, deadline: float | None
     ) -> tuple[str, Header] | None:
-        """The oldest control frame that matches, with its sender; None if none comes in time."""
+        """The oldest control frame of a sender that matches, with the sender; None if none comes in time.
+
+        Senders take turns.
+        """
         with self._changed:
             while True:
                 if (
@@ -175,10 +178,13 @@ class Mailbox:
                     and (failure := self._runs[run].failure) is not None
                 ):
                     raise failure()
-                for index, (who, header) in enumerate(self._control):
-                    if header.kind in kinds and run in (None, header.run) and sender in (None, who):
-                        del self._control[index]
-                        return who, header
+                for who in list(self._control) if sender is None else [sender]:
+                    for index, header in enumerate(self._control.get(who, ())):
+                        if header.kind in kinds and run in (None, header.run):
+                            self._drop_control(who, index)
+                            if who in self._control:
+                                self._control[who] = self._control.pop(who)
+                            return who, header
                 if not self._wait(sender, deadline):
                     return None
 
@@ -249,20 +255,25 @@ class Mailbox:
             return "of a player that takes no part in the run"
         if header.kind == Kind.ABORT:
             self._mark_aborted(header.run, sender, _printable(header.body))
-        self._control.append((sender, header))
-        theirs = [item for item in self._control if item[0] == sender]
-        nbytes = sum(len(item[1].body) for item in theirs)
+        queue = self._control.setdefault(sender, deque())
+        queue.append(header)
+        self._control_bytes[sender] += len(header.body)
         reason = None
         # The oldest go first: a peer that floods loses its own words, nobody else's.
         while (
-            len(theirs) > self._limits.max_control_frames
-            or nbytes > 2 * self._limits.max_body_bytes
+            len(queue) > self._limits.max_control_frames
+            or self._control_bytes[sender] > 2 * self._limits.max_body_bytes
         ):
-            oldest = theirs.pop(0)
-            self._control.remove(oldest)
-            nbytes -= len(oldest[1].body)
+            self._drop_control(sender, 0)
             reason = "too many control frames"
         return reason
+
+    def _drop_control(self, sender: str, index: int) -> None:
+        queue = self._control[sender]
+        self._control_bytes[sender] -= len(queue[index].body)
+        del queue[index]
+        if not queue:
+            del self._control[sender]
 
     def _put_early(self, sender: str, header: Header, arrays: list[memoryview]) -> str | None:
         frame = _Early(time.monotonic() + self._limits.early_seconds, sender, header, arrays)

@@ -1,0 +1,38 @@
+"""msgpack from anyone: plain data only, and no more of it than its reader expects.
+
+Bytes say little about memory: an empty list is one byte as it travels and some eighty where it is read, so who
+only bounds bytes can be made to take eighty times as many.
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+import msgpack
+
+
+def unpack(data: bytes | memoryview, *, most_elements: int, **limits: Any) -> Any:
+    """The plain data that `data` stands for.
+
+    Args:
+      most_elements: of all lists and maps together, these included.
+      limits: of every single text, list, map; see `msgpack.unpackb`. Extension types are refused.
+
+    Raises:
+      ValueError: for anything that is not msgpack within the limits; nothing else.
+    """
+    left = most_elements
+
+    def count(container: Any) -> Any:
+        nonlocal left
+        left -= 1 + len(container)
+        if left < 0:
+            raise ValueError("too many elements")
+        return container
+
+    try:
+        return msgpack.unpackb(
+            data, raw=False, strict_map_key=True, max_ext_len=0, list_hook=count, object_hook=count, **limits
+        )
+    except Exception as error:  # msgpack raises half a dozen types for what is one fact
+        raise ValueError(f"not msgpack within its limits ({type(error).__name__})") from None
