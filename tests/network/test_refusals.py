@@ -297,7 +297,7 @@ def test_a_scan_that_is_too_long(session: RemoteSession, nothing_sent: None) -> 
             lambda c, _: (jax.lax.scan(lambda d, _: (d + 1, None), c, length=200)[0], None), v, length=200
         )[0]
 
-    with pytest.raises(RunAborted, match="the number of iterations is 40,000, the limit is 2,000 .rule max_loop_iterations"):
+    with pytest.raises(RunAborted, match="iterations is 40,000, the limit is 2,000 .rule max_loop_iterations"):
         run(session, local("data-owner", fn, private("data-owner")).reveal())
 
 
