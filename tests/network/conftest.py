@@ -5,7 +5,6 @@ from __future__ import annotations
 import json
 import os
 import signal
-import socket
 import subprocess
 import sys
 import time
@@ -14,9 +13,12 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 import pytest
+from network import inprocess
+from network.inprocess import Nodes
 
 import jmpc
 from jmpc.admin import main as admin
+from jmpc.runtime.remote import RemoteSession
 
 ROOT = Path(__file__).parents[2]
 PROVIDERS = Path(__file__).parent / "my_data.py"
@@ -70,22 +72,12 @@ class Cluster:
             process.wait(20)
 
 
-def free_ports(count: int) -> list[int]:
-    """Ports of loopback that nobody listens at."""
-    probes = [socket.socket() for _ in range(count)]
-    for probe in probes:
-        probe.bind(("127.0.0.1", 0))
-    ports = [probe.getsockname()[1] for probe in probes]
-    for probe in probes:
-        probe.close()
-    return ports
-
-
 @pytest.fixture(scope="session")
 def cluster(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Cluster]:
     folder = tmp_path_factory.mktemp("cluster")
     names = (*PLAYERS, "silent", "driver")
-    addresses = {n: {"address": f"127.0.0.1:{port}"} for n, port in zip(names, free_ports(len(names)), strict=True)}
+    ports = inprocess.free_ports(len(names))
+    addresses = {name: {"address": f"127.0.0.1:{port}"} for name, port in zip(names, ports, strict=True)}
     policy = {"reveal_to": {"data-owner": ["driver", "data-owner"], "model-owner": ["driver", "model-owner"]}}
     config = folder / "config.json"
     config.write_text(json.dumps({"players": addresses, "driver": "driver", "timeout": TIMEOUT, "policy": policy}))
@@ -104,3 +96,29 @@ def remote(cluster: Cluster) -> Iterator[Cluster]:
     jmpc.set_config(jmpc.RemoteConfig.load(cluster.config))
     yield cluster
     jmpc.set_config(jmpc.LocalConfig())
+
+
+# Nodes as threads of this process, with a policy that allows little: what they refuse is tried on these. A file that
+# needs others overrides the first.
+
+
+@pytest.fixture(scope="module")
+def nodes(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Nodes]:
+    made = inprocess.make(tmp_path_factory.mktemp("nodes"), policy=inprocess.POLICY)
+    made.start(*inprocess.EVERYBODY)
+    yield made
+    made.stop()
+
+
+@pytest.fixture
+def session(nodes: Nodes) -> Iterator[RemoteSession]:
+    with nodes.session() as made:
+        yield made
+        inprocess.works(made)  # whatever was refused, the next run works
+
+
+@pytest.fixture
+def nothing_sent(nodes: Nodes) -> Iterator[None]:
+    before = nodes.shared_bytes()
+    yield
+    assert nodes.shared_bytes() == before, "shares have moved"
