@@ -1,6 +1,7 @@
 """Who holds what, and every choreography that is refused: with the line that wrote it."""
 
 import inspect
+import itertools
 from pathlib import Path
 
 import jax
@@ -10,6 +11,7 @@ import pytest
 from choreography.programs_check import ALL, PLAYERS, A, B, C, traced, words
 from jax import lax
 
+from jmpc._compat import scan_counts
 from jmpc.choreography.primitives import agree, draw, guard, local, public, release, send_masked
 from jmpc.choreography.trace import trace
 from jmpc.errors import ChoreographyError
@@ -133,6 +135,47 @@ def test_nested_scans():
         return lax.scan(outer, x, None, length=2)
 
     assert held(fn, (A, B), B) == ["B", "BC"]
+
+
+def nested(levels: int, width: int):
+    """Loops in loops whose carries lose holders one after the other, a step further in every turn of every loop."""
+
+    def turn(state, level):
+        if level:
+            state = lax.scan(lambda c, _: (turn(c, level - 1), None), state, length=2)[0]
+        return (state[0], *(x + y for x, y in itertools.pairwise(state)))
+
+    return lambda *xs: turn(xs, levels), [ALL if i else (A, B) for i in range(width)]
+
+
+def test_loops_in_loops_come_to_the_greatest_fixpoint():
+    """As if every loop were looked at from the start, whenever one around it has shrunk."""
+
+    def naive(jaxpr, inputs, found):
+        env = dict(zip(jaxpr.invars, inputs, strict=True))
+        for eqn in jaxpr.eqns:
+            who = [env[atom] for atom in eqn.invars]
+            if eqn.primitive.name == "scan":
+                body, (consts, _) = eqn.params["jaxpr"].jaxpr, scan_counts(eqn.params)
+                fixed, who = who[:consts], who[consts:]
+                while (after := [a & b for a, b in zip(who, naive(body, fixed + who, found), strict=True)]) != who:
+                    who = after
+                env.update(zip(eqn.outvars, who, strict=True))
+            else:
+                env[eqn.outvars[0]] = frozenset.intersection(*who)
+        found.update(env)
+        return [env[atom] for atom in jaxpr.outvars]
+
+    for levels in (1, 2, 3):
+        fn, inputs = nested(levels, 5)
+        made, found = traced(fn, *inputs), {}
+        naive(made.closed.jaxpr, [frozenset(who) for who in inputs], found)
+        assert {var: made.holders[var] for var in found} == found
+
+
+def test_deep_nesting_costs_no_more_than_its_size():
+    fn, inputs = nested(14, 6)
+    assert held(fn, *inputs) == ["AB"] * 6
 
 
 def test_while_carries_need_the_predicate():

@@ -1,5 +1,7 @@
 """The account of releases: who shows whom what, and whose inputs it derives from."""
 
+import itertools
+
 import jax
 import jax.numpy as jnp
 import numpy as np
@@ -51,6 +53,20 @@ def test_loops_mix_until_nothing_new_comes():
         return lax.scan(body, (x, y, z), None, length=3)[1]
 
     assert account(traced(fn, A, A, A), "A", "B", "C") == [(A, B, "first", "ABC")]
+
+
+def test_origins_pass_through_loops_in_loops():
+    """One step further in every turn of every loop; and the work does not double with every level."""
+
+    def turn(state, level):
+        if level:
+            state = lax.scan(lambda c, _: (turn(c, level - 1), None), state, length=2)[0]
+        return (state[0], *(x + y for x, y in itertools.pairwise(state)))
+
+    for levels in (2, 14):
+        made = traced(lambda *xs, levels=levels: turn(xs, levels), *[A] * 5)
+        found = result_origins(made, [frozenset(player) for player in (A, B, C, "", "")])
+        assert ["".join(sorted(players)) for players in found] == ["A", "AB", "ABC", "ABC", "ABC"]
 
 
 def test_predicates_and_indices_count():

@@ -8,6 +8,7 @@ from jax import lax
 
 from jmpc.choreography.holders import all_equations
 from jmpc.errors import TraceError
+from jmpc.lowering.placement import SECRET, Placer
 
 from .helpers import ULP, Clear, lowered, plain, secure
 
@@ -96,6 +97,26 @@ def test_nested_loops():
         )
 
     close(f, X)
+
+
+def test_deep_nesting_costs_no_more_than_its_size():
+    def nest(x, level):
+        if not level:
+            return x * 0.5
+        return lax.scan(lambda c, _: (nest(c, level - 1), None), x, length=1)[0]
+
+    close(lambda x: nest(x, 14), X)
+
+
+def test_the_search_for_places_may_be_ended():
+    def watch(nbytes):
+        raise TimeoutError
+
+    def f(x):
+        return lax.scan(lambda c, _: (c * c, None), x, length=3)[0]
+
+    with pytest.raises(TimeoutError):
+        Placer("first", watch).equation(jax.make_jaxpr(f)(X).jaxpr.eqns[0], [SECRET])
 
 
 def test_while_with_public_predicate():

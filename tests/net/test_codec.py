@@ -19,7 +19,9 @@ from jmpc import _compat
 from jmpc.choreography.inline import inline_calls
 from jmpc.net.codec import (
     CodecError,
+    LimitError,
     Limits,
+    Tally,
     decode_jaxpr,
     digest,
     encode_jaxpr,
@@ -427,6 +429,7 @@ def test_random_bits_need_their_layout():
         ("unrolled scan", dict(equations=2)),
         ("odd constants", dict(constant_bytes=15)),
         ("mlp", dict(message_bytes=100)),
+        ("mlp", dict(elements=100)),
     ],
 )
 def test_limits(case, limits):
@@ -434,6 +437,16 @@ def test_limits(case, limits):
     from_bytes(data)
     with pytest.raises(CodecError, match="limit"):
         from_bytes(data, replace(Limits(), **limits))
+
+
+def test_several_jaxprs_share_the_limits():
+    data, tally = encode_jaxpr(traced("mlp")[0]), Tally(Limits(equations=60))
+    decode_jaxpr(data, tally=tally)
+    count = tally.equations
+    with pytest.raises(LimitError, match="equations is 61, the limit is 60") as caught:
+        for _ in range(60 // count + 1):
+            decode_jaxpr(data, tally=tally)
+    assert caught.value.field == "equations"
 
 
 def test_a_small_message_cannot_make_a_big_array():
@@ -444,6 +457,13 @@ def test_a_small_message_cannot_make_a_big_array():
     data = encode_jaxpr(jax.make_jaxpr(lambda x: x + np.arange(4.0))(X))
     data["body"]["consts"][0][0][2] = [1 << 20]
     with pytest.raises(CodecError, match="bytes"):
+        decode_jaxpr(data)
+
+
+def test_an_operation_has_no_more_results_than_a_list():
+    data = encode_jaxpr(jax.make_jaxpr(lambda x: jnp.unstack(x))(X))
+    data["body"]["in"][0][2] = [1 << 30, 1]
+    with pytest.raises(CodecError, match="more than 4096 results"):
         decode_jaxpr(data)
 
 
@@ -493,6 +513,42 @@ def test_a_scan_must_fit_its_operands(field, value):
 def test_edited_computations_are_refused(path, value):
     with pytest.raises(CodecError):
         decode_jaxpr(edited(path, value))
+
+
+def sliced(x):
+    return x[1:3, ::2]
+
+
+@pytest.mark.parametrize("function, path, value", [
+    (sliced, ["strides", 0], (1 << 63) - 1),  # the length overflows, and XLA ends the process
+    (sliced, ["start_indices", 0], -(1 << 63)),
+    (lambda x: jnp.stack([x, x]), ["axis"], -(1 << 31)),  # a wild pointer in MLIR
+    (lambda x: jnp.stack([x, x]), ["axis"], 3),
+    (lambda x: jnp.unstack(x), ["axis"], -1),
+    (lambda x: jnp.cumsum(x, 1), ["axis"], 2),
+    (lambda x: jnp.sum(x, 0), ["axes", 0], 2),
+    (lambda x: jnp.sort(x), ["dimension"], 2),
+    (lambda x: jnp.pad(x, ((1, 2), (0, 1))), ["padding_config", 0, 0], 1 << 40),
+    (lambda x: x[:, None], ["shape", 0], 1 << 40),
+])  # fmt: skip
+def test_parameters_that_would_end_the_process(function, path, value):
+    """JAX's type rules let some of them pass, because the functions of jax.lax check them already."""
+    name = {"strides": "slice", "start_indices": "slice", "padding_config": "pad", "dimension": "sort"}.get(path[0])
+    data = encode_jaxpr(jax.make_jaxpr(function)(X))
+    place = next(e[2] for e in data["body"]["eqns"][0] if path[0] in e[2] and name in (None, e[0]))
+    *parents, last = path
+    for step in parents:
+        place = place[step]
+    place[last] = value
+    with pytest.raises(CodecError):
+        decode_jaxpr(data)
+
+
+def test_a_literal_is_a_number():
+    data = encode_jaxpr(jax.make_jaxpr(lambda x: x + 1)(X))
+    data["body"]["eqns"][0][0][1][1] = [["float32", False, [3, 4]], bytes(48)]
+    with pytest.raises(CodecError, match="a literal that is no number"):
+        decode_jaxpr(data)
 
 
 def test_a_scatter_adds_what_its_name_says():

@@ -1,3 +1,4 @@
+import socket
 import time
 from contextlib import contextmanager
 
@@ -122,4 +123,33 @@ def test_a_player_whose_key_was_refused_is_tried_again(start, tcp_endpoints, key
             a.send("b", status, timeout=0.2)
         except AuthenticationError:  # until the old link is closed
             pass
+    assert found == ("a", status)
+
+
+@pytest.mark.parametrize("stranger", ["http", "plain text", "silent"])
+def test_a_link_that_a_stranger_has_answered_comes_to_life_again(stranger, start, tcp_endpoints, key_rings):
+    """Whoever took the port of a player that was away: libzmq gives up for good where it is spoken to wrongly."""
+    endpoints, rings = tcp_endpoints("a", "b"), key_rings("a", "b")
+    a = start("a", endpoints, keys=rings["a"])
+    status = Header(Kind.STATUS, RUN)
+    port = int(endpoints["b"].rpartition(":")[2])
+    with zmq.Context() as context:
+        if stranger == "plain text":
+            taken = context.socket(zmq.ROUTER)
+            taken.linger = 0
+            taken.bind(endpoints["b"])
+        else:
+            taken = socket.create_server(("127.0.0.1", port))
+        a.send("b", status)
+        if stranger != "plain text":
+            connection, _ = taken.accept()
+            connection.sendall(b"HTTP/1.1 400 Bad Request\r\n\r\n" if stranger == "http" else b"")
+            connection.close()
+        time.sleep(1.5)
+        taken.close()
+    assert "Somebody answers there, but without b's key, or in plain text" in a.hint("b")
+    b = start("b", endpoints, keys=rings["b"])
+    deadline = time.monotonic() + 10
+    while (found := b.control({Kind.STATUS}, timeout=0.2)) is None and time.monotonic() < deadline:
+        a.send("b", status)
     assert found == ("a", status)

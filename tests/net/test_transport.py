@@ -385,6 +385,18 @@ def test_a_flood_of_control_frames_costs_its_sender_only(inproc):
     ]
 
 
+def test_senders_take_turns(inproc):
+    a, b, c = inproc("a", "b", "c")
+    for number in range(5):
+        a.send("b", Header(Kind.SUBMIT, body=bytes([number])))
+    until(lambda: (counts := b.received.peers()) and counts["a"].frames == 5)
+    c.send("b", Header(Kind.SUBMIT, body=b"c"))
+    until(lambda: "c" in b.received.peers())
+    waiting = [b.control(timeout=0) for _ in range(6)]
+    assert [sender for sender, _ in waiting] == ["a", "c", "a", "a", "a", "a"]
+    assert [header.body for sender, header in waiting if sender == "a"] == [bytes([i]) for i in range(5)]
+
+
 def test_closing_ends_every_wait(inproc):
     a, b = inproc("a", "b")
     a.open_run(RUN)

@@ -5,7 +5,6 @@ from __future__ import annotations
 import json
 import os
 import signal
-import socket
 import subprocess
 import sys
 import time
@@ -15,9 +14,12 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from network import inprocess
+from network.inprocess import Nodes
 
 import jmpc
 from jmpc.admin import main as admin
+from jmpc.runtime.remote import RemoteSession
 
 ROOT = Path(__file__).parents[2]
 PROVIDERS = Path(__file__).parent / "my_data.py"
@@ -73,21 +75,11 @@ class Cluster:
             process.wait(20)
 
 
-def free_ports(count: int) -> list[int]:
-    """Ports of loopback that nobody listens at."""
-    probes = [socket.socket() for _ in range(count)]
-    for probe in probes:
-        probe.bind(("127.0.0.1", 0))
-    ports = [probe.getsockname()[1] for probe in probes]
-    for probe in probes:
-        probe.close()
-    return ports
-
-
 def make_cluster(folder: Path, names: tuple[str, ...], **fields: Any) -> Cluster:
     """A cluster that is not started yet, of these players and a driver; `fields` go into its configuration."""
     names = (*names, "driver")
-    addresses = {n: {"address": f"127.0.0.1:{port}"} for n, port in zip(names, free_ports(len(names)), strict=True)}
+    ports = inprocess.free_ports(len(names))
+    addresses = {name: {"address": f"127.0.0.1:{port}"} for name, port in zip(names, ports, strict=True)}
     config = folder / "config.json"
     config.write_text(json.dumps({"players": addresses, "driver": "driver", "timeout": TIMEOUT, **fields}))
     assert admin(["keygen", "--config", str(config)]) == 0
@@ -111,3 +103,29 @@ def remote(cluster: Cluster) -> Iterator[Cluster]:
     jmpc.set_config(jmpc.RemoteConfig.load(cluster.config))
     yield cluster
     jmpc.set_config(jmpc.LocalConfig())
+
+
+# Nodes as threads of this process, with a policy that allows little: what they refuse is tried on these. A file that
+# needs others overrides the first.
+
+
+@pytest.fixture(scope="module")
+def nodes(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Nodes]:
+    made = inprocess.make(tmp_path_factory.mktemp("nodes"), policy=inprocess.POLICY)
+    made.start(*inprocess.EVERYBODY)
+    yield made
+    made.stop()
+
+
+@pytest.fixture
+def session(nodes: Nodes) -> Iterator[RemoteSession]:
+    with nodes.session() as made:
+        yield made
+        inprocess.works(made)  # whatever was refused, the next run works
+
+
+@pytest.fixture
+def nothing_sent(nodes: Nodes) -> Iterator[None]:
+    before = nodes.shared_bytes()
+    yield
+    assert nodes.shared_bytes() == before, "shares have moved"

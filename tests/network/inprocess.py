@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import dataclasses
 import json
+import secrets
+import socket
 import threading
 import time
 from collections.abc import Callable, Iterator, Mapping
@@ -15,12 +17,13 @@ from typing import Any
 import jax
 import numpy as np
 from network import my_data
-from network.conftest import free_ports
 
 import jmpc
 from jmpc.api.graph import build
+from jmpc.computation import Computation
 from jmpc.config import RemoteConfig
-from jmpc.net.framing import Header, Kind
+from jmpc.net.computations import encode_computation
+from jmpc.net.framing import RUN_BYTES, Header, Kind
 from jmpc.net.keys import generate
 from jmpc.net.transport import Transport
 from jmpc.policy import Policy
@@ -28,12 +31,25 @@ from jmpc.protocols.rep3 import Rep3
 from jmpc.providers import Provider, Registry, Sink
 from jmpc.runtime.compiler import Compiler
 from jmpc.runtime.node import Node
+from jmpc.runtime.orders import Submission
 from jmpc.runtime.remote import RemoteSession
 from jmpc.runtime.store import Store
 
 SERVERS = ("server0", "server1", "server2")
 OWNERS = ("data-owner", "model-owner")
 DRIVERS = ("driver", "second-driver")
+EVERYBODY = (*SERVERS, *OWNERS)
+POLICY = {
+    "reveal_to": {"data-owner": ["driver", "data-owner"], "model-owner": ["driver", "model-owner"]},
+    "max_equations": 500,
+    "max_lowered_equations": 10_000,
+    "max_loop_iterations": 2000,
+    "max_operations": 1 << 32,
+    "max_known_operations": 1 << 28,
+    "max_memory_bytes": 1 << 28,
+    "max_stored_bytes": 10_000,
+    "max_computation_bytes": 1 << 20,
+}
 COMPILER = Compiler()  # one for all nodes of this process, so that nothing is compiled five times
 
 
@@ -90,7 +106,7 @@ class Nodes:
     def stranger(self, name: str = "driver") -> Iterator[Transport]:
         """A player's transport without anything of jmpc behind it."""
         config = self.config(name)
-        with Transport(name, config.endpoints, insecure=True, timeout=5.0, linger=0.2) as transport:
+        with Transport(name, config.endpoints, insecure=True, timeout=20.0, linger=0.2) as transport:
             yield transport
 
     def ask(self, transport: Transport, kind: Kind, run: bytes, body: bytes, *peers: str) -> dict[str, bytes]:
@@ -103,6 +119,30 @@ class Nodes:
             if answers[peer] == b"taken":
                 answers[peer] = transport.wait_control(Kind.STATUS, run, peer).body
         return answers
+
+
+def free_ports(count: int) -> list[int]:
+    """Ports of loopback that nobody listens at."""
+    probes = [socket.socket() for _ in range(count)]
+    for probe in probes:
+        probe.bind(("127.0.0.1", 0))
+    ports = [probe.getsockname()[1] for probe in probes]
+    for probe in probes:
+        probe.close()
+    return ports
+
+
+def built(*fetches: Any) -> Computation:
+    return build(fetches, SERVERS, "driver", 18).computation
+
+
+def submit(
+    nodes: Nodes, transport: Transport, computation: bytes | Computation, *peers: str, session: bytes | None = None
+) -> dict[str, bytes]:
+    """Submits a computation as it is; what each node answers in the end."""
+    data = computation if isinstance(computation, bytes) else encode_computation(computation)
+    body = Submission(session or secrets.token_bytes(RUN_BYTES), data).encode()
+    return nodes.ask(transport, Kind.SUBMIT, secrets.token_bytes(RUN_BYTES), body, *peers)
 
 
 def make(folder: Path, owners: tuple[str, ...] = OWNERS, registry: Registry | None = None, **fields: Any) -> Nodes:

@@ -11,6 +11,7 @@ import subprocess
 import sys
 import time
 from pathlib import Path
+from typing import Any
 
 import jax.numpy as jnp
 import numpy as np
@@ -127,7 +128,7 @@ def test_a_killed_server_ends_the_run_everywhere(remote: Cluster) -> None:
     jmpc.run(w.assign(w + private("data-owner")))
     fetch = long_loop().reveal()
     end = in_background(lambda: jmpc.run(fetch))
-    eventually(lambda: _computes(remote, "server0") and _computes(remote, "server1"), 60)
+    eventually(lambda: _is_ordered() and _computes(remote, "server0") and _computes(remote, "server1"), 60)
     remote.kill("server1")
     start = time.monotonic()
     error = end()
@@ -151,6 +152,12 @@ def _last_failure(cluster: Cluster, name: str) -> str:
     return found[-1] if found else ""
 
 
+def _is_ordered() -> bool:
+    """Whether all nodes were ready for what was asked for last."""
+    *_, (known, _) = current_session()._known._entries.values()  # type: ignore[attr-defined]
+    return known.submission is not None
+
+
 def _computes(cluster: Cluster, name: str) -> bool:
     """Whether a node is at work: its processor time grows."""
 
@@ -160,6 +167,47 @@ def _computes(cluster: Cluster, name: str) -> bool:
     before = used()
     time.sleep(0.4)
     return used() - before > 5
+
+
+def test_a_node_that_is_stopped_during_a_run_says_so(remote: Cluster) -> None:
+    works()
+    end = in_background(lambda: jmpc.run(long_loop().reveal()))
+    eventually(lambda: _is_ordered() and _computes(remote, "server1"), 60)
+    start = time.monotonic()
+    assert remote.terminate("server1") == 0
+    error = end()
+    assert isinstance(error, RunAborted) and error.player == "server1", error
+    assert "jmpc-node server1 was stopped" in str(error) and time.monotonic() - start < TIMEOUT + 2
+    assert remote.alive()
+    remote.start("server1")
+    eventually(lambda: in_background(works)() is None, 30)
+
+
+def test_a_node_that_is_killed_between_done_and_commit(remote: Cluster, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Its part of the variable is lost, and said to be; the run itself has ended well."""
+    w = jmpc.define_private_variable(jnp.ones(4))
+    step = w.assign(w + private("data-owner"))
+    jmpc.run(step)
+    session = current_session()
+    commit = session._commit  # type: ignore[attr-defined]
+
+    def kill_first(*args: Any) -> None:  # all parts are done
+        remote.kill("server2")
+        commit(*args)
+
+    monkeypatch.setattr(session, "_commit", kill_first)
+    jmpc.run(step)
+    monkeypatch.undo()
+    with pytest.raises(PeerError) as caught:
+        jmpc.run(w.reveal())
+    assert caught.value.player == "server2"
+    remote.start("server2")
+    eventually(lambda: in_background(works)() is None, 30)
+    with pytest.raises(RunAborted, match="server2 has lost 'variable/.*was restarted.*assign it again"):
+        jmpc.run(w.reveal())
+    jmpc.run(w.assign(w.initial))
+    np.testing.assert_allclose(jmpc.run(w.reveal()), np.ones(4), atol=1e-5)
+    assert remote.alive()
 
 
 def test_an_operator_stops_nodes(remote: Cluster) -> None:

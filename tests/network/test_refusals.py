@@ -5,70 +5,23 @@ from __future__ import annotations
 import dataclasses
 import logging
 import secrets
-from collections.abc import Iterator
 
 import jax
 import jax.numpy as jnp
-import msgpack
 import numpy as np
 import pytest
-import zmq
 from network import inprocess, my_data
-from network.inprocess import SERVERS, Nodes, local, private, run, works
+from network.inprocess import EVERYBODY, POLICY, SERVERS, Nodes, built, local, private, run, submit, works
 
 import jmpc
-from jmpc.api.graph import build
 from jmpc.computation import ArrayType, Assign, Computation, Output, Publish, Read, Reveal, Source
 from jmpc.errors import ConfigError, InputError, JmpcError, PeerError, PolicyError, RunAborted
 from jmpc.net.codec import CodecError
 from jmpc.net.computations import encode_computation
 from jmpc.net.framing import RUN_BYTES, Header, Kind
-from jmpc.net.transport import Transport
 from jmpc.runtime import orders
-from jmpc.runtime.orders import Order, Submission
+from jmpc.runtime.orders import Order
 from jmpc.runtime.remote import RemoteSession
-from jmpc.runtime.store import Generation
-
-POLICY = {
-    "reveal_to": {"data-owner": ["driver", "data-owner"], "model-owner": ["driver", "model-owner"]},
-    "max_equations": 500,
-    "max_loop_iterations": 2000,
-    "max_operations": 1 << 32,
-    "max_memory_bytes": 1 << 28,
-    "max_stored_bytes": 10_000,
-    "max_computation_bytes": 1 << 20,
-}
-EVERYBODY = (*SERVERS, *inprocess.OWNERS)
-
-
-@pytest.fixture(scope="module")
-def nodes(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Nodes]:
-    made = inprocess.make(tmp_path_factory.mktemp("refusals"), policy=POLICY)
-    made.start(*EVERYBODY)
-    yield made
-    made.stop()
-
-
-@pytest.fixture
-def session(nodes: Nodes) -> Iterator[RemoteSession]:
-    with nodes.session() as made:
-        yield made
-        works(made)  # whatever was refused, the next run works
-
-
-@pytest.fixture
-def nothing_sent(nodes: Nodes) -> Iterator[None]:
-    before = nodes.shared_bytes()
-    yield
-    assert nodes.shared_bytes() == before, "shares have moved"
-
-
-def ask(nodes: Nodes, transport: Transport, computation: bytes | Computation, *peers: str) -> dict[str, bytes]:
-    """Submits a computation as it is; what each node answers in the end."""
-    data = computation if isinstance(computation, bytes) else encode_computation(computation)
-    body = Submission(secrets.token_bytes(RUN_BYTES), data).encode()
-    return nodes.ask(transport, Kind.SUBMIT, secrets.token_bytes(RUN_BYTES), body, *peers)
-
 
 # -- who may submit ------------------------------------------------------------------------------------------------
 
@@ -78,7 +31,7 @@ def test_an_unlisted_driver(nodes: Nodes, nothing_sent: None, caplog: pytest.Log
     try:
         with nodes.stranger("model-owner") as transport, caplog.at_level(logging.WARNING, "jmpc.node"):
             computation = built(private("data-owner").reveal("data-owner"))
-            for answer in ask(nodes, transport, computation, *SERVERS).values():
+            for answer in submit(nodes, transport, computation, *SERVERS).values():
                 assert "rule drivers" in str(orders.refusal(answer))
             started = secrets.token_bytes(RUN_BYTES)
             transport.open_run(started)
@@ -98,12 +51,12 @@ def test_without_a_configured_driver_the_refusal_says_what_to_write(tmp_path) ->
     made.start("server0")
     try:
         with made.stranger("model-owner") as transport:
-            (answer,) = ask(made, transport, b"anything", "server0").values()
+            (answer,) = submit(made, transport, b"anything", "server0").values()
             assert "--driver model-owner" in str(orders.refusal(answer))
         made.stop("server0")
         made.start("server0", drivers=("model-owner",))
         with made.stranger("model-owner") as transport:
-            (answer,) = ask(made, transport, b"anything", "server0").values()
+            (answer,) = submit(made, transport, b"anything", "server0").values()
             assert "not msgpack" in str(orders.refusal(answer))  # it is read now
     finally:
         made.stop()
@@ -215,15 +168,11 @@ def test_publishing_what_was_computed_from_private_data(nodes: Nodes, nothing_se
     product = jmpc.multiply(private("data-owner"), private("model-owner")).node.make((3, 1), "driver")
     calls = (x, y, double, Publish(2), product, Reveal(4, "driver"), Output(5, "driver", "", "fetch/0"))
     with nodes.stranger() as transport:
-        for answer in ask(nodes, transport, Computation(SERVERS, calls), *EVERYBODY).values():
+        for answer in submit(nodes, transport, Computation(SERVERS, calls), *EVERYBODY).values():
             assert "rule reveal_to): public value (data-owner to server" in str(orders.refusal(answer))
 
 
 # -- what is no computation ----------------------------------------------------------------------------------------
-
-
-def built(*fetches) -> Computation:
-    return build(fetches, SERVERS, "driver", 18).computation
 
 
 def test_code_does_not_travel(session: RemoteSession, nothing_sent: None) -> None:
@@ -242,7 +191,7 @@ def test_a_forged_computation_with_code_in_it(nodes: Nodes, nothing_sent: None, 
     forged = honest.replace(b"\xa3sin", bytes([0xA0 + len(name)]) + name.encode())
     assert forged != honest
     with nodes.stranger() as transport:
-        for answer in ask(nodes, transport, forged, *EVERYBODY).values():
+        for answer in submit(nodes, transport, forged, *EVERYBODY).values():
             assert "not among those that may travel" in str(orders.refusal(answer))
 
 
@@ -251,14 +200,14 @@ def test_garbage_instead_of_a_computation(nodes: Nodes, nothing_sent: None) -> N
     rng = np.random.default_rng(0)
     with nodes.stranger() as transport:
         for length in (1, len(honest) // 2, len(honest) - 1):
-            (answer,) = ask(nodes, transport, honest[:length], "server0").values()
+            (answer,) = submit(nodes, transport, honest[:length], "server0").values()
             assert orders.refusal(answer)
         for _ in range(30):
             broken = bytearray(honest)
             broken[rng.integers(len(broken))] ^= 1 << rng.integers(8)
-            (answer,) = ask(nodes, transport, bytes(broken), "server1").values()
+            (answer,) = submit(nodes, transport, bytes(broken), "server1").values()
             assert orders.readiness(answer) is not None or orders.refusal(answer)
-        (answer,) = ask(nodes, transport, bytes(POLICY["max_computation_bytes"] + 1), "server0").values()
+        (answer,) = submit(nodes, transport, bytes(POLICY["max_computation_bytes"] + 1), "server0").values()
         assert "max_computation_bytes" in str(orders.refusal(answer))
 
 
@@ -279,263 +228,13 @@ def test_calls_that_do_not_fit_together(nodes: Nodes) -> None:
     }
     with nodes.stranger() as transport:
         for message, calls in cases.items():
-            (answer,) = ask(nodes, transport, Computation(SERVERS, calls), "data-owner").values()
+            (answer,) = submit(nodes, transport, Computation(SERVERS, calls), "data-owner").values()
             assert message in str(orders.refusal(answer)), (message, answer)
         servers = Computation(("server1", "server0", "server2"), (x,))
-        (answer,) = ask(nodes, transport, servers, "data-owner").values()
+        (answer,) = submit(nodes, transport, servers, "data-owner").values()
         assert "rule servers" in str(orders.refusal(answer))
-        (answer,) = ask(nodes, transport, Computation(SERVERS, (x,)), "model-owner").values()
+        (answer,) = submit(nodes, transport, Computation(SERVERS, (x,)), "model-owner").values()
         assert "takes no part" in str(orders.refusal(answer))
-
-
-# -- what takes too much -------------------------------------------------------------------------------------------
-
-
-def test_a_scan_that_is_too_long(session: RemoteSession, nothing_sent: None) -> None:
-    def fn(v):
-        return jax.lax.scan(
-            lambda c, _: (jax.lax.scan(lambda d, _: (d + 1, None), c, length=200)[0], None), v, length=200
-        )[0]
-
-    with pytest.raises(RunAborted, match="iterations is 40,000, the limit is 2,000 .rule max_loop_iterations"):
-        run(session, local("data-owner", fn, private("data-owner")).reveal())
-
-
-def endless(v):
-    return jax.lax.while_loop(lambda c: c[0] > -1.0, lambda c: jnp.abs(c) * 0.5, v)
-
-
-def test_a_loop_at_a_player_that_does_not_end(session: RemoteSession) -> None:
-    for fn in (
-        endless,
-        lambda v: jax.lax.cond(v[1] > 0, endless, lambda u: u, v),
-        lambda v: jax.lax.scan(lambda c, _: (endless(c), None), v, length=3)[0],
-    ):
-        with pytest.raises(RunAborted, match="takes more than 2,000 iterations .rule max_loop_iterations"):
-            run(session, local("data-owner", fn, private("data-owner")).reveal())
-
-
-def test_a_loop_at_a_player_that_ends_is_not_changed(session: RemoteSession) -> None:
-    def fn(v):
-        return jax.lax.while_loop(lambda c: c[0] < 100, lambda c: (c[0] + 1, jnp.cos(c[1])), (0, v))[1]
-
-    (result,) = run(session, local("data-owner", fn, private("data-owner")).reveal())
-    np.testing.assert_allclose(result, fn(np.arange(4, dtype=np.float32)), rtol=1e-6)
-
-
-def test_a_loop_over_known_values_that_does_not_end(session: RemoteSession, monkeypatch: pytest.MonkeyPatch) -> None:
-    @jmpc.function
-    def fn(x):
-        return x + jax.lax.while_loop(lambda c: c > -1, lambda c: c ^ 1, jnp.int32(0)).astype(x.dtype)
-
-    monkeypatch.setattr("jmpc.lowering.public._MOST_TURNS", 1000)
-    with pytest.raises(jmpc.JmpcError, match="loop over known values takes more than 1,000 iterations"):
-        run(session, fn(private("data-owner")).reveal())
-
-
-def test_a_loop_of_the_servers_that_does_not_end(session: RemoteSession) -> None:
-    """On a public predicate, with nothing to say in it: nobody notices from messages."""
-    x = jmpc.define_public_input("data-owner", "calendar", types=my_data.VECTOR)
-
-    @jmpc.function
-    def fn(public, secret):
-        start = public[1].astype(jnp.int32)
-        turns = jax.lax.while_loop(lambda c: c > -1, lambda c: c ^ 1, start)
-        return secret * turns.astype(secret.dtype)
-
-    with pytest.raises(RunAborted, match="iterations .rule max_loop_iterations"):
-        run(session, fn(x, private("model-owner")).reveal())
-
-
-def test_a_loop_with_secrets_in_it_that_does_not_end(session: RemoteSession) -> None:
-    x = jmpc.define_public_input("data-owner", "calendar", types=my_data.VECTOR)
-
-    @jmpc.function
-    def fn(public, secret):
-        start = (public[1].astype(jnp.int32), secret)
-        return jax.lax.while_loop(lambda c: c[0] > -1, lambda c: (c[0] ^ 1, c[1] + 1.0), start)[1]
-
-    with pytest.raises(RunAborted, match="rule max_loop_iterations"):
-        run(session, fn(x, private("model-owner")).reveal())
-
-
-def test_a_loop_inside_a_reduction_is_refused(nodes: Nodes) -> None:
-    def fn(v):
-        def add(a, b):
-            return jax.lax.while_loop(lambda c: c < 0, lambda c: c + 1, a + b)
-
-        return jax.lax.reduce(v, np.float32(0), add, (0,))
-
-    computation = built(local("data-owner", fn, private("data-owner")).reveal())
-    with nodes.stranger() as transport:
-        (answer,) = ask(nodes, transport, computation, "data-owner").values()
-    assert "a loop inside the function of `reduce`" in str(orders.refusal(answer))
-
-
-def test_too_many_equations(session: RemoteSession, nothing_sent: None) -> None:
-    def fn(v):
-        for _ in range(600):
-            v = v + 1
-        return v
-
-    with pytest.raises(RunAborted, match="equations"):
-        run(session, local("data-owner", fn, private("data-owner")).reveal())
-
-
-def test_too_much_memory_and_work(nodes: Nodes, session: RemoteSession, nothing_sent: None) -> None:
-    def large(v):
-        return jnp.sum(jax.lax.iota(np.int32, 1 << 27).astype(np.float32)) + v
-
-    def slow(v):
-        a = jnp.broadcast_to(v[0], (2000, 2000))
-        return (a @ a)[0, :4]
-
-    @jmpc.function
-    def known(v):
-        return v + jnp.sum(jnp.arange(1 << 26) % 7).astype(v.dtype)
-
-    with pytest.raises(RunAborted, match="max_memory_bytes|the size of a value"):
-        run(session, local("data-owner", large, private("data-owner")).reveal())
-    with pytest.raises(RunAborted, match="max_operations"):
-        run(session, local("data-owner", slow, private("data-owner")).reveal())
-    with nodes.stranger("second-driver") as transport:
-        (answer,) = ask(nodes, transport, built(known(private("data-owner")).reveal()), "server0").values()
-    assert "max_memory_bytes" in str(orders.refusal(answer)) or "the size of a value" in str(orders.refusal(answer))
-
-
-def test_variables_of_a_driver_are_bounded(nodes: Nodes, session: RemoteSession) -> None:
-    small = jmpc.define_private_variable(jnp.zeros(100))
-    large = jmpc.define_private_variable(jnp.zeros(1000))
-    run(session, small.assign(small.initial))
-    with pytest.raises(RunAborted, match=r"would keep 21,696 bytes.*rule max_stored_bytes.*new session"):
-        run(session, large.assign(large.initial))
-    run(session, small.assign(small + 1.0))  # replaces, and does not add
-    assert set(nodes.stored("server0")) == {small.name}
-
-
-def test_what_a_driver_submits_is_bounded_in_number_and_bytes(nodes: Nodes, session: RemoteSession) -> None:
-    works(session)
-    client = nodes.nodes["server0"]._clients["driver"]
-    assert client._submissions.heaviest == POLICY["max_memory_bytes"] // 4
-    client._submissions.heaviest = 4_000_000
-    for k in range(6):
-        x = private("data-owner") + np.full((60_000, 4), k, np.float32)
-        run(session, local("driver", lambda v: v[0], x.reveal()).reveal())
-        assert client._submissions.weight <= 4_000_000
-    assert 0 < len(client._submissions) < 6
-    works(session)  # which has been forgotten, and is submitted again
-
-
-def test_a_closed_session_leaves_nothing_behind(nodes: Nodes, session: RemoteSession) -> None:
-    kept = jmpc.define_private_variable(jnp.zeros(10))
-    with nodes.session("second-driver") as other:
-        run(other, kept.assign(kept.initial))
-        assert set(nodes.stored("server0", "second-driver")) == {kept.name}
-    inprocess.eventually(lambda: not any("second-driver" in node._clients for node in nodes.nodes.values()))
-
-
-def test_a_new_session_ends_the_one_before(nodes: Nodes) -> None:
-    kept = jmpc.define_private_variable(jnp.zeros(10))
-    lost = nodes.session()
-    run(lost, kept.assign(kept.initial))
-    lost._told.clear()  # it dies without a word
-    lost.close()
-    assert set(nodes.stored("server0")) == {kept.name}
-    with nodes.session() as again:
-        works(again)
-        assert not nodes.stored("server0")
-
-
-# -- frames --------------------------------------------------------------------------------------------------------
-
-
-def test_frames_that_are_none(nodes: Nodes) -> None:
-    server = nodes.nodes["server0"].transport
-    endpoint = nodes.config().endpoints["server0"]
-    before = dict(server.dropped)
-    frames = [
-        [b""],
-        [b"\xc1"],
-        [b"x" * 1000],
-        [msgpack.packb((1, 2, bytes(16), (), (), b"", 9))],
-        [msgpack.packb((1, 99, bytes(16), (), (), b""))],
-        [msgpack.packb((2, 2, bytes(16), (), (), b""))],
-        [msgpack.packb((1, 2, bytes(15), (), (), b""))],
-        [msgpack.packb((1, 0, bytes(16), (0,), (1 << 40,), b""))],
-        [msgpack.packb((1, 0, bytes(16), (0,), (8, 8), b"")), b"short"],
-        [b"", *[b"x"] * 5000],
-    ]
-    with zmq.Context() as context, context.socket(zmq.DEALER) as socket:
-        socket.linger = 0
-        socket.routing_id = b"driver"
-        socket.connect(endpoint)
-        for frame in frames:
-            socket.send_multipart(frame)
-        inprocess.eventually(lambda: server.dropped.get("malformed", 0) - before.get("malformed", 0) == len(frames))
-    with nodes.session() as session:
-        works(session)
-
-
-def test_orders_that_are_none(nodes: Nodes, nothing_sent: None) -> None:
-    grants = {"alice": frozenset({"bob"})}
-    honest = Order(bytes(16), bytes(16), grants, {"v": Generation(bytes(16), grants)}).encode()
-    bodies = [b"", honest[:-1], honest + b"x", b"\x91" * 10_000, msgpack.packb([1, 2, 3])]
-    for receivers, variables in [
-        ([], {}),
-        ({}, []),
-        ([["alice", "bob"]], []),
-        ([["alice", []]] * 2, []),
-        ([], [["v", bytes(16), [1]]]),
-        ([], [["v", bytes(16), [["alice", [1]]]]]),
-        ([], [["v", bytes(16), []]] * 2),
-    ]:
-        bodies.append(msgpack.packb([bytes(16), bytes(16), receivers, variables]))
-    with nodes.stranger() as transport:
-        for body in bodies:
-            started = secrets.token_bytes(RUN_BYTES)
-            transport.open_run(started)
-            transport.send("server0", Header(Kind.RUN, started, body=body))
-            with pytest.raises(RunAborted, match="order|control frame|submit it again"):
-                transport.wait_control(Kind.DONE, started, "server0")
-
-
-def test_a_run_is_not_played_twice(
-    nodes: Nodes, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
-) -> None:
-    """Not even if everything that the driver said is said again."""
-    said: list[tuple[str, Header]] = []
-    with nodes.session() as session:
-        send = session.transport.send
-
-        def noting(peer: str, header: Header, *args, **kwargs) -> None:
-            said.append((peer, header))
-            send(peer, header, *args, **kwargs)
-
-        monkeypatch.setattr(session.transport, "send", noting)
-        works(session)
-        monkeypatch.undo()
-        inprocess.eventually(lambda: all(n._clients["driver"]._active is None for n in nodes.nodes.values()))
-        before = nodes.shared_bytes()
-        for peer, header in said:
-            if header.kind in (Kind.RUN, Kind.COMMIT):
-                send(peer, header)
-        inprocess.eventually(lambda: caplog.text.count("opened before: every run needs a fresh id") == len(EVERYBODY))
-        assert nodes.shared_bytes() == before
-        assert nodes.nodes["server1"].transport.dropped["of a run that is over"] > 0
-        works(session)
-
-
-def test_computations_of_another_driver_cannot_be_run(nodes: Nodes) -> None:
-    with nodes.session() as session:
-        works(session)
-        ((known, _),) = session._known._entries.values()
-        order = Order(session._id, known.submission, {}, {}).encode()
-        with nodes.stranger("second-driver") as transport:
-            started = secrets.token_bytes(RUN_BYTES)
-            transport.open_run(started)
-            transport.send("server0", Header(Kind.RUN, started, body=order))
-            with pytest.raises(RunAborted, match="submit it again"):
-                transport.wait_control(Kind.DONE, started, "server0")
 
 
 # -- what the driver notices itself ---------------------------------------------------------------------------------

@@ -17,7 +17,17 @@ EVENTS: Final = (
     | zmq.EVENT_HANDSHAKE_FAILED_NO_DETAIL
     | zmq.EVENT_HANDSHAKE_FAILED_PROTOCOL
     | zmq.EVENT_DISCONNECTED
+    | zmq.EVENT_CONNECT_RETRIED
 )
+_RETRY_SECONDS: Final = 1.0  # within which ZeroMQ says that it tries again, if it does
+
+
+_STRANGER: Final = "Somebody answers there, but without {}'s key, or in plain text"
+
+
+def ask(peer: str, note: str) -> str:
+    """What somebody who waits in vain for a peer should look at."""
+    return f"is jmpc-node {peer} running there? {note}".rstrip()
 
 
 class Link:
@@ -29,18 +39,27 @@ class Link:
         dealer: the socket, connected already.
         monitor: where ZeroMQ reports what happens to the connection; None for links inside a
         process.
+        note: what was known of the link before this one, for who asks why nothing comes.
     """
 
     def __init__(
-        self, me: str, peer: str, endpoint: str, dealer: zmq.Socket, monitor: zmq.Socket | None
+        self,
+        me: str,
+        peer: str,
+        endpoint: str,
+        dealer: zmq.Socket,
+        monitor: zmq.Socket | None,
+        note: str = "",
     ) -> None:
         self.me, self.peer, self.endpoint = me, peer, endpoint
         self.dealer, self.monitor = dealer, monitor
         self.lock = threading.Lock()
         self.refused: Failure | None = None  # why this link will never carry anything again
+        self.ended = False  # it will not either, but another one may
+        self.note = note
         self._up = False
         self._lost_since: float | None = None
-        self._note = ""
+        self._down_since: float | None = None  # without a word that ZeroMQ tries again
 
     def try_send(self, parts: list[bytes | memoryview]) -> bool:
         """Hand a frame to ZeroMQ; False if the link is full. With `lock` held."""
@@ -57,16 +76,19 @@ class Link:
         """What somebody who waits in vain for the peer should know."""
         if self._up:
             return "its link is up, so it is busy, stuck, or waits for somebody else"
-        return f"is jmpc-node {self.peer} running there? {self._note}".rstrip()
+        return ask(self.peer, self.note)
 
     def hear(self, mail: Mailbox) -> None:
         """Take in one event of the monitor; tell those who wait if it ends their hope."""
         if self.monitor is None:
             return
         event = parse_monitor_message(self.monitor.recv_multipart())["event"]
+        if event == zmq.EVENT_CONNECT_RETRIED:
+            self._down_since = None
+            return
         was_up, self._up = self._up, event == zmq.EVENT_HANDSHAKE_SUCCEEDED
         if self._up:
-            self._lost_since, self._note = None, ""
+            self._lost_since, self.note = None, ""
             mail.regain(self.peer)
         elif event == zmq.EVENT_HANDSHAKE_FAILED_AUTH:
             text = (
@@ -76,13 +98,22 @@ class Link:
             self.refused = lambda: AuthenticationError(text)
             mail.lose(self.peer, self.refused)
         elif event == zmq.EVENT_DISCONNECTED:
-            self._lost_since = time.monotonic() if was_up else self._lost_since
+            self._down_since = time.monotonic()
+            self._lost_since = self._down_since if was_up else self._lost_since
+            self.note = self.note or ("" if was_up else _STRANGER.format(self.peer))
         elif event & EVENTS:
-            self._note = f"Somebody answers, but without {self.peer}'s key."
+            self.note = _STRANGER.format(self.peer)
 
     def look_after(self, mail: Mailbox, now: float, lost_after: float) -> None:
-        """Give the peer up if the link broke `lost_after` seconds ago and nobody came back."""
-        if self._lost_since is None or now - self._lost_since <= lost_after:
+        """Give the peer up if the link broke `lost_after` seconds ago and nobody came back.
+
+        ZeroMQ never tries again where somebody has answered who does not speak its protocol, or not as
+        it is spoken here: such a link has `ended`.
+        """
+        if self._lost_since is None:
+            self.ended = self._down_since is not None and now - self._down_since > _RETRY_SECONDS
+            return
+        if now - self._lost_since <= lost_after:
             return
         self._lost_since = None
         text = f"the link to {self.peer} ({self.endpoint}) broke: did jmpc-node {self.peer} end?"

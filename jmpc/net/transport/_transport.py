@@ -14,7 +14,7 @@ from ...errors import ChoreographyError, ConfigError, FrameError, JmpcError, Lin
 from ..framing import Buffer, Header, Kind, Ledger, Limits, decode, encode
 from ..keys import Authenticator, KeyRing
 from ._endpoints import check_endpoints, check_plain_text, resolve
-from ._links import EVENTS, Link
+from ._links import EVENTS, Link, ask
 from ._mailbox import MAX_REASON, Mailbox, Slot
 
 _log: Final = logging.getLogger("jmpc.net")
@@ -77,6 +77,7 @@ class Transport:
         self._mail = Mailbox(limits)
         self._dropped: Counter[str] = Counter()
         self._links: dict[str, Link] = {}
+        self._notes: dict[str, str] = {}  # of links that have ended
         self._lock = threading.Lock()  # guards _dropped, _links, _closed and the wake-up socket
         self._closed = False
         self._sockets: list[zmq.Socket] = []
@@ -125,7 +126,8 @@ class Transport:
         """What somebody who waits in vain for `peer` should know."""
         with self._lock:
             link = self._links.get(peer)
-        return f"is jmpc-node {peer} running there?" if link is None else link.hint()
+            note = self._notes.get(peer, "")
+        return ask(peer, note) if link is None else link.hint()
 
     def check(self, run: bytes) -> None:
         """Raise what ended a run, if something did; for stretches without messages.
@@ -339,7 +341,7 @@ class Transport:
         else:
             dealer.routing_id = self.name.encode()
         dealer.connect(endpoint)
-        return Link(self.name, peer, endpoint, dealer, monitor)
+        return Link(self.name, peer, endpoint, dealer, monitor, self._notes.pop(peer, ""))
 
     def _wake_up(self) -> None:
         try:
@@ -396,7 +398,7 @@ class Transport:
                 now = time.monotonic()
                 for link in list(watched.values()):
                     link.look_after(self._mail, now, self._lost_after)
-                    if link.refused is not None:
+                    if link.refused is not None or link.ended:
                         self._retire(link, poller, watched)
                 if expired := self._mail.expire(now):
                     self._drop(
@@ -417,13 +419,14 @@ class Transport:
                 poller.register(link.monitor, zmq.POLLIN)
 
     def _retire(self, link: Link, poller: zmq.Poller, watched: dict[zmq.Socket, Link]) -> None:
-        """Closes a link whose key was refused, which libzmq does not try again; the next `send` makes a new one."""
+        """Closes a link that libzmq does not try again; the next `send` makes a new one."""
         if not link.lock.acquire(blocking=False):  # somebody is sending, and will find out
             return
         link.lock.release()
         with self._lock:
             if self._links.get(link.peer) is link:
                 del self._links[link.peer]
+                self._notes[link.peer] = link.note
             self._sockets.remove(link.dealer)
         if link.monitor is not None:
             poller.unregister(link.monitor)
