@@ -8,7 +8,7 @@ sub-expression of constants alone is evaluated here, and travels as an array. Wh
 from __future__ import annotations
 
 import dataclasses
-from collections.abc import Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from typing import Any
 
 from jax.extend.core import ClosedJaxpr, JaxprEqn, Literal, Var
@@ -50,11 +50,9 @@ def _fold(body: ClosedJaxpr, args: Sequence[Known | None]) -> tuple[ClosedJaxpr,
     values: dict[Var, Known] = dict(zip(jaxpr.constvars, body.consts, strict=True))
     values.update((var, arg) for var, arg in zip(jaxpr.invars, args, strict=True) if arg is not None)
     known = _known_equations(jaxpr.eqns, set(values))
-    floats = [eqn for eqn in known if not is_exact(eqn)]
-    _evaluate(known, [*(var for eqn in floats for var in eqn.outvars), *jaxpr.outvars], values)
-
     # in the order of the program, so that the same function is the same computation every time
-    replaced = dict.fromkeys(var for eqn in floats for var in eqn.outvars if not is_key(var.aval.dtype))
+    replaced = dict.fromkeys(_to_replace(known, values))
+    _evaluate(known, [*replaced, *jaxpr.outvars], values)
     rest = [_fold_bodies(eqn, values) for eqn in jaxpr.eqns if replaced.keys().isdisjoint(eqn.outvars)]
     constants = {**dict(zip(jaxpr.constvars, body.consts, strict=True)), **{var: values[var] for var in replaced}}
     folded = make_closed(list(constants), list(constants.values()), jaxpr.invars, rest, jaxpr.outvars, like=body)
@@ -70,6 +68,19 @@ def _known_equations(eqns: Sequence[JaxprEqn], known: set[Var]) -> list[JaxprEqn
             known.update(eqn.outvars)
             found.append(eqn)
     return found
+
+
+def _to_replace(eqns: Sequence[JaxprEqn], given: Iterable[Var]) -> Iterator[Var]:
+    """The results of known equations that travel as they are: floats, and what is smaller than what it is made of."""
+    travels = {var: var.aval.size for var in given}  # elements
+    for eqn in eqns:
+        operands = {atom for atom in eqn.invars if isinstance(atom, Var)}
+        through = sum(travels[atom] for atom in operands)
+        for var in eqn.outvars:
+            replace = not is_key(var.aval.dtype) and (not is_exact(eqn) or var.aval.size < through)
+            travels[var] = var.aval.size if replace else through
+            if replace:
+                yield var
 
 
 def _evaluate(eqns: Sequence[JaxprEqn], wanted: Sequence[Var | Literal], values: dict[Var, Known]) -> None:

@@ -96,6 +96,12 @@ def test_large_arrays_of_equal_elements_do_not_travel() -> None:
     assert sum(np.asarray(const).size for const in call.jaxpr.consts) < 10
 
 
+def test_parts_of_large_arrays_travel_alone() -> None:
+    made = computation(jmpc.function(lambda x: x * jnp.sin(jnp.arange(1e6))[:3])(private()))
+    (call,) = (call for call in made.calls if isinstance(call, Secure))
+    assert sum(np.asarray(const).size for const in call.jaxpr.consts) == 3
+
+
 def test_what_is_folded_is_the_same_computation() -> None:
     one, two = (computation(jmpc.function(in_a_loop)(private())) for _ in range(2))
     assert one.structure == two.structure

@@ -31,6 +31,12 @@ def patient(nodes: Nodes, name: str, monkeypatch: pytest.MonkeyPatch, **rules: i
     monkeypatch.setattr(host, "policy", dataclasses.replace(host.policy, max_equations=100_000, **rules))
 
 
+@pytest.fixture(autouse=True)
+def unfolded(monkeypatch: pytest.MonkeyPatch) -> None:
+    """These drivers leave to the nodes what they could have computed themselves."""
+    monkeypatch.setattr("jmpc.api.graph.fold_known_floats", lambda computation: computation)
+
+
 # -- loops ---------------------------------------------------------------------------------------------------------
 
 
