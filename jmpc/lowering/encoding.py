@@ -51,9 +51,9 @@ def encode(x: Array, precision: Precision, range: Range | None, player: str) -> 
     low, high = range or input_limits(x.dtype, precision)
     inside = jnp.all((x >= low) & (x <= high)) if range else jnp.all(jnp.abs(x) < high)  # false for NaN
     if range:
-        limits = f"[{low:g}, {high:g}], its declared range: correct the data, or declare a wider one"
+        limits = f"[{low:.9g}, {high:.9g}], its declared range: correct the data, or declare a wider one"
     else:
-        limits = f"(-{high:g}, {high:g}): correct the data, or declare its range if it may be larger"
+        limits = f"(-{high:.9g}, {high:.9g}): correct the data, or declare its range if it may be larger"
     message = f"an input of type {x.dtype} and shape {x.shape} has an element that is not a number in {limits}"
     return guard(words, inside, player, message)
 
