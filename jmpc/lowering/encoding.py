@@ -61,7 +61,7 @@ def encode(x: Array, precision: Precision, range: Range | None, player: str) -> 
     if range:
         limits = f"[{range[0]}, {range[1]}], its declared range: correct the data, or declare a wider one"
     else:
-        limits = f"({low:g}, {high:g}): correct the data, or declare its range if it may be larger"
+        limits = f"({low:.9g}, {high:.9g}): correct the data, or declare its range if it may be larger"
     message = f"an input of type {x.dtype} and shape {x.shape} has an element that is not finite, or not in {limits}"
     # Whoever runs on past the guard, a program with a mistake, say, still shares nothing of what was refused.
     return guard(jnp.where(inside, words, np.uint64(0)), inside, player, message)

@@ -14,6 +14,9 @@ import jax
 
 from jmpc.errors import ConfigError
 
+MOST_BYTES = 1 << 30  # some hundred thousand segments
+_SUFFIX = "-cache"  # of JAX's files
+
 
 def use_compilation_cache(folder: str | os.PathLike[str] | None = None) -> Path:
     """Keeps compiled programs across processes: later starts skip most of the compiling.
@@ -37,3 +40,28 @@ def use_compilation_cache(folder: str | os.PathLike[str] | None = None) -> Path:
     jax.config.update("jax_persistent_cache_min_compile_time_secs", 0.0)
     jax.config.update("jax_persistent_cache_min_entry_size_bytes", -1)
     return path
+
+
+def prune_compilation_cache(most_bytes: int = MOST_BYTES) -> None:
+    """Removes what was not used for longest, where all that is kept takes more than `most_bytes`.
+
+    Whoever reads a file that is being removed compiles it again. Does nothing if no folder is in use.
+    """
+    folder = jax.config.jax_compilation_cache_dir  # type: ignore[attr-defined]
+    if not folder or not os.path.isdir(folder):
+        return
+    files = [path for path in Path(folder).iterdir() if path.name.endswith(_SUFFIX)]
+    found = [(max(info.st_atime, info.st_mtime), info.st_size, path) for path in files if (info := _stat(path))]
+    excess = sum(size for _, size, _ in found) - most_bytes
+    for _, size, path in sorted(found):
+        if excess <= 0:
+            return
+        path.unlink(missing_ok=True)
+        excess -= size
+
+
+def _stat(path: Path) -> os.stat_result | None:
+    try:
+        return path.stat()
+    except FileNotFoundError:  # another node has been here
+        return None

@@ -5,6 +5,7 @@ from __future__ import annotations
 import functools
 import logging
 import threading
+import time
 from collections.abc import Callable, Iterable
 from concurrent.futures import Future
 from dataclasses import dataclass, field
@@ -21,6 +22,7 @@ from jmpc.policy import Policy
 from jmpc.providers import Registry
 from jmpc.remember import Remembered
 from jmpc.runtime import orders
+from jmpc.runtime.cache import prune_compilation_cache
 from jmpc.runtime.compiler import Compiler
 from jmpc.runtime.grants import written
 from jmpc.runtime.guard import check_computation, check_prepared, check_run, may_tell, read_computation
@@ -40,6 +42,7 @@ _log = logging.getLogger("jmpc.node")
 KEPT_SUBMISSIONS = 256  # the driver knows how many, and submits those again that it has not used for so long
 SOON = 0.1  # seconds that a node's main loop may wait for a link
 _KEPT_PART = 4  # of the memory that one computation may take, in which all of a session are kept
+_TIDY_SECONDS = 60.0
 _WAITING_SUBMISSIONS = 8
 _WAITING_RUNS = 8
 
@@ -56,6 +59,13 @@ class Host:
     transport: Transport
     make_compiler: Callable[[], Compiler] = Compiler  # one for each session: what compiles long delays its own driver
     _feeding: dict[str, threading.Lock] = field(default_factory=dict)  # a provider is called by one run at a time
+    _tidied: float = field(default_factory=time.monotonic)
+
+    def tidy_up(self) -> None:
+        """Bounds what compiling leaves on the disk; now and then."""
+        if time.monotonic() - self._tidied > _TIDY_SECONDS:
+            self._tidied = time.monotonic()
+            prune_compilation_cache()
 
     def feed(self, source: Source) -> Any:
         """What the operator's provider brings; an error of it is told without its text, which may quote data."""
@@ -142,6 +152,7 @@ class Client:
         prepared = prepare(computation, host.make_protocol, self._compiler, bound, watch)
         check_prepared(prepared, policy)
         prepared.compiler.finish(prepared.program(host.name))
+        host.tidy_up()
         return prepared
 
     def _tell(self, submission: bytes, answer: bytes, timeout: float | None = None) -> None:

@@ -99,7 +99,7 @@ def _check_source(source: Source, me: str, registry: Registry) -> None:
         raise InputError(
             me,
             f"{me}: provider {source.provider!r} gives {_shown(given)} by its declaration, "
-            f"the computation wants {_shown(asked)}",
+            f"the computation wants {_shown(asked)}: declare the same types there and where it is used",
         )
 
 

@@ -10,6 +10,7 @@ import signal
 import subprocess
 import sys
 import time
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -126,9 +127,8 @@ def test_a_driver_with_another_key_is_refused(cluster: Cluster, tmp_path: Path) 
 def test_a_killed_server_ends_the_run_everywhere(remote: Cluster) -> None:
     w = jmpc.define_private_variable(jnp.ones(4))
     jmpc.run(w.assign(w + private("data-owner")))
-    fetch = long_loop().reveal()
-    end = in_background(lambda: jmpc.run(fetch))
-    eventually(lambda: _is_ordered() and _computes(remote, "server0") and _computes(remote, "server1"), 60)
+    end = _begun(long_loop().reveal())
+    eventually(lambda: _computes(remote, "server0") and _computes(remote, "server1"), 60)
     remote.kill("server1")
     start = time.monotonic()
     error = end()
@@ -152,10 +152,13 @@ def _last_failure(cluster: Cluster, name: str) -> str:
     return found[-1] if found else ""
 
 
-def _is_ordered() -> bool:
-    """Whether all nodes were ready for what was asked for last."""
+def _begun(fetch: jmpc.Value) -> Callable[[], BaseException | None]:
+    """Runs `fetch` in the background; returns when all nodes have been ready for it."""
+    jmpc.explain(fetch)  # the driver knows it now
     *_, (known, _) = current_session()._known._entries.values()  # type: ignore[attr-defined]
-    return known.submission is not None
+    end = in_background(lambda: jmpc.run(fetch))
+    eventually(lambda: known.submission is not None, 60)
+    return end
 
 
 def _computes(cluster: Cluster, name: str) -> bool:
@@ -171,8 +174,8 @@ def _computes(cluster: Cluster, name: str) -> bool:
 
 def test_a_node_that_is_stopped_during_a_run_says_so(remote: Cluster) -> None:
     works()
-    end = in_background(lambda: jmpc.run(long_loop().reveal()))
-    eventually(lambda: _is_ordered() and _computes(remote, "server1"), 60)
+    end = _begun(long_loop().reveal())
+    eventually(lambda: _computes(remote, "server1"), 60)
     start = time.monotonic()
     assert remote.terminate("server1") == 0
     error = end()

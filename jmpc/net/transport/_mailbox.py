@@ -17,6 +17,7 @@ from ...remember import Remembered
 from ..framing import Header, Kind, Limits
 
 MAX_REASON: Final = 1000  # characters of an abort's reason
+LATE: Final = "of a run that is over"  # nothing strange, where a run was aborted
 
 # Frames that mean nothing once their run is over.
 _RUN_BOUND: Final = frozenset({Kind.DATA, Kind.HELLO, Kind.DONE, Kind.COMMIT, Kind.ABORT})
@@ -141,7 +142,7 @@ class Mailbox:
         """Keep a frame; why not, if it is dropped."""
         with self._changed:
             if header.kind in _RUN_BOUND and header.run in self._past:
-                return "of a run that is over"
+                return LATE
             if header.kind != Kind.DATA:
                 reason = self._put_control(sender, header)
             elif (state := self._runs.get(header.run)) is not None:

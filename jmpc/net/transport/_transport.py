@@ -15,7 +15,7 @@ from ..framing import Buffer, Header, Kind, Ledger, Limits, decode, encode
 from ..keys import Authenticator, KeyRing
 from ._endpoints import check_endpoints, check_plain_text, resolve
 from ._links import EVENTS, Link, ask
-from ._mailbox import MAX_REASON, Mailbox, Slot
+from ._mailbox import LATE, MAX_REASON, Mailbox, Slot
 
 _log: Final = logging.getLogger("jmpc.net")
 
@@ -373,7 +373,8 @@ class Transport:
             self._dropped[reason] += 1
             count = self._dropped[reason]
         if count & (count - 1) == 0:  # the 1st, 2nd, 4th, 8th...: a flood must not fill the log
-            _log.warning(
+            _log.log(
+                logging.INFO if reason == LATE else logging.WARNING,
                 "%s dropped a frame of %s: %s %s(%d so far)",
                 self.name,
                 sender,
