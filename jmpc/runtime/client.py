@@ -181,9 +181,8 @@ class Client:
             check_run(prepared, host.policy, self.store, order)
             peers = told - {host.name}
             pulse = Pulse(transport, run, peers, host.config.timeout, host.policy)
-            party = Party(
-                host.name, prepared, transport, run, pulse, terms=order_digest(body), failed=self._failed(prepared)
-            )
+            terms, failed = order_digest(body), self._failed(prepared, order)
+            party = Party(host.name, prepared, transport, run, pulse, terms=terms, failed=failed)
             results = party.play(host.feed, self.store)
             transport.send(self.driver, Header(Kind.DONE, run, body=results.run))
             pulse.wait(self.driver, functools.partial(transport.wait_control, Kind.COMMIT, run, self.driver))
@@ -203,13 +202,13 @@ class Client:
             raise ChoreographyError(f"{self._host.name} is still preparing this computation")
         return future.result()
 
-    def _failed(self, prepared: Prepared) -> Callable[[Guard], None]:
+    def _failed(self, prepared: Prepared, order: Order) -> Callable[[Guard], None]:
         """What happens when an input fails a check: an error for all, or zeros in its place and a line in the log."""
-        host, computation = self._host, prepared.lowered.computation
-        if may_tell(computation, self.driver, host.policy, host.config, host.registry):
+        host = self._host
+        if may_tell(prepared, order, self.driver, host.policy, host.config, host.registry):
             return refuse
         return lambda guard: _log.warning(
-            "%s: zeros take the place of an input (%s); %s is not told, it may not see this player's data",
+            "%s: zeros take the place of an input (%s); %s is not told, it may not see all data of this run",
             host.name,
             guard.message,
             self.driver,

@@ -6,7 +6,19 @@ import math
 from collections.abc import Mapping
 
 from jmpc.choreography.sizes import size_of
-from jmpc.computation import ArrayType, Computation, Compute, Output, Publish, Read, Share, Source
+from jmpc.computation import (
+    ArrayType,
+    Assign,
+    Computation,
+    Compute,
+    Output,
+    Publish,
+    Read,
+    Reveal,
+    Secure,
+    Share,
+    Source,
+)
 from jmpc.config import RemoteConfig
 from jmpc.errors import InputError, PolicyError
 from jmpc.net.codec import LimitError, Limits
@@ -181,22 +193,41 @@ def check_run(prepared: Prepared, policy: Policy, store: Store, order: Order) ->
         )
 
 
-def may_tell(computation: Computation, driver: str, policy: Policy, config: RemoteConfig, registry: Registry) -> bool:
+def may_tell(
+    prepared: Prepared, order: Order, driver: str, policy: Policy, config: RemoteConfig, registry: Registry
+) -> bool:
     """Whether all may learn that an input of this player failed a check.
 
-    That is one bit of the input. If the driver may not see what derives from it, then not under a condition of the
-    driver's choice: a range that is not the one which the provider declares, a result of code that the driver wrote.
+    That is one bit of what is checked. If the driver may not see what derives from every input of the run, then not
+    under a condition of the driver's choice: a range that is not the one which the provider declares, or a value that
+    is no provider's own, because the driver decided what it is (code, a variable in the clear, something revealed).
     """
-    if driver in policy.receivers:
+    me, computation = policy.me, prepared.lowered.computation
+    grants = granted(prepared, order)
+    allowed = {owner: receivers & policy.reveal_to.get(owner, frozenset()) for owner, receivers in grants.items()}
+    if all(owner == driver or driver in receivers for owner, receivers in allowed.items()):
         return True
-    sources, computed = {}, False
+    if computation.fraction != config.precision:
+        return False
+    declared: dict[int, tuple[float, float] | None] = {}  # of what a provider gives
+    chosen: set[int] = set()  # what else this player has in the clear
     for numbers, call in computation.numbered():
-        if isinstance(call, Source) and call.player == policy.me:
-            sources.update(dict.fromkeys(numbers, registry.providers[call.provider].range))
-        computed |= isinstance(call, Compute) and call.player == policy.me and bool(call.args)
-    shares = [call for call in computation.calls if isinstance(call, Share) and call.arg in sources]
-    declared = all(share.range in (None, sources[share.arg]) for share in shares)
-    return declared and not computed and computation.fraction == config.precision
+        match call:
+            case Source(player=player, provider=provider) if player == me:
+                declared.update(dict.fromkeys(numbers, registry.providers[provider].range))
+            case Compute(player=player, args=args) if player == me and args:
+                return False
+            case Read(player=player) | Reveal(player=player) if player == me:
+                chosen.update(numbers)
+            case Share(arg=arg) | Publish(arg=arg) if arg in chosen:
+                return False
+            case Share(arg=arg, range=range_) if arg in declared and range_ not in (None, declared[arg]):
+                return False
+            case Secure(args=args) if not chosen.isdisjoint(args):
+                return False
+            case Assign(arg=arg, player=None) if arg in chosen:
+                return False
+    return True
 
 
 def _registered(me: str, names: Mapping[str, object]) -> str:

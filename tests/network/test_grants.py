@@ -14,6 +14,7 @@ from network import inprocess, my_data
 from network.inprocess import OWNERS, SERVERS, Nodes, local, private, run
 
 import jmpc
+from jmpc.api.graph import Built
 from jmpc.computation import ArrayType, Assign, Computation, Output, Publish, Read, Reveal, Share, Source
 from jmpc.errors import InputError, RunAborted
 from jmpc.net.computations import encode_computation
@@ -97,6 +98,28 @@ def test_what_a_driver_may_not_see_it_does_not_learn_by_checks_of_its_own(
         assert not np.any(sum(map(np.asarray, slots)))
 
 
+def test_nor_by_checks_of_what_it_has_put_elsewhere(
+    nodes: Nodes, session: RemoteSession, caplog: pytest.LogCaptureFixture
+) -> None:
+    """In a variable in the clear: shared by code of the driver's, or without any."""
+    kept = jmpc.define_local_variable("data-owner", local("data-owner", lambda v: v * 1.0, private("data-owner")))
+    run(session, kept.assign(kept.initial))
+    narrow = jmpc.define_local_computation("data-owner", lambda v: v, kept, range=(0, 2))
+    for value in (narrow, jmpc.multiply(narrow, 1.0)):
+        caplog.clear()
+        variable = jmpc.define_private_variable(value)
+        with caplog.at_level(logging.WARNING, "jmpc.node"):
+            run(session, variable.assign(variable.initial))
+        assert "data-owner: zeros take the place of an input" in caplog.text and "failed" not in caplog.text
+    moved = calls(
+        Read(kept.name, VECTOR, player="data-owner"), Share(0, range=(0, 2)), Assign("w", 1)
+    )
+    caplog.clear()
+    with caplog.at_level(logging.WARNING, "jmpc.node"):
+        session.run(Built(moved, {}, {}, (), ()))
+    assert "data-owner: zeros take the place of an input" in caplog.text and "failed" not in caplog.text
+
+
 def test_a_range_that_the_provider_declares_is_an_error(session: RemoteSession) -> None:
     with pytest.raises(RunAborted, match="data-owner: .*not finite, or not in"):
         run(session, (private("data-owner", "declared", range=(0, 2)) * 1.0).reveal("data-owner"))
@@ -171,7 +194,5 @@ def test_shares_are_not_read_as_a_servers_own_data(nodes: Nodes, session: Remote
     run(session, kept.assign(kept.initial))
     word = ArrayType((4,), "uint64")
     stolen = calls(Read(kept.name, word, player="server0"), Reveal(0, "driver"), Output(1, "driver", "", "fetch/0"))
-    from jmpc.api.graph import Built
-
     with pytest.raises((RunAborted, InputError), match="reveal_to|has no 'variable"):
         session.run(Built(stolen, {}, {}, (), ("fetch/0",)))
