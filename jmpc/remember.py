@@ -52,25 +52,13 @@ class Remembered(Generic[_K, _V]):
             self._remove(key)
             self._entries[key] = value, weight
             self._weight += weight
-            self._make_room()
-
-    def weigh(self, key: _K, weight: int) -> None:
-        """Corrects the weight of an entry, if it is still there."""
-        with self._lock:
-            if key in self._entries:
-                value, before = self._entries[key]
-                self._entries[key] = value, weight
-                self._weight += weight - before
-                self._make_room()
+            while len(self._entries) > 1 and self._is_full():
+                self._remove(next(iter(self._entries)))
 
     def drop(self, key: _K) -> None:
         """Forgets an entry, if there is one."""
         with self._lock:
             self._remove(key)
-
-    def _make_room(self) -> None:
-        while len(self._entries) > 1 and self._is_full():
-            self._remove(next(iter(self._entries)))
 
     def _is_full(self) -> bool:
         return len(self._entries) > self.most or (self.heaviest is not None and self._weight > self.heaviest)

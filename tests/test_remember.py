@@ -57,17 +57,6 @@ def test_it_may_be_used_from_many_threads():
     assert not wrong and len(table) <= 5 and table.weight == 10 * len(table)
 
 
-def test_weights_may_be_corrected():
-    table = Remembered(10, heaviest=100)
-    table.put("a", 1, 10)
-    table.put("b", 2, 10)
-    table.weigh("a", 85)
-    table.weigh("gone", 85)
-    assert len(table) == 2 and table.weight == 95
-    table.weigh("b", 20)  # which is no use of it
-    assert "a" not in table and table.get("b") == 2 and table.weight == 20
-
-
 @pytest.mark.parametrize("most", [1, 3])
 def test_no_more_than_so_many_are_kept(most):
     table = Remembered(most)

@@ -4,81 +4,33 @@ from __future__ import annotations
 
 import functools
 import logging
-import threading
-import time
 from collections.abc import Callable, Iterable
-from concurrent.futures import Future
-from dataclasses import dataclass, field
-from typing import Any
 
 from jmpc.choreography.programs import Guard
-from jmpc.computation import Source
-from jmpc.config import RemoteConfig
 from jmpc.errors import ChoreographyError, InputError, JmpcError, RunAborted
-from jmpc.lowering.computation import ProtocolFactory
 from jmpc.net.framing import Header, Kind
-from jmpc.net.transport import Transport
-from jmpc.policy import Policy
-from jmpc.providers import Registry
 from jmpc.remember import Remembered
 from jmpc.runtime import orders
-from jmpc.runtime.cache import prune_compilation_cache
-from jmpc.runtime.compiler import Compiler
 from jmpc.runtime.grants import written
-from jmpc.runtime.guard import check_computation, check_prepared, check_run, may_tell, read_computation
+from jmpc.runtime.guard import check_run, may_tell
+from jmpc.runtime.host import Host
 from jmpc.runtime.inputs import Results, deliver
-from jmpc.runtime.limits import bound_loops
 from jmpc.runtime.machine import refuse
 from jmpc.runtime.orders import Order, order_digest
 from jmpc.runtime.party import Party, reason_of
-from jmpc.runtime.prepare import Prepared, prepare
+from jmpc.runtime.prepare import Prepared
 from jmpc.runtime.pulse import Pulse
+from jmpc.runtime.repertoire import Repertoire
 from jmpc.runtime.store import Store
-from jmpc.runtime.watch import Watch
 from jmpc.runtime.worker import Worker
 
 _log = logging.getLogger("jmpc.node")
 
-KEPT_SUBMISSIONS = 256  # the driver knows how many, and submits those again that it has not used for so long
+KEPT_SUBMISSIONS = 256  # the driver keeps as many, and submits again what it is told is unknown
 SOON = 0.1  # seconds that a node's main loop may wait for a link
-_KEPT_PART = 4  # of the memory that one computation may take, in which all of a session are kept
-_TIDY_SECONDS = 60.0
+_PREPARING = b""
 _WAITING_SUBMISSIONS = 8
 _WAITING_RUNS = 8
-
-
-@dataclass
-class Host:
-    """What a node has, whoever asks."""
-
-    name: str
-    config: RemoteConfig
-    policy: Policy
-    registry: Registry
-    make_protocol: ProtocolFactory
-    transport: Transport
-    make_compiler: Callable[[], Compiler] = Compiler  # one for each session: what compiles long delays its own driver
-    _feeding: dict[str, threading.Lock] = field(default_factory=dict)  # a provider is called by one run at a time
-    _tidied: float = field(default_factory=time.monotonic)
-
-    def tidy_up(self) -> None:
-        """Bounds what compiling leaves on the disk; now and then."""
-        if time.monotonic() - self._tidied > _TIDY_SECONDS:
-            self._tidied = time.monotonic()
-            prune_compilation_cache()
-
-    def feed(self, source: Source) -> Any:
-        """What the operator's provider brings; an error of it is told without its text, which may quote data."""
-        provider = self.registry.providers[source.provider]
-        with self._feeding.setdefault(source.provider, threading.Lock()):
-            try:
-                return provider(self.name)
-            except JmpcError:
-                raise
-            except Exception as error:
-                _log.exception("%s: provider %r failed", self.name, provider.name)
-                what = f"{self.name}: provider {provider.name!r} failed; see its node's log"
-                raise InputError(self.name, what, type(error).__name__) from error
 
 
 class Client:
@@ -88,13 +40,11 @@ class Client:
     floods or submits something huge keeps itself waiting, not the node and not other drivers.
     """
 
-    def __init__(self, host: Host, driver: str, session: bytes) -> None:
+    def __init__(self, host: Host, repertoire: Repertoire, driver: str, session: bytes) -> None:
         self.driver, self.session = driver, session
         self.store = Store()
-        self._host = host
-        heaviest = host.policy.max_memory_bytes // _KEPT_PART
-        self._submissions: Remembered[bytes, Future[Prepared]] = Remembered(KEPT_SUBMISSIONS, heaviest)
-        self._compiler = host.make_compiler()
+        self._host, self._repertoire = host, repertoire
+        self._submissions: Remembered[bytes, bytes] = Remembered(KEPT_SUBMISSIONS)  # with marks in the repertoire
         self._preparing = Worker(f"jmpc-prepare-{driver}", _WAITING_SUBMISSIONS)
         self._running = Worker(f"jmpc-run-{driver}", _WAITING_RUNS)
         self._active: tuple[bytes, frozenset[str]] | None = None  # the run that is going on, and who is in it
@@ -119,19 +69,17 @@ class Client:
 
     def submit(self, submission: bytes, data: bytes) -> None:
         """Takes a computation in and answers at once; prepares it and answers again."""
-        future: Future[Prepared] = Future()
         self._tell(submission, orders.TAKEN, SOON)  # first: what is known already is ready in no time
-        self._submissions.put(submission, future, len(data))
-        if not self._preparing.offer(functools.partial(self._prepare, submission, data, future)):
+        self._submissions.put(submission, _PREPARING)
+        if not self._preparing.offer(functools.partial(self._prepare, submission, data)):
             self._submissions.drop(submission)
             self._tell(submission, orders.refused(f"{self._host.name}: too many computations are waiting here"), SOON)
 
-    def _prepare(self, submission: bytes, data: bytes, future: Future[Prepared]) -> None:
+    def _prepare(self, submission: bytes, data: bytes) -> None:
         host = self._host
         try:
-            prepared = self._prepared(data)
-            future.set_result(prepared)
-            self._submissions.weigh(submission, len(data) + prepared.weight)
+            mark = self._repertoire.prepare(data, lambda: self._preparing.closed)
+            self._submissions.put(submission, mark)
             answer = orders.ready(host.policy.receivers)
         except Exception as error:
             reason = orders.printable(reason_of(error))
@@ -141,19 +89,6 @@ class Client:
             self._submissions.drop(submission)
             answer = orders.refused(reason)
         self._tell(submission, answer)
-
-    def _prepared(self, data: bytes) -> Prepared:
-        """Decodes, judges, lowers and compiles a computation."""
-        host, policy = self._host, self._host.policy
-        computation = read_computation(data, policy)
-        check_computation(computation, policy, host.config, host.registry)
-        bound = functools.partial(bound_loops, policy=policy)
-        watch = Watch(policy, lambda: self._preparing.closed)
-        prepared = prepare(computation, host.make_protocol, self._compiler, bound, watch)
-        check_prepared(prepared, policy)
-        prepared.compiler.finish(prepared.program(host.name))
-        host.tidy_up()
-        return prepared
 
     def _tell(self, submission: bytes, answer: bytes, timeout: float | None = None) -> None:
         try:
@@ -195,12 +130,13 @@ class Client:
                 transport.close_run(run)
 
     def _submitted(self, order: Order) -> Prepared:
-        future = self._submissions.get(order.submission)
-        if future is None:
-            raise _Unknown(orders.UNKNOWN)
-        if not future.done():
+        mark = self._submissions.get(order.submission)
+        if mark == _PREPARING:
             raise ChoreographyError(f"{self._host.name} is still preparing this computation")
-        return future.result()
+        prepared = self._repertoire.get(mark) if mark is not None else None
+        if prepared is None:
+            raise _Unknown(orders.UNKNOWN)
+        return prepared
 
     def _failed(self, prepared: Prepared, order: Order) -> Callable[[Guard], None]:
         """What happens when an input fails a check: an error for all, or zeros in its place and a line in the log."""

@@ -14,8 +14,10 @@ from jmpc.net.transport import Transport
 from jmpc.policy import Policy
 from jmpc.providers import Registry
 from jmpc.runtime import orders
-from jmpc.runtime.client import SOON, Client, Host
+from jmpc.runtime.client import SOON, Client
+from jmpc.runtime.host import Host
 from jmpc.runtime.orders import Order, Submission
+from jmpc.runtime.repertoire import Repertoire
 
 _log = logging.getLogger("jmpc.node")
 
@@ -46,6 +48,7 @@ class Node:
         self.name = name
         self._address = config.get_player(name).address
         self._policy = policy or Policy.default(config, name)
+        self._repertoires: dict[str, Repertoire] = {}  # by driver, as are the clients
         self._clients: dict[str, Client] = {}
         self._ending: list[Client] = []  # of sessions that are over, as long as something in them goes on
         self._refused: Counter[str] = Counter()  # orders, by sender
@@ -144,7 +147,9 @@ class Node:
                 f"{self.name} is still at work for earlier sessions of {driver}: wait until what they have submitted "
                 f"is prepared or has ended, or restart jmpc-node {self.name}"
             )
-        client = self._clients[driver] = Client(self._host, driver, session)
+        if driver not in self._repertoires:
+            self._repertoires[driver] = Repertoire(self._host)
+        client = self._clients[driver] = Client(self._host, self._repertoires[driver], driver, session)
         return client
 
     def _forget(self, driver: str) -> None:

@@ -299,7 +299,7 @@ def test_sessions_that_are_begun_again_and_again(nodes: Nodes, monkeypatch: pyte
     """Each leaves something behind that goes on: only a few may."""
     going_on, begun, answers = threading.Event(), [], []
     monkeypatch.setattr(
-        "jmpc.runtime.client.read_computation", lambda data, policy: (begun.append(data), going_on.wait(60))
+        "jmpc.runtime.repertoire.read_computation", lambda data, policy: (begun.append(data), going_on.wait(60))
     )
     node = nodes.nodes["server0"]
     inprocess.eventually(lambda: all(client.join(0.1) for client in node._ending), 20)
@@ -338,16 +338,18 @@ def test_variables_without_elements_are_bounded_as_well(session: RemoteSession) 
         run(session, *[variable.assign(variable.initial) for variable in many])
 
 
-def test_what_a_driver_submits_is_bounded_in_number_and_bytes(nodes: Nodes, session: RemoteSession) -> None:
+def test_what_is_prepared_for_a_driver_is_bounded_in_number_and_bytes(
+    nodes: Nodes, session: RemoteSession, monkeypatch: pytest.MonkeyPatch
+) -> None:
     works(session)
-    client = nodes.nodes["server0"]._clients["driver"]
-    assert client._submissions.heaviest == POLICY["max_memory_bytes"] // 4
-    client._submissions.heaviest = 4_000_000
+    table = nodes.nodes["server0"]._repertoires["driver"]._prepared
+    assert table.heaviest == POLICY["max_memory_bytes"] // 4
+    monkeypatch.setattr(table, "heaviest", 4_000_000)
     for k in range(6):
         x = private("data-owner") + np.full((60_000, 4), k, np.float32)
         run(session, local("driver", lambda v: v[0], x.reveal()).reveal())
-        assert client._submissions.weight <= 4_000_000
-    assert 0 < len(client._submissions) < 6
+        assert table.weight <= 4_000_000
+    assert 0 < len(table) < 6
     works(session)  # which has been forgotten, and is submitted again
 
 

@@ -19,8 +19,7 @@ from network.inprocess import OWNERS, SERVERS, Nodes, in_background, local, long
 
 import jmpc
 import jmpc.net.handshake
-import jmpc.runtime.client
-from jmpc.api.graph import build
+import jmpc.runtime.repertoire
 from jmpc.errors import AgreementError, InputError, JmpcError, PeerError, RunAborted
 from jmpc.net.computations import encode_computation
 from jmpc.net.framing import Header, Kind
@@ -219,12 +218,12 @@ def test_a_node_that_was_restarted(nodes: Nodes, session: RemoteSession) -> None
 def test_computations_that_a_node_has_forgotten_are_submitted_again(
     nodes: Nodes, session: RemoteSession, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(jmpc.runtime.client, "KEPT_SUBMISSIONS", 2)
+    monkeypatch.setattr(jmpc.runtime.repertoire, "KEPT_COMPUTATIONS", 2)
     fetches = [(private("data-owner") * float(k)).reveal() for k in range(1, 5)]
     for _ in range(2):
         for k, fetch in enumerate(fetches, 1):
             np.testing.assert_allclose(run(session, fetch)[0], k * np.arange(4), atol=1e-3)
-    assert len(nodes.nodes["server0"]._clients["driver"]._submissions) == 2
+    assert len(nodes.nodes["server0"]._repertoires["driver"]._prepared) == 2
 
 
 def test_a_driver_keeps_as_many_computations_as_nodes(session: RemoteSession) -> None:
@@ -237,7 +236,7 @@ def test_a_driver_keeps_as_many_computations_as_nodes(session: RemoteSession) ->
 def test_what_a_node_compiled_goes_with_the_computation(
     nodes: Nodes, session: RemoteSession, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(jmpc.runtime.client, "KEPT_SUBMISSIONS", 2)
+    monkeypatch.setattr(jmpc.runtime.repertoire, "KEPT_COMPUTATIONS", 2)
     session._known.most = 2
     fetches = [local("data-owner", lambda v, k=k: v * k, private("data-owner")).reveal() for k in range(1, 8)]
     sizes = []
@@ -253,23 +252,35 @@ def test_a_computation_that_runs_may_be_forgotten(
     nodes: Nodes, session: RemoteSession, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """A node keeps what a run needs until it ends."""
-    monkeypatch.setattr(jmpc.runtime.client, "KEPT_SUBMISSIONS", 1)
+    monkeypatch.setattr(jmpc.runtime.repertoire, "KEPT_COMPUTATIONS", 1)
     kept = jmpc.define_private_input("data-owner", "vector", types=my_data.VECTOR, range=(-4, 4))
     fetch = (long_loop(40) + (private("model-owner", "stuck") * 0.0)).reveal()
     end = in_background(lambda: run(session, fetch))
     inprocess.eventually(lambda: (mine := nodes.nodes["server0"]._clients.get("driver")) and mine._active)
-    client = nodes.nodes["server0"]._clients["driver"]
-    (held,) = client._submissions._entries
+    client, table = nodes.nodes["server0"]._clients["driver"], nodes.nodes["server0"]._repertoires["driver"]._prepared
+    (held,) = table._entries
     for k in range(3):
-        data = encode_computation(build([(kept * (k + 0.5)).reveal()], SERVERS, "driver", 18).computation)
-        client.submit(bytes([k]) * 16, data)
-    inprocess.eventually(lambda: client._submissions.get(bytes([2]) * 16).done())
-    assert held not in client._submissions
+        client.submit(bytes([k]) * 16, encode_computation(inprocess.built((kept * (k + 0.5)).reveal())))
+    inprocess.eventually(lambda: client._submissions.get(bytes([2]) * 16) in table)
+    assert held not in table
     my_data.RELEASED.set()
     assert end() is None
 
 
 # -- drivers side by side -------------------------------------------------------------------------------------------
+
+
+def test_a_session_finds_what_was_prepared_for_the_one_before(nodes: Nodes, monkeypatch: pytest.MonkeyPatch) -> None:
+    made = []
+    real = jmpc.runtime.repertoire.prepare
+    monkeypatch.setattr(jmpc.runtime.repertoire, "prepare", lambda *args: made.append(args) or real(*args))
+    for _ in range(2):
+        with nodes.session() as session:
+            works(session)
+    assert len(made) == len(EVERYBODY)
+    with nodes.session("second-driver") as session:
+        works(session)
+    assert len(made) == 2 * len(EVERYBODY)
 
 
 def test_two_drivers_side_by_side(nodes: Nodes) -> None:

@@ -1,0 +1,58 @@
+"""What a node has, whoever asks it for something."""
+
+from __future__ import annotations
+
+import logging
+import threading
+import time
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from typing import Any
+
+from jmpc.computation import Source
+from jmpc.config import RemoteConfig
+from jmpc.errors import InputError, JmpcError
+from jmpc.lowering.computation import ProtocolFactory
+from jmpc.net.transport import Transport
+from jmpc.policy import Policy
+from jmpc.providers import Registry
+from jmpc.runtime.cache import prune_compilation_cache
+from jmpc.runtime.compiler import Compiler
+
+_log = logging.getLogger("jmpc.node")
+
+_TIDY_SECONDS = 60.0
+
+
+@dataclass
+class Host:
+    """One player's name, rules, data and links."""
+
+    name: str
+    config: RemoteConfig
+    policy: Policy
+    registry: Registry
+    make_protocol: ProtocolFactory
+    transport: Transport
+    make_compiler: Callable[[], Compiler] = Compiler
+    _feeding: dict[str, threading.Lock] = field(default_factory=dict)  # a provider is called by one run at a time
+    _tidied: float = field(default_factory=time.monotonic)
+
+    def tidy_up(self) -> None:
+        """Bounds what compiling leaves on the disk; now and then."""
+        if time.monotonic() - self._tidied > _TIDY_SECONDS:
+            self._tidied = time.monotonic()
+            prune_compilation_cache()
+
+    def feed(self, source: Source) -> Any:
+        """What the operator's provider brings; an error of it is told without its text, which may quote data."""
+        provider = self.registry.providers[source.provider]
+        with self._feeding.setdefault(source.provider, threading.Lock()):
+            try:
+                return provider(self.name)
+            except JmpcError:
+                raise
+            except Exception as error:
+                _log.exception("%s: provider %r failed", self.name, provider.name)
+                what = f"{self.name}: provider {provider.name!r} failed; see its node's log"
+                raise InputError(self.name, what, type(error).__name__) from error
