@@ -128,7 +128,10 @@ class Node:
         answers = {Kind.SUBMIT: (Kind.STATUS, orders.refused(reason)), Kind.RUN: (Kind.ABORT, orders.aborted(reason))}
         if header.kind in answers:
             kind, body = answers[header.kind]
-            self.transport.send(sender, Header(kind, header.run, body=body), timeout=SOON)
+            try:
+                self.transport.send(sender, Header(kind, header.run, body=body), timeout=SOON)
+            except JmpcError as lost:  # who does not listen need not be told
+                _log.debug("%s could not answer %s: %s", self.name, sender, lost)
 
     def _client(self, driver: str, session: bytes) -> Client:
         """The state of a session. A driver has one at a time: a new one ends the one before.

@@ -20,8 +20,6 @@ EVENTS: Final = (
     | zmq.EVENT_CONNECT_RETRIED
 )
 _RETRY_SECONDS: Final = 1.0  # within which ZeroMQ says that it tries again, if it does
-
-
 _STRANGER: Final = "Somebody answers there, but without {}'s key, or in plain text"
 
 
@@ -88,7 +86,7 @@ class Link:
             return
         was_up, self._up = self._up, event == zmq.EVENT_HANDSHAKE_SUCCEEDED
         if self._up:
-            self._lost_since, self.note = None, ""
+            self._lost_since, self._down_since, self.note = None, None, ""
             mail.regain(self.peer)
         elif event == zmq.EVENT_HANDSHAKE_FAILED_AUTH:
             text = (
