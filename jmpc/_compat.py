@@ -297,9 +297,7 @@ def user_line() -> str:
 
 def user_context(source_info: Any) -> AbstractContextManager[None]:
     """Equations traced inside carry the given equation's source information."""
-    return source_info_util.user_context(
-        source_info.traceback, name_stack=source_info.name_stack
-    )
+    return source_info_util.user_context(source_info.traceback, name_stack=source_info.name_stack)
 
 
 def exclude_from_source_lines(path: str) -> None:

@@ -91,9 +91,7 @@ class LocalConfig:
         try:
             self.mode = Mode(mode)
         except ValueError:
-            raise ConfigError(
-                f"LocalConfig: mode is one of {[item.value for item in Mode]}, not {mode!r}"
-            ) from None
+            raise ConfigError(f"LocalConfig: mode is one of {[item.value for item in Mode]}, not {mode!r}") from None
         _check_servers(self.servers, "LocalConfig")
         if driver in self.servers or len(set(self.servers)) != len(self.servers):
             raise ConfigError("LocalConfig: a player is named twice among servers and driver")
@@ -115,9 +113,7 @@ class LocalConfig:
             ConfigError: it is no name for a player.
         """
         _check_name(name, "LocalConfig")
-        role: Role = (
-            "server" if name in self.servers else "driver" if name == self.driver else "owner"
-        )
+        role: Role = "server" if name in self.servers else "driver" if name == self.driver else "owner"
         with self._lock:
             return self._players.setdefault(name, Player(name, "", role))
 
@@ -170,14 +166,8 @@ class RemoteConfig:
         if player is not None:
             config.get_player(player)
         if config.insecure and not config.loopback:
-            remote = [
-                p.name
-                for p in config.players.values()
-                if not is_loopback(split_address(p.address)[0])
-            ]
-            raise ConfigError(
-                f"{file}: insecure is for loopback only, and {remote} are elsewhere: use keys"
-            )
+            remote = [p.name for p in config.players.values() if not is_loopback(split_address(p.address)[0])]
+            raise ConfigError(f"{file}: insecure is for loopback only, and {remote} are elsewhere: use keys")
         return config
 
     def save(self, path: str | os.PathLike[str]) -> None:
@@ -187,11 +177,7 @@ class RemoteConfig:
             ConfigError: the file cannot be written.
         """
         players = {player.name: _player_fields(player) for player in self.players.values()}
-        keys = (
-            self.keys
-            if self.keys.is_absolute()
-            else Path(os.path.relpath(self.keys, Path(path).absolute().parent))
-        )
+        keys = self.keys if self.keys.is_absolute() else Path(os.path.relpath(self.keys, Path(path).absolute().parent))
         data = {
             "players": players,
             "driver": self.driver,
@@ -217,9 +203,7 @@ class RemoteConfig:
             ConfigError: there is none; names those there are.
         """
         if name not in self.players:
-            raise ConfigError(
-                f"no player {name!r} in the configuration; known are {list(self.players)}"
-            )
+            raise ConfigError(f"no player {name!r} in the configuration; known are {list(self.players)}")
         return self.players[name]
 
     @property
@@ -231,9 +215,7 @@ class RemoteConfig:
     @property
     def loopback(self) -> bool:
         """Whether all players are on this machine."""
-        return all(
-            is_loopback(split_address(player.address)[0]) for player in self.players.values()
-        )
+        return all(is_loopback(split_address(player.address)[0]) for player in self.players.values())
 
     @property
     def endpoints(self) -> dict[str, str]:
@@ -254,9 +236,7 @@ class RemoteConfig:
         """
         if self.insecure:
             return None
-        public = {
-            player.name: player.public_key for player in self.players.values() if player.public_key
-        }
+        public = {player.name: player.public_key for player in self.players.values() if player.public_key}
         return KeyRing.load(self.keys, self.get_player(name).name, self.players, public)
 
 
@@ -268,22 +248,16 @@ def split_address(address: str) -> tuple[str, int]:
     """
     host, colon, port = address.rpartition(":")
     if not colon or not re.fullmatch(r"[0-9]{1,5}", port) or not 1 <= int(port) <= 65535:
-        raise ConfigError(
-            f"{address!r} is no address: host:port with a port from 1 to 65535 is expected"
-        )
+        raise ConfigError(f"{address!r} is no address: host:port with a port from 1 to 65535 is expected")
     try:
         bracketed = host.startswith("[") and host.endswith("]")
         if (ip_address(host.strip("[]")).version == 6) != bracketed:
             raise ConfigError(f"{address!r} is no address: IPv6 goes in brackets, [::1]:4440")
     except ValueError:
         # Digits and dots that are no IPv4 address are a slip, not a host name.
-        named = all(map(_HOST_LABEL.fullmatch, host.split("."))) and not re.fullmatch(
-            r"[0-9.]+", host
-        )
+        named = all(map(_HOST_LABEL.fullmatch, host.split("."))) and not re.fullmatch(r"[0-9.]+", host)
         if not named or len(host) > 253:
-            raise ConfigError(
-                f"{address!r} is no address: {host!r} is neither a host name nor an IP address"
-            ) from None
+            raise ConfigError(f"{address!r} is no address: {host!r} is neither a host name nor an IP address") from None
     return host, int(port)
 
 
@@ -295,15 +269,11 @@ def _read_json(file: Path) -> dict[str, Any]:
             parse_constant=lambda name: _refuse(f"{file}: {name} is no JSON number"),
         )
     except FileNotFoundError:
-        raise ConfigError(
-            f"{file} does not exist; a configuration names the players and their addresses"
-        ) from None
+        raise ConfigError(f"{file} does not exist; a configuration names the players and their addresses") from None
     except OSError as error:
         raise ConfigError(f"{file}: cannot be read ({error.strerror})") from error
     except json.JSONDecodeError as error:
-        raise ConfigError(
-            f"{file}, line {error.lineno}, column {error.colno}: not JSON ({error.msg})"
-        ) from None
+        raise ConfigError(f"{file}, line {error.lineno}, column {error.colno}: not JSON ({error.msg})") from None
     except (UnicodeDecodeError, RecursionError) as error:
         raise ConfigError(f"{file}: not JSON ({type(error).__name__})") from None
     if not isinstance(data, dict):
@@ -313,16 +283,12 @@ def _read_json(file: Path) -> dict[str, Any]:
 
 def _parse_flat(data: dict[str, Any], file: Path) -> RemoteConfig:
     if "players" in data:
-        raise ConfigError(
-            f"{file}: players is an object with a player per name, not {_type(data['players'])}"
-        )
+        raise ConfigError(f"{file}: players is an object with a player per name, not {_type(data['players'])}")
     players = {}
     for name, address in data.items():
         if not isinstance(address, str):
             hint = f'; {name} belongs to the full form, beside "players"' if name in _FIELDS else ""
-            raise ConfigError(
-                f'{file}: {name} is an address "host:port", not {_type(address)}{hint}'
-            )
+            raise ConfigError(f'{file}: {name} is an address "host:port", not {_type(address)}{hint}')
         players[name] = _player(name, {"address": address}, None, file)
     return _checked(players, None, file)
 
@@ -331,15 +297,11 @@ def _parse_full(data: dict[str, Any], file: Path) -> RemoteConfig:
     _only(data, _FIELDS, f"{file}")
     driver = data.get("driver")
     if driver is not None and not (isinstance(driver, str) and driver in data["players"]):
-        raise ConfigError(
-            f"{file}: driver is {driver!r}, which is no player; known are {list(data['players'])}"
-        )
+        raise ConfigError(f"{file}: driver is {driver!r}, which is no player; known are {list(data['players'])}")
     players = {}
     for name, fields in data["players"].items():
         if not isinstance(fields, dict):
-            raise ConfigError(
-                f'{file}: players.{name} is an object with an "address", not {_type(fields)}'
-            )
+            raise ConfigError(f'{file}: players.{name} is an object with an "address", not {_type(fields)}')
         players[name] = _player(name, fields, driver, file)
     config = _checked(players, driver, file)
     keys, timeout = data.get("keys", "keys"), data.get("timeout", DEFAULT_TIMEOUT)
@@ -374,9 +336,7 @@ def _player(name: str, fields: dict[str, Any], driver: str | None, file: Path) -
         raise ConfigError(f"{where}.role is one of {list(_ROLES)}, not {role!r}")
     host = _address(fields["address"], f"{where}.address")
     if host in ("0.0.0.0", "[::]"):
-        raise ConfigError(
-            f"{where}.address is where others find {name}, which {host} is not: that goes in listen"
-        )
+        raise ConfigError(f"{where}.address is where others find {name}, which {host} is not: that goes in listen")
     if "listen" in fields:
         _address(fields["listen"], f"{where}.listen")
     key = fields.get("public_key")
@@ -385,9 +345,7 @@ def _player(name: str, fields: dict[str, Any], driver: str | None, file: Path) -
             check_key(key.encode(), f"{where}.public_key")
         except AuthenticationError as error:
             raise ConfigError(str(error)) from None
-    return Player(
-        name, fields["address"], cast(Role, role), key and key.encode(), fields.get("listen")
-    )
+    return Player(name, fields["address"], cast(Role, role), key and key.encode(), fields.get("listen"))
 
 
 def _checked(players: dict[str, Player], driver: str | None, file: Path) -> RemoteConfig:
@@ -396,19 +354,11 @@ def _checked(players: dict[str, Player], driver: str | None, file: Path) -> Remo
         host, port = split_address(player.address)
         place = ("127.0.0.1" if host == "localhost" else host.lower(), port)
         if (other := taken.setdefault(place, player.name)) != player.name:
-            raise ConfigError(
-                f"{file}: {other} and {player.name} have the same address {player.address}"
-            )
-    drivers = {player.name for player in players.values() if player.role == "driver"} | (
-        {driver} if driver else set()
-    )
+            raise ConfigError(f"{file}: {other} and {player.name} have the same address {player.address}")
+    drivers = {player.name for player in players.values() if player.role == "driver"} | ({driver} if driver else set())
     if len(drivers) > 1:
-        raise ConfigError(
-            f"{file}: {sorted(drivers)} cannot all be the driver; more may submit by policy.drivers"
-        )
-    config = RemoteConfig(
-        MappingProxyType(players), next(iter(drivers), None), keys=file.parent / "keys"
-    )
+        raise ConfigError(f"{file}: {sorted(drivers)} cannot all be the driver; more may submit by policy.drivers")
+    config = RemoteConfig(MappingProxyType(players), next(iter(drivers), None), keys=file.parent / "keys")
     _check_servers(config.servers, str(file))
     return config
 
@@ -453,9 +403,7 @@ def _check_name(name: Any, where: str) -> None:
 
 def _checked_precision(value: Any, where: str) -> int:
     if type(value) is not int or not 1 <= value <= 30:
-        raise ConfigError(
-            f"{where}: precision is a number of fractional bits from 1 to 30, not {value!r}"
-        )
+        raise ConfigError(f"{where}: precision is a number of fractional bits from 1 to 30, not {value!r}")
     return value
 
 

@@ -28,9 +28,7 @@ def test_scan_counts_and_params():
     eqn = equation(running, "scan", X)
     num_consts, num_carry = _compat.scan_counts(eqn.params)
     assert (num_consts, num_carry) == (1, 1)
-    params = _compat.scan_params(
-        eqn.params["jaxpr"], num_consts=1, num_carry=1, length=2, reverse=True, unroll=1
-    )
+    params = _compat.scan_params(eqn.params["jaxpr"], num_consts=1, num_carry=1, length=2, reverse=True, unroll=1)
     assert params.keys() == eqn.params.keys()
     assert _compat.scan_counts(params) == (1, 1)
     out = eqn.primitive.bind(X, X[0], X, **params)
@@ -73,9 +71,7 @@ double.defvjp(lambda x: (x * 2, None), lambda _, g: (2 * g,))
         double,
         lax.composite(lambda x: x + 1, "jmpc.test"),
         lambda x: lax.custom_linear_solve(lambda v: v * x, x, lambda f, b: b / x),
-        lambda x: jax.custom_derivatives.linear_call(
-            lambda r, y: y * r, lambda r, y: y * r, x, x
-        ),
+        lambda x: jax.custom_derivatives.linear_call(lambda r, y: y * r, lambda r, y: y * r, x, x),
     ],
 )
 def test_calls(function):

@@ -195,9 +195,7 @@ def test_local_players_are_created_as_they_are_named():
 def test_local_players_may_be_named_by_many_threads():
     config = LocalConfig()
     named = []
-    threads = [
-        threading.Thread(target=lambda: named.append(config.get_player("x"))) for _ in range(8)
-    ]
+    threads = [threading.Thread(target=lambda: named.append(config.get_player("x"))) for _ in range(8)]
     for thread in threads:
         thread.start()
     for thread in threads:

@@ -59,9 +59,7 @@ def _inline(jaxpr: ClosedJaxpr, source: Any, bodies: _Bodies) -> ClosedJaxpr:
         env: _Env = {}
         scope.add(inner.eqns, env, source, copy=False)
         outvars = [_read(env, v) for v in inner.outvars]
-        new = _compat.make_closed(
-            *scope.constants(), inner.invars, scope.eqns, outvars, like=jaxpr
-        )
+        new = _compat.make_closed(*scope.constants(), inner.invars, scope.eqns, outvars, like=jaxpr)
         bodies[key] = (jaxpr, source, new)
     return bodies[key][-1]
 
@@ -114,9 +112,7 @@ class _Scope:
             self.eqns.append(_compat.make_equation(invars, outvars, primitive, params, info))
             return
         params = {key: self._param(value, info) for key, value in eqn.params.items()}
-        self.eqns.append(
-            eqn.replace(invars=invars, outvars=outvars, params=params, source_info=info)
-        )
+        self.eqns.append(eqn.replace(invars=invars, outvars=outvars, params=params, source_info=info))
 
     def _enter(self, body: ClosedJaxpr, operands: list[Atom], info: Any) -> list[Atom]:
         inner = body.jaxpr

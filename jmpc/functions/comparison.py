@@ -63,9 +63,7 @@ def relu(protocol: Protocol, x: Ring, range_bits: int = RING_BITS) -> Ring:
     return relu_with_mask(protocol, x, range_bits)[0]
 
 
-def relu_with_mask(
-    protocol: Protocol, x: Ring, range_bits: int = RING_BITS
-) -> tuple[Ring, Bits]:
+def relu_with_mask(protocol: Protocol, x: Ring, range_bits: int = RING_BITS) -> tuple[Ring, Bits]:
     """(max(x, 0), [x >= 0]); the bit is what the derivative needs. Rounds: 6, 1080 bits."""
     mask = protocol.invert(protocol.sign(x, range_bits))
     return protocol.inject(mask, x), mask
@@ -135,9 +133,7 @@ def extremum_with_index(
 ) -> tuple[Ring, Ring]:
     """(value, position) of the first extremum along `axis`; the position travels with its value."""
     values = _contestants(protocol, x, axis)
-    positions = protocol.constant(
-        jnp.broadcast_to(jnp.arange(x.shape[axis], dtype=np.uint64), values.shape)
-    )
+    positions = protocol.constant(jnp.broadcast_to(jnp.arange(x.shape[axis], dtype=np.uint64), values.shape))
     both = protocol.map(lambda a, b: jnp.concatenate([a, b]), values, positions)
     value, position = _tournament(protocol, both, extremum, range_bits)
     return value, position
@@ -150,9 +146,7 @@ def _contestants(protocol: Protocol, x: Ring, axis: int) -> Ring:
     return protocol.map(lambda slot: jnp.moveaxis(slot, axis, -1)[None], x)
 
 
-def _tournament(
-    protocol: Protocol, rows: Ring, extremum: Extremum, range_bits: int
-) -> list[Ring]:
+def _tournament(protocol: Protocol, rows: Ring, extremum: Extremum, range_bits: int) -> list[Ring]:
     """The rows at the position where the first row has its extremum, the first of several.
 
     Neighbours meet, so that the left one of a pair always has the smaller positions, and wins a tie.
@@ -174,15 +168,11 @@ def _tournament(
         wins = protocol.sign(margin, range_bits)
         winners = protocol.add(start, protocol.inject(wins, change))
         rows = _with_leftover(protocol, winners, rows)
-    return [
-        protocol.map(lambda slot, i=i: slot[i, ..., 0], rows) for i in range(rows.shape[0])
-    ]
+    return [protocol.map(lambda slot, i=i: slot[i, ..., 0], rows) for i in range(rows.shape[0])]
 
 
 def _with_leftover(protocol: Protocol, winners: Ring, rows: Ring) -> Ring:
     """Appends the last element of an odd number, which had no opponent."""
     if rows.shape[-1] % 2 == 0:
         return winners
-    return protocol.map(
-        lambda won, slot: jnp.concatenate([won, slot[..., -1:]], axis=-1), winners, rows
-    )
+    return protocol.map(lambda won, slot: jnp.concatenate([won, slot[..., -1:]], axis=-1), winners, rows)

@@ -120,9 +120,7 @@ def result_octaves(fraction: int) -> Octaves:
     return Octaves(low, min(_LARGEST_OCTAVES, _BLOCK * (first + _BLOCKS) - 0.5))
 
 
-def exp2_core(
-    protocol: Protocol, y: Ring, scale: int, out_fraction: int, octaves: Octaves
-) -> Ring:
+def exp2_core(protocol: Protocol, y: Ring, scale: int, out_fraction: int, octaves: Octaves) -> Ring:
     """2^(y / 2^scale) at `out_fraction` where it lies within `octaves`, garbage elsewhere. 4 rounds."""
     mantissa, one_hot = protocol.exp2_blocks(y, scale)
     parts = []
@@ -144,9 +142,7 @@ def _weigh(one_hot: Array, blocks: range) -> Array:
     return jnp.sum(one_hot * weights, axis=-1)
 
 
-def clamp(
-    protocol: Protocol, core: Ring, below: Bits | None, not_above: Bits | None, top: int
-) -> Ring:
+def clamp(protocol: Protocol, core: Ring, below: Bits | None, not_above: Bits | None, top: int) -> Ring:
     """`core`, but 0 where `below`, and `top` where not `not_above`; None: never. 1 round."""
     if below is None and not_above is None:
         return core
@@ -162,9 +158,7 @@ def clamp(
     return protocol.add_public(protocol.add(core, limit), top)
 
 
-def _power(
-    protocol: Protocol, x: Ring, fraction: int, log2_base: float, bounds: Bounds | None
-) -> Ring:
+def _power(protocol: Protocol, x: Ring, fraction: int, log2_base: float, bounds: Bounds | None) -> Ring:
     """base^x, clamped where `bounds` do not exclude it."""
     check_fraction(fraction)
     octaves = result_octaves(fraction)

@@ -127,9 +127,7 @@ def targets() -> Iterator[Target]:
         ("GELU", 5.0, 16.0, 10, 18),
         ("GELU_FINE", 5.6, 18.0, 14, 30),
     ):
-        yield Target(
-            name, _gelu_even, -reach, reach, period, _all(n), odd=False, most_fraction=most
-        )
+        yield Target(name, _gelu_even, -reach, reach, period, _all(n), odd=False, most_fraction=most)
 
 
 def _mantissa(
@@ -140,9 +138,7 @@ def _mantissa(
     relative: bool = False,
 ) -> Target:
     """On [1/2, 1] with period 1: the turn of a gate is the mantissa itself, with no multiplication."""
-    return Target(
-        name, function, 0.5, 1.0, 1.0, _all(harmonics), True, True, relative, most_fraction
-    )
+    return Target(name, function, 0.5, 1.0, 1.0, _all(harmonics), True, True, relative, most_fraction)
 
 
 def _odd(
@@ -153,9 +149,7 @@ def _odd(
     harmonics: tuple[int, ...],
     most_fraction: int,
 ) -> Target:
-    return Target(
-        name, function, -reach, reach, period, harmonics, even=False, most_fraction=most_fraction
-    )
+    return Target(name, function, -reach, reach, period, harmonics, even=False, most_fraction=most_fraction)
 
 
 def _all(n: int) -> tuple[int, ...]:

@@ -61,9 +61,7 @@ class Exponents:
 
     def __post_init__(self) -> None:
         if not 1 <= self.low <= self.high <= _LARGEST_EXPONENT:
-            raise ValueError(
-                f"exponents {self.low} to {self.high} do not lie in 1 to {_LARGEST_EXPONENT}"
-            )
+            raise ValueError(f"exponents {self.low} to {self.high} do not lie in 1 to {_LARGEST_EXPONENT}")
 
     @property
     def count(self) -> int:
@@ -86,9 +84,7 @@ def known_exponents(bounds: Bounds | None, fraction: int) -> Exponents:
         math.ceil(min(max(end * 2.0**fraction, 1), _LARGEST_WORD))
         for end in (max(low, -high), max(abs(low), abs(high)))
     )
-    return Exponents(
-        least.bit_length(), max(least, most).bit_length(), signed=low < 0, zero=low <= 0
-    )
+    return Exponents(least.bit_length(), max(least, most).bit_length(), signed=low < 0, zero=low <= 0)
 
 
 class Table(abc.ABC):
@@ -203,9 +199,7 @@ def normalize(
     return find(protocol, x, exponents, tables)
 
 
-def _by_word(
-    protocol: Protocol, x: Ring, exponents: Exponents, tables: Sequence[Table]
-) -> tuple[Ring, list[Ring]]:
+def _by_word(protocol: Protocol, x: Ring, exponents: Exponents, tables: Sequence[Table]) -> tuple[Ring, list[Ring]]:
     word = protocol.to_bits(x)
     one_hot = leading_one(protocol, _exponent_word(protocol, word, exponents))
     tables = [PowerOfTwo(TURN_BITS), *tables]
@@ -241,16 +235,12 @@ def _exponent_word(protocol: Protocol, word: Bits, exponents: Exponents) -> Bits
     return protocol.xor_public(aligned, floor) if floor else aligned
 
 
-def _from_digits(
-    protocol: Protocol, one_hot: Bits, exponents: Exponents, tables: Sequence[Table]
-) -> list[Ring]:
+def _from_digits(protocol: Protocol, one_hot: Bits, exponents: Exponents, tables: Sequence[Table]) -> list[Ring]:
     """The tables' entries at the exponent e = 8m + n whose bit is set."""
     weights = [table.digit_weights(exponents) for table in tables]
     high = _weigh(protocol, one_hot, lambda m: 0xFF << (8 * m), [w for w, _ in weights])
     low = _weigh(protocol, one_hot, lambda n: 0x0101010101010101 << n, [w for _, w in weights])
-    return [
-        table.join(protocol, h, l) for table, h, l in zip(tables, high, low, strict=True)
-    ]
+    return [table.join(protocol, h, l) for table, h, l in zip(tables, high, low, strict=True)]
 
 
 def _weigh(
@@ -285,9 +275,7 @@ def _by_thresholds(
         constants.append(base + sum(increments))
     nothing = protocol.constant(jnp.zeros(x.shape, np.uint64))
     sums = protocol.to_ring(bits, rows) if bits else [nothing for _ in rows]
-    scale, *entries = [
-        protocol.add_public(s, constant) for s, constant in zip(sums, constants, strict=True)
-    ]
+    scale, *entries = [protocol.add_public(s, constant) for s, constant in zip(sums, constants, strict=True)]
     return protocol.settle(protocol.multiply(x, scale)), entries
 
 

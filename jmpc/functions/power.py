@@ -55,9 +55,7 @@ def power(
     """
     check_fraction(fraction)
     log_fraction = min(28, 52 - fraction)
-    logarithm = log2(
-        protocol, x, fraction, out_fraction=log_fraction, bounds=bounds, method=method
-    )
+    logarithm = log2(protocol, x, fraction, out_fraction=log_fraction, bounds=bounds, method=method)
     product = protocol.multiply(logarithm, y)
     octave = protocol.truncate(product, log_fraction + fraction - _PRODUCT_SCALE)
     octaves = result_octaves(fraction)

@@ -126,9 +126,7 @@ def ratio(
     turn, (power,) = normalize(protocol, y, exponents, [PowerOfTwo(top)], method)
     inverse = _inverse_mantissa(protocol, turn, out_fraction, precision)
     numerator = protocol.truncate(protocol.multiply(x, power), top - kept)
-    return protocol.truncate(
-        protocol.multiply(numerator, inverse), kept + precision - out_fraction
-    )
+    return protocol.truncate(protocol.multiply(numerator, inverse), kept + precision - out_fraction)
 
 
 def _inverse_mantissa(protocol: Protocol, turn: Ring, fraction: int, precision: int) -> Ring:

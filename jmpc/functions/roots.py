@@ -117,9 +117,7 @@ def norm(
 
     squares: Product = protocol.map(total, protocol.square(x))
     x = protocol.settle(squares)
-    return sqrt(
-        protocol, x, fraction, in_fraction=2 * fraction, bounds=bounds, method=method
-    )
+    return sqrt(protocol, x, fraction, in_fraction=2 * fraction, bounds=bounds, method=method)
 
 
 def _positive(bounds: Bounds | None, fraction: int) -> Exponents:

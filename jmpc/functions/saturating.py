@@ -87,9 +87,7 @@ def silu(protocol: Protocol, x: Ring, fraction: int, *, bounds: Bounds | None = 
     return _or_identity(protocol, x, core, fit, fraction, bounds)
 
 
-def _odd(
-    protocol: Protocol, x: Ring, fit: Fit, fraction: int, bounds: Bounds | None
-) -> Ring:
+def _odd(protocol: Protocol, x: Ring, fit: Fit, fraction: int, bounds: Bounds | None) -> Ring:
     """An odd function with limits -1 and 1."""
     core = smooth(protocol, x, fit, fraction)
     if _promised(bounds, fit):
@@ -100,9 +98,7 @@ def _odd(
     return _add_limits(protocol, core, [not_above, below], [-one, -one], one)
 
 
-def _or_identity(
-    protocol: Protocol, x: Ring, core: Ring, fit: Fit, fraction: int, bounds: Bounds | None
-) -> Ring:
+def _or_identity(protocol: Protocol, x: Ring, core: Ring, fit: Fit, fraction: int, bounds: Bounds | None) -> Ring:
     """`core` inside, 0 below, x above."""
     if _promised(bounds, fit):
         return core
@@ -126,9 +122,7 @@ def _regions(protocol: Protocol, x: Ring, fit: Fit, fraction: int) -> tuple[Bits
     return protocol.xor(below, not_above), below, not_above
 
 
-def _add_limits(
-    protocol: Protocol, core: Ring, bits: list[Bits], weights: list[int], constant: int
-) -> Ring:
+def _add_limits(protocol: Protocol, core: Ring, bits: list[Bits], weights: list[int], constant: int) -> Ring:
     """core + constant + sum of weights * bits. 1 round, the same as the injection of `core`."""
     (limits,) = protocol.to_ring(bits, [weights])
     return protocol.add_public(protocol.add(core, limits), constant)

@@ -52,8 +52,7 @@ def check_fraction(fraction: int) -> None:
     """The functions of this package are derived for 8 to 30 fractional bits."""
     if not LEAST_FRACTION <= fraction <= MOST_FRACTION:
         raise ValueError(
-            f"functions work with {LEAST_FRACTION} to {MOST_FRACTION} fractional bits, "
-            f"not with {fraction}"
+            f"functions work with {LEAST_FRACTION} to {MOST_FRACTION} fractional bits, not with {fraction}"
         )
 
 
@@ -65,17 +64,13 @@ def to_turn(protocol: Protocol, x: Ring, period: float, fraction: int) -> Ring:
     return protocol.scale(x, round(2.0 ** (TURN_BITS - fraction) / period))
 
 
-def gate(
-    protocol: Protocol, turn: Ring, series: Series, scales: tuple[int, int] = (30, 30)
-) -> Ring:
+def gate(protocol: Protocol, turn: Ring, series: Series, scales: tuple[int, int] = (30, 30)) -> Ring:
     """The series at an angle, at scale 2^sum(scales), not truncated. 1 round."""
     (value,) = protocol.fourier(turn, (series,), scales)
     return value
 
 
-def smooth(
-    protocol: Protocol, x: Ring, fit: Fit, fraction: int, out_fraction: int | None = None
-) -> Ring:
+def smooth(protocol: Protocol, x: Ring, fit: Fit, fraction: int, out_fraction: int | None = None) -> Ring:
     """The fitted function at x, right on [low, high] of the fit, at `out_fraction` (default: the same).
 
     Error: the fit's, 2^-24 of noise in the gate, and one unit of the rounding. 2 rounds.

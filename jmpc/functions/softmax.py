@@ -29,9 +29,7 @@ _MOST_EXP_FRACTION = 40
 _PRECISION = 24
 
 
-def softmax(
-    protocol: Protocol, x: Ring, fraction: int, *, axis: int = -1, bound: float | None = None
-) -> Ring:
+def softmax(protocol: Protocol, x: Ring, fraction: int, *, axis: int = -1, bound: float | None = None) -> Ring:
     """e^x_i / sum_j e^x_j along `axis`.
 
     Domain: logits with |x| < 2^12 at f = 18. Terms below 2^-28 of the largest count as 0. Error at f = 18:
@@ -52,9 +50,7 @@ def softmax(
     return protocol.map(lambda slot: jnp.moveaxis(slot, -1, axis), result)
 
 
-def log_softmax(
-    protocol: Protocol, x: Ring, fraction: int, *, axis: int = -1, bound: float | None = None
-) -> Ring:
+def log_softmax(protocol: Protocol, x: Ring, fraction: int, *, axis: int = -1, bound: float | None = None) -> Ring:
     """x_i - log(sum_j e^x_j) along `axis`. As `softmax`; rounds: 6 ceil(log2 n) + 15."""
     check_fraction(fraction)
     relative, exponentials = _exponentials(protocol, x, fraction, axis, bound)
@@ -62,15 +58,11 @@ def log_softmax(
     return protocol.map(lambda slot: jnp.moveaxis(slot, -1, axis), result)
 
 
-def logsumexp(
-    protocol: Protocol, x: Ring, fraction: int, *, axis: int = -1, bound: float | None = None
-) -> Ring:
+def logsumexp(protocol: Protocol, x: Ring, fraction: int, *, axis: int = -1, bound: float | None = None) -> Ring:
     """log(sum_j e^x_j) along `axis`, which disappears. As `softmax`; rounds: 6 ceil(log2 n) + 15."""
     check_fraction(fraction)
     relative, exponentials = _exponentials(protocol, x, fraction, axis, bound)
-    first = protocol.map(
-        lambda slot, z: jnp.moveaxis(slot, axis, -1)[..., 0] - z[..., 0], x, relative
-    )
+    first = protocol.map(lambda slot, z: jnp.moveaxis(slot, axis, -1)[..., 0] - z[..., 0], x, relative)
     total = _log_total(protocol, exponentials, fraction)
     return protocol.add(first, protocol.map(lambda slot: slot[..., 0], total))
 
@@ -104,9 +96,7 @@ def _exponentials(
     terms = exp_nonpositive(protocol, z, fraction, out, bounds=bounds)
     total = protocol.map(lambda slot: jnp.sum(slot, axis=-1, keepdims=True), terms)
     # 2^(out - octaves) <= total <= n 2^out, up to rounding.
-    exponents = Exponents(
-        low=out - octaves + 1, high=out + (n - 1).bit_length() + 1, zero=False
-    )
+    exponents = Exponents(low=out - octaves + 1, high=out + (n - 1).bit_length() + 1, zero=False)
     return z, _Exponentials(terms, total, out, exponents)
 
 
@@ -122,9 +112,7 @@ def _exp_fraction(fraction: int, octaves: int, bound: float | None) -> int:
     return min(wanted, _MOST_EXP_FRACTION)
 
 
-def _inverse(
-    protocol: Protocol, exponentials: _Exponentials, fraction: int
-) -> tuple[Ring, int]:
+def _inverse(protocol: Protocol, exponentials: _Exponentials, fraction: int) -> tuple[Ring, int]:
     """1 / total and its fractional bits g. Its error is multiplied by terms of at most 1."""
     scale = min(fraction + 5, _PRODUCT_BITS - exponentials.fraction)
     top = exponentials.fraction + scale

@@ -69,9 +69,7 @@ def atan_unit(protocol: Protocol, x: Ring, fraction: int) -> Ring:
     return smooth(protocol, x, choose(_ATAN, fraction), fraction)
 
 
-def atan(
-    protocol: Protocol, x: Ring, fraction: int, *, method: Method | None = None
-) -> Ring:
+def atan(protocol: Protocol, x: Ring, fraction: int, *, method: Method | None = None) -> Ring:
     """The arctangent of any x.
 
     Outside [-1, 1] it is +-pi/2 - atan(1/x). Error: 3.5 ulp. Rounds: 23, 12795 bits.
@@ -90,9 +88,7 @@ def atan(
     return protocol.add(flip(protocol, outside, atan_unit(protocol, argument, fraction)), side)
 
 
-def atan2(
-    protocol: Protocol, y: Ring, x: Ring, fraction: int, *, method: Method | None = None
-) -> Ring:
+def atan2(protocol: Protocol, y: Ring, x: Ring, fraction: int, *, method: Method | None = None) -> Ring:
     """The angle of the point (x, y), in [-pi, pi]; shapes broadcast; atan2(0, 0) is 0.
 
     Domain: |x|, |y| < 2^(59 - f). Error: 3.5 ulp. Rounds: 28, 14931 bits.
@@ -103,13 +99,9 @@ def atan2(
     """
     check_fraction(fraction)
     shape = jnp.broadcast_shapes(y.shape, x.shape)
-    corners = protocol.map(
-        lambda a, b: jnp.stack([jnp.broadcast_to(s, shape) for s in (a, b, a + b, a - b)]), x, y
-    )
+    corners = protocol.map(lambda a, b: jnp.stack([jnp.broadcast_to(s, shape) for s in (a, b, a + b, a - b)]), x, y)
     signs = protocol.sign(corners)
-    x_negative, y_negative, *diagonal = (
-        protocol.map(lambda slot, i=i: slot[i], signs) for i in range(4)
-    )
+    x_negative, y_negative, *diagonal = (protocol.map(lambda slot, i=i: slot[i], signs) for i in range(4))
     steep = protocol.xor(*diagonal)
     lengths = flip(
         protocol,
@@ -123,9 +115,7 @@ def atan2(
     return protocol.add(angle, _quadrant(protocol, x_negative, y_negative, steep, fraction))
 
 
-def _quadrant(
-    protocol: Protocol, x_negative: Bits, y_negative: Bits, steep: Bits, fraction: int
-) -> Ring:
+def _quadrant(protocol: Protocol, x_negative: Bits, y_negative: Bits, steep: Bits, fraction: int) -> Ring:
     """sgn(y) times pi/2 where steep, pi where not steep and x < 0, otherwise 0. 3 rounds."""
     behind = protocol.and_(x_negative, protocol.invert(steep))
     cases = [steep, behind]
@@ -137,12 +127,7 @@ def _quadrant(
     return angle
 
 
-def _waves(
-    protocol: Protocol, x: Ring, fraction: int, out_fraction: int, series: Sequence[Series]
-) -> list[Ring]:
+def _waves(protocol: Protocol, x: Ring, fraction: int, out_fraction: int, series: Sequence[Series]) -> list[Ring]:
     check_fraction(fraction)
     turn = to_turn(protocol, x, 2 * math.pi, fraction)
-    return [
-        protocol.truncate(value, GATE_SCALE - out_fraction)
-        for value in protocol.fourier(turn, series)
-    ]
+    return [protocol.truncate(value, GATE_SCALE - out_fraction) for value in protocol.fourier(turn, series)]

@@ -49,9 +49,7 @@ def _level(protocol: Protocol, first: Bits, second: Bits, width: int) -> tuple[B
         return (a & active) | ((b & active) << shift)
 
     upper = [protocol.map(spread, y) for y in (first, second)]
-    both = protocol.and_(
-        protocol.map(join, first, second), protocol.map(lambda a, b: a | (b << shift), *upper)
-    )
+    both = protocol.and_(protocol.map(join, first, second), protocol.map(lambda a, b: a | (b << shift), *upper))
     # a | b = a ^ b ^ (a & b)
     return (
         protocol.map(lambda a, b, ab: a ^ b ^ (ab & active), first, upper[0], both),

@@ -140,8 +140,7 @@ def same_sharing(context: Context, values: Sequence[Any]) -> list[Any]:
         return list(values)
     as_product = context.protocol.as_product
     return [
-        x if isinstance(x.sharing, Product) else dataclasses.replace(x, sharing=as_product(x.sharing))
-        for x in values
+        x if isinstance(x.sharing, Product) else dataclasses.replace(x, sharing=as_product(x.sharing)) for x in values
     ]
 
 
@@ -165,9 +164,7 @@ def square(context: Context, x: Secret) -> Secret:
     return bilinear(context, x, x, jnp.multiply, elementwise=True)
 
 
-def bilinear(
-    context: Context, x: Value, y: Value, f: Bilinear, *, terms: int = 1, elementwise: bool = False
-) -> Secret:
+def bilinear(context: Context, x: Value, y: Value, f: Bilinear, *, terms: int = 1, elementwise: bool = False) -> Secret:
     """Any bilinear map of two values of one type, where each result is a sum of `terms` products."""
     if isinstance(x, Public):
         return bilinear(context, y, x, lambda b, a: f(a, b), terms=terms, elementwise=elementwise)
@@ -180,9 +177,7 @@ def bilinear(
     return _product(context, x, y, f, terms, elementwise)
 
 
-def _integer_product(
-    context: Context, x: Integer, y: Value, f: Bilinear, terms: int, elementwise: bool
-) -> Integer:
+def _integer_product(context: Context, x: Integer, y: Value, f: Bilinear, terms: int, elementwise: bool) -> Integer:
     x_known = x.interval
     y_known = context.interval(y) if isinstance(y, Public) else y.interval
     known = _summed(x_known * y_known, terms) if x_known and y_known else None
@@ -197,9 +192,7 @@ def _integer_product(
     return wrapped(x, product, known)
 
 
-def _times_public(
-    context: Context, x: FixedPoint, y: Public, f: Bilinear, terms: int, elementwise: bool
-) -> FixedPoint:
+def _times_public(context: Context, x: FixedPoint, y: Public, f: Bilinear, terms: int, elementwise: bool) -> FixedPoint:
     if y.known:
         context.check_constant(y, 0)
         x, constant = _with_room(context, x, y, terms)
@@ -242,9 +235,7 @@ def _below(context: Context, x: FixedPoint, factor: float) -> FixedPoint:
     return x if x.interval.magnitude * 2.0**x.fraction * factor <= 2.0**RANGE_BITS else context.at_most(x)
 
 
-def _product(
-    context: Context, x: FixedPoint, y: FixedPoint, f: Bilinear, terms: int, elementwise: bool
-) -> FixedPoint:
+def _product(context: Context, x: FixedPoint, y: FixedPoint, f: Bilinear, terms: int, elementwise: bool) -> FixedPoint:
     same = elementwise and x is y
     x, y = _factors(context, x, y, terms)
     protocol = context.protocol

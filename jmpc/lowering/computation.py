@@ -75,9 +75,7 @@ class Lowered:
         return tuple(i for i, port in enumerate(self.outputs) if player in port.players)
 
 
-def lower_computation(
-    computation: Computation, make_protocol: ProtocolFactory, watch: Watch | None = None
-) -> Lowered:
+def lower_computation(computation: Computation, make_protocol: ProtocolFactory, watch: Watch | None = None) -> Lowered:
     """Traces and checks the choreography of a computation. What `watch` raises ends it, see `Context`.
 
     Raises:

@@ -194,9 +194,7 @@ class Context:
     def lift(self, value: FixedPoint, fraction: int) -> FixedPoint:
         """The value at a higher fraction; local. The caller knows that the range allows it."""
         factor = 1 << (fraction - value.fraction)
-        return dataclasses.replace(
-            value, sharing=self.protocol.scale(value.sharing, factor), fraction=fraction
-        )
+        return dataclasses.replace(value, sharing=self.protocol.scale(value.sharing, factor), fraction=fraction)
 
     def fits(self, value: FixedPoint, fraction: int) -> bool:
         """Whether the value stays below 2^62 at this fraction."""

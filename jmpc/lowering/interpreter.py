@@ -140,5 +140,3 @@ class _Units:
         }
         self.context.equation = unit.eqns[0] if unit.eqns else self.context.equation
         unit.run(self.env, used)
-
-

@@ -47,9 +47,7 @@ def locate(context: Context, indices: Sequence[Value], sizes: Sequence[int], *, 
     unit = vectors[0]
     for other in vectors[1:]:
         product = context.protocol.multiply(unit, other, lambda a, b: a[..., :, None] * b[..., None, :])
-        unit = context.protocol.map(
-            lambda slot: slot.reshape(*slot.shape[:-2], -1), context.protocol.settle(product)
-        )
+        unit = context.protocol.map(lambda slot: slot.reshape(*slot.shape[:-2], -1), context.protocol.settle(product))
     return Positions(unit, tuple(sizes))
 
 

@@ -42,5 +42,3 @@ def refuse(*primitives: str, reason: str, instead: str) -> None:
 def supported_primitives() -> list[str]:
     """The names of all primitives that secret values may meet."""
     return sorted(RULES)
-
-

@@ -38,5 +38,3 @@ def _where(context: Context, bit: Bits, x: Bits, y: Bits) -> Bits:
     protocol, ones = context.protocol, x.dtype.type((1 << x.width) - 1)
     mask = protocol.map_bits(lambda slot: slot.astype(x.dtype) * ones, bit, width=x.width)
     return protocol.xor(y, protocol.and_(mask, protocol.xor(x, y)))
-
-

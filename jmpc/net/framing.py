@@ -95,9 +95,7 @@ class Header:
     version: int = VERSION
 
 
-def encode(
-    header: Header, buffers: Sequence[Buffer] = (), limits: Limits = Limits()
-) -> list[bytes | memoryview]:
+def encode(header: Header, buffers: Sequence[Buffer] = (), limits: Limits = Limits()) -> list[bytes | memoryview]:
     """The parts of a frame. Large arrays are views of the caller's memory, not copies.
 
     The sizes are taken from the buffers; `header.sizes` may be left empty.
@@ -109,9 +107,7 @@ def encode(
     views = [_as_bytes(buffer) for buffer in buffers]
     sizes = tuple(view.nbytes for view in views)
     if header.sizes and header.sizes != sizes:
-        raise FrameError(
-            f"the header announces arrays of {header.sizes} bytes, the buffers hold {sizes}"
-        )
+        raise FrameError(f"the header announces arrays of {header.sizes} bytes, the buffers hold {sizes}")
     fields = (header.version, int(header.kind), header.run, header.slot, sizes, header.body)
     _check_fields(fields, limits)
     parts: list[bytes | memoryview] = [msgpack.packb(fields)]
@@ -141,9 +137,7 @@ def decode(parts: Sequence[Any], limits: Limits = Limits()) -> tuple[Header, lis
 
 def _decode_header(part: memoryview, limits: Limits) -> Header:
     if part.nbytes > limits.max_header_bytes:
-        raise FrameError(
-            f"a header of {part.nbytes} bytes, at most {limits.max_header_bytes} are allowed"
-        )
+        raise FrameError(f"a header of {part.nbytes} bytes, at most {limits.max_header_bytes} are allowed")
     try:
         fields = unpack(
             part,
@@ -166,9 +160,7 @@ def _check_fields(fields: Any, limits: Limits) -> None:
         raise FrameError(f"a header is an array of {_FIELDS} fields")
     version, kind, run, slot, sizes, body = fields
     if type(version) is not int or version != VERSION:
-        raise FrameError(
-            f"frame version {_brief(version)}, here it is {VERSION}: install the same jmpc"
-        )
+        raise FrameError(f"frame version {_brief(version)}, here it is {VERSION}: install the same jmpc")
     if type(kind) is not int or not 0 <= kind <= max(Kind):
         raise FrameError(f"unknown frame kind {_brief(kind)}")
     if type(run) is not bytes or len(run) != RUN_BYTES:
@@ -203,9 +195,7 @@ def _split(sizes: tuple[int, ...], parts: list[memoryview]) -> list[memoryview]:
     small = sum(size for size in sizes if size < INLINE_BYTES)
     expected = [size for size in sizes if size >= INLINE_BYTES] + ([small] if small else [])
     if [part.nbytes for part in parts] != expected:
-        raise FrameError(
-            f"the header announces {len(expected)} parts, {sum(expected)} bytes; other parts came"
-        )
+        raise FrameError(f"the header announces {len(expected)} parts, {sum(expected)} bytes; other parts came")
     large = iter(parts)
     joined, start = (parts[-1] if small else memoryview(b"")), 0
     arrays = []

@@ -80,9 +80,7 @@ def derive(
             not 32 bytes.
     """
     if len(contributions) != len(key_set) or any(len(item) != KEY_BYTES for item in contributions):
-        raise ChoreographyError(
-            f"a key of {sorted(key_set)} takes {KEY_BYTES} bytes from each of its members"
-        )
+        raise ChoreographyError(f"a key of {sorted(key_set)} takes {KEY_BYTES} bytes from each of its members")
     if any(len(nonce) != KEY_BYTES for nonce in nonces.values()):
         raise ChoreographyError(f"a nonce is {KEY_BYTES} bytes")
     names = sorted(nonces)
@@ -225,13 +223,9 @@ def _check_hello(peer: str, me: str, header: Header, own: Hello, shared: int) ->
     if header.slot != (0,):
         raise AgreementError(f"{peer} sent {me} a HELLO out of turn")
     if hello.runtime != own.runtime:
-        raise AgreementError(
-            f"{peer} runs {hello.runtime!r}, {me} runs {own.runtime!r}: install the same versions"
-        )
+        raise AgreementError(f"{peer} runs {hello.runtime!r}, {me} runs {own.runtime!r}: install the same versions")
     if hello.players != own.players:
-        raise AgreementError(
-            f"{peer} expects the players {hello.players}, {me} expects {own.players}"
-        )
+        raise AgreementError(f"{peer} expects the players {hello.players}, {me} expects {own.players}")
     if not hmac.compare_digest(hello.digest, own.digest):
         raise AgreementError(
             f"{peer} is about to run computation {hello.digest.hex()[:16]}, "
@@ -239,19 +233,13 @@ def _check_hello(peer: str, me: str, header: Header, own: Hello, shared: int) ->
             "they differ in program, protocol, policy-relevant inputs or versions; nothing was sent"
         )
     if hello.key_sets != own.key_sets:
-        raise AgreementError(
-            f"{peer} expects the key sets {hello.key_sets}, {me} expects {own.key_sets}"
-        )
+        raise AgreementError(f"{peer} expects the key sets {hello.key_sets}, {me} expects {own.key_sets}")
     if len(hello.contributions) != shared:
-        raise AgreementError(
-            f"{peer} sent {me} {len(hello.contributions)} key contributions, expected {shared}"
-        )
+        raise AgreementError(f"{peer} sent {me} {len(hello.contributions)} key contributions, expected {shared}")
     return hello
 
 
-def _confirm(
-    transport: Transport, me: str, tags: Mapping[KeySet, bytes], run: bytes, deadline: float
-) -> None:
+def _confirm(transport: Transport, me: str, tags: Mapping[KeySet, bytes], run: bytes, deadline: float) -> None:
     """Compare all keys with the fellow members of their sets, without telling a key."""
     fellows = sorted({player for key_set in tags for player in key_set} - {me})
     for peer in fellows:
@@ -260,9 +248,7 @@ def _confirm(
     for peer in fellows:
         header = transport.wait_control(Kind.HELLO, run, peer, _left(deadline))
         if header.slot != (1,) or not hmac.compare_digest(header.body, _tag(tags, peer, me)):
-            raise AgreementError(
-                f"{me} and {peer} derived different keys: some player told them different things"
-            )
+            raise AgreementError(f"{me} and {peer} derived different keys: some player told them different things")
 
 
 def _tag(tags: Mapping[KeySet, bytes], sender: str, receiver: str) -> bytes:
@@ -274,9 +260,7 @@ def _tag(tags: Mapping[KeySet, bytes], sender: str, receiver: str) -> bytes:
 def _ordered(players: Collection[str], key_sets: Collection[KeySet]) -> list[KeySet]:
     for key_set in key_sets:
         if not key_set or not key_set <= set(players):
-            raise ChoreographyError(
-                f"key set {sorted(key_set)} is empty or not within the players {sorted(players)}"
-            )
+            raise ChoreographyError(f"key set {sorted(key_set)} is empty or not within the players {sorted(players)}")
     return sorted(set(key_sets), key=sorted)
 
 
@@ -287,9 +271,7 @@ def _names(key_sets: Collection[KeySet]) -> tuple[tuple[str, ...], ...]:
 def _join(parts: Any) -> bytes:
     """Parts with their number and lengths, so that different lists never give the same bytes."""
     parts = list(parts)
-    return len(parts).to_bytes(4, "big") + b"".join(
-        len(part).to_bytes(4, "big") + part for part in parts
-    )
+    return len(parts).to_bytes(4, "big") + b"".join(len(part).to_bytes(4, "big") + part for part in parts)
 
 
 def _unpack(body: bytes) -> Any:

@@ -56,9 +56,7 @@ class KeyRing:
         for name, key in self.peers.items():
             # The key decides who a sender is, so it must say so unambiguously.
             if (other := owners.setdefault(key, name)) != name:
-                raise AuthenticationError(
-                    f"{other} and {name} have the same public key: make a pair for each of them"
-                )
+                raise AuthenticationError(f"{other} and {name} have the same public key: make a pair for each of them")
 
     @classmethod
     def load(
@@ -80,12 +78,8 @@ class KeyRing:
         folder, known = Path(directory), dict(public_keys or {})
         _check_directory(folder)
         secret = read_key(folder, name, "secret")
-        peers = {
-            player: _public_key(folder, player, known.get(player)) for player in {*players, name}
-        }
-        return cls(
-            peers[name], secret, {player: key for player, key in peers.items() if player != name}
-        )
+        peers = {player: _public_key(folder, player, known.get(player)) for player in {*players, name}}
+        return cls(peers[name], secret, {player: key for player, key in peers.items() if player != name})
 
     def names(self) -> dict[bytes, str]:
         """The player that owns each public key, by the raw 32 bytes."""
@@ -137,9 +131,7 @@ class Authenticator:
         return self._names.get(key)
 
 
-def generate(
-    players: Iterable[str], directory: str | os.PathLike[str], *, force: bool = False
-) -> list[Path]:
+def generate(players: Iterable[str], directory: str | os.PathLike[str], *, force: bool = False) -> list[Path]:
     """Make a key pair for each of `players` and write it; the paths written.
 
     Raises:
@@ -185,9 +177,7 @@ def read_key(folder: Path, name: str, kind: str) -> bytes:
             f"{path} is no key file ({type(error).__name__}): {_how_to_get(name, kind)}"
         ) from None
     if header != _header(kind, name):
-        raise AuthenticationError(
-            f"{path} does not begin with {_header(kind, name)!r}: {_how_to_get(name, kind)}"
-        )
+        raise AuthenticationError(f"{path} does not begin with {_header(kind, name)!r}: {_how_to_get(name, kind)}")
     check_key(key.encode(), str(path))
     return key.encode()
 
@@ -211,8 +201,7 @@ def _public_key(folder: Path, name: str, configured: bytes | None) -> bytes:
         return read_key(folder, name, "public")
     if (folder / f"{name}.public").exists() and read_key(folder, name, "public") != configured:
         raise AuthenticationError(
-            f"the public key of {name} in {folder} is not the one in the configuration: "
-            f"ask {name} which is right"
+            f"the public key of {name} in {folder} is not the one in the configuration: ask {name} which is right"
         )
     return configured
 
@@ -224,9 +213,7 @@ def _header(kind: str, name: str) -> str:
 
 def _how_to_get(name: str, kind: str) -> str:
     if kind == "public":
-        return (
-            f"copy it from {name}, or make the keys of a loopback cluster with `jmpc-admin keygen`"
-        )
+        return f"copy it from {name}, or make the keys of a loopback cluster with `jmpc-admin keygen`"
     return f"make it where {name} runs with `jmpc-admin keygen --player {name}`"
 
 

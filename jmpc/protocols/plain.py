@@ -114,9 +114,7 @@ class Plain(Protocol):
 
     # -- products and truncation ---------------------------------------------------------------------
 
-    def multiply(
-        self, x: Ring, y: Ring, bilinear: Callable[[Array, Array], Array] = jnp.multiply
-    ) -> Product:
+    def multiply(self, x: Ring, y: Ring, bilinear: Callable[[Array, Array], Array] = jnp.multiply) -> Product:
         return Product((bilinear(x.slots[0], y.slots[0]),))
 
     def square(self, x: Ring) -> Product:
@@ -160,10 +158,7 @@ class Plain(Protocol):
     def to_ring(self, bits: Sequence[Bits], weights: Sequence[Sequence[int]]) -> list[Ring]:
         words = [bit.slots[0].astype(np.uint64) for bit in bits]
         zero = jnp.zeros((), np.uint64)
-        return [
-            Ring((sum((as_word(w) * b for w, b in zip(row, words, strict=True)), zero),))
-            for row in weights
-        ]
+        return [Ring((sum((as_word(w) * b for w, b in zip(row, words, strict=True)), zero),)) for row in weights]
 
     def words_to_ring(self, x: Bits) -> Ring:
         return Ring((x.slots[0].astype(np.uint64),))
@@ -173,9 +168,7 @@ class Plain(Protocol):
 
     # -- smooth functions and look-ups ---------------------------------------------------------------
 
-    def fourier(
-        self, turn: Ring, series: Sequence[Series], scales: tuple[int, int] = (30, 30)
-    ) -> list[Ring]:
+    def fourier(self, turn: Ring, series: Sequence[Series], scales: tuple[int, int] = (30, 30)) -> list[Ring]:
         """U rounded once at the first scale times V rounded at the second, as in the secure gates."""
         v = self.splitting(turn.shape)
         c = turn.slots[0] - v
@@ -218,9 +211,7 @@ def _fourier(c: Array, v: Array, series: Series, scale_u: int, scale_v: int) -> 
 
     (cos_c, sin_c), (cos_v, sin_v) = waves(c), waves(v)
     a, b = (_stack(half, np.int64) for half in (series.cosines, series.sines))
-    along, across = (
-        _round_shift(u, 60 - scale_u) for u in (a * cos_c + b * sin_c, b * cos_c - a * sin_c)
-    )
+    along, across = (_round_shift(u, 60 - scale_u) for u in (a * cos_c + b * sin_c, b * cos_c - a * sin_c))
     cos_v, sin_v = (_round_shift(w, 30 - scale_v) for w in (cos_v, sin_v))
     return jnp.sum(along * cos_v + across * sin_v, axis=-1).astype(np.uint64)
 

@@ -72,6 +72,7 @@ def positive_reciprocal(protocol: Any, x: Any, fraction: int, method: Method = M
     return functions.reciprocal(protocol, x, fraction, bounds=(0.0, 2.0**43), method=method)
 
 
+# fmt: off
 CASES = [
     # Reciprocals, roots, logarithms: an exponent is found first, by bits or by comparisons.
     smooth("reciprocal", functions.reciprocal, (WIDE,), inverse, 19, 8327, 2.2, 2**-22.5),
@@ -143,6 +144,7 @@ CASES = [
         18, 1400, 0, elements=28,
     ),
 ]
+# fmt: on
 
 
 @pytest.mark.parametrize("case", CASES, ids=lambda case: case.name)

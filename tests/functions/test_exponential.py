@@ -19,9 +19,7 @@ def octaves(fraction: int) -> float:
 @pytest.mark.parametrize("fraction", [12, 18, 24])
 def test_exp(fraction: int) -> None:
     words = linear(-40, octaves(fraction) * np.log(2) - 1e-3, fraction)
-    worst = deviation(
-        lambda p, x: functions.exp(p, x, fraction), [words], np.exp, relative=RELATIVE, fraction=fraction
-    )
+    worst = deviation(lambda p, x: functions.exp(p, x, fraction), [words], np.exp, relative=RELATIVE, fraction=fraction)
     assert worst <= 1.6
 
 
@@ -44,9 +42,7 @@ def test_exp2_with_bounds_needs_no_comparison() -> None:
 @pytest.mark.parametrize("bounds", [(-np.inf, 3.0), (-4.0, np.inf)])
 def test_exp_with_one_bound(bounds: tuple[float, float]) -> None:
     words = linear(max(bounds[0], -50), min(bounds[1], 16.9), points=20_000)
-    worst = deviation(
-        lambda p, x: functions.exp(p, x, 18, bounds=bounds), [words], np.exp, relative=RELATIVE
-    )
+    worst = deviation(lambda p, x: functions.exp(p, x, 18, bounds=bounds), [words], np.exp, relative=RELATIVE)
     assert worst <= 1.6
 
 

@@ -33,9 +33,7 @@ def within(words: np.ndarray, low: float, high: float, fraction: int) -> np.ndar
 
 
 def test_reciprocal_of_everything() -> None:
-    worst = deviation(
-        lambda p, x: functions.reciprocal(p, x, 18), [both_signs(POSITIVE)], inverse, relative=2.0**-22.5
-    )
+    worst = deviation(lambda p, x: functions.reciprocal(p, x, 18), [both_signs(POSITIVE)], inverse, relative=2.0**-22.5)
     assert worst <= 2.2
 
 

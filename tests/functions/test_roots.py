@@ -41,9 +41,7 @@ def test_roots_at_other_fractions(fraction: int) -> None:
         return functions.rsqrt(protocol, x, fraction), functions.sqrt(protocol, x, fraction)
 
     words = np.append(below(2.0 ** (72 - 2 * fraction), fraction)[::5], 0)
-    worst = deviation(
-        roots, [words], lambda x: (inverse_root(x), np.sqrt(x)), relative=2.0**-21.4, fraction=fraction
-    )
+    worst = deviation(roots, [words], lambda x: (inverse_root(x), np.sqrt(x)), relative=2.0**-21.4, fraction=fraction)
     assert worst <= 2.2
 
 

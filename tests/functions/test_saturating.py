@@ -66,9 +66,7 @@ LIMITS = [(functions.sigmoid, 13.0, 0, 1), (functions.tanh, 6.9, -1, 1), (functi
 
 
 @pytest.mark.parametrize(("function", "reach", "low", "high"), LIMITS)
-def test_ends_are_flat_and_never_fall(
-    function: Callable[..., Any], reach: float, low: int, high: int
-) -> None:
+def test_ends_are_flat_and_never_fall(function: Callable[..., Any], reach: float, low: int, high: int) -> None:
     """Around the ends, in every mode: no step down of more than the rounding, and exact limits outside."""
     one, edge = 1 << 18, round(reach * 2**18)
     words = np.concatenate([np.arange(-edge - 3000, 3000 - edge), np.arange(edge - 3000, edge + 3000)])

@@ -33,9 +33,7 @@ def test_softmax_with_a_bound(bound: float) -> None:
     rng = np.random.default_rng(1)
     words = encode(rng.choice([-1, -0.5, 0.3, 1], (4000, 6)) * rng.uniform(0, bound, (4000, 6)))
     words[0], words[1], words[2, 1:] = encode(-bound), encode(bound), encode(-bound)
-    worst = deviation(
-        lambda p, x: functions.softmax(p, x, 18, bound=bound), [words], lambda x: softmax(x, -1)
-    )
+    worst = deviation(lambda p, x: functions.softmax(p, x, 18, bound=bound), [words], lambda x: softmax(x, -1))
     assert worst <= 1.8
 
 

@@ -156,9 +156,9 @@ _NUMPY: dict[str, Callable[..., Any]] = {
     "select_n": lambda which, *cases: np.select([which == i for i in range(len(cases))], cases),
     "convert_element_type": lambda x, *, new_dtype, **_: x.astype(new_dtype),
     "broadcast_in_dim": _broadcast,
-    "reshape": lambda x, *, new_sizes, dimensions, **_: np.transpose(x, dimensions).reshape(new_sizes)
-    if dimensions
-    else x.reshape(new_sizes),
+    "reshape": lambda x, *, new_sizes, dimensions, **_: (
+        np.transpose(x, dimensions).reshape(new_sizes) if dimensions else x.reshape(new_sizes)
+    ),
     "squeeze": lambda x, *, dimensions: np.squeeze(x, tuple(dimensions)),
     "transpose": lambda x, *, permutation: np.transpose(x, permutation),
     "concatenate": lambda *xs, dimension: np.concatenate(xs, dimension),

@@ -37,8 +37,11 @@ INDEXING = [
     Case("add at secrets", lambda x, i, v: x.at[i].add(v[:4]), (V, AT, V), 0),
     Case("histogram", lambda i: jnp.zeros(4, np.int32).at[i].add(1), (AT,)),
     Case("argmax then index", lambda x: x[0, jnp.argmax(x[0])], (X,), 0),
-    Case("gradient of cross entropy by index", jax.grad(
-        lambda x, i: -jnp.mean(jnp.take_along_axis(jax.nn.log_softmax(x), i[:3, None], axis=1))), (X, AT)),
+    Case(
+        "gradient of cross entropy by index",
+        jax.grad(lambda x, i: -jnp.mean(jnp.take_along_axis(jax.nn.log_softmax(x), i[:3, None], axis=1))),
+        (X, AT),
+    ),
 ]
 
 SORTING = [

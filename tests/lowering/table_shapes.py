@@ -80,8 +80,7 @@ WINDOWS = [
     Case("max pool", lambda x: max_pool(x, **POOL), (IMAGES,)),
     Case("overlapping max pool", lambda x: max_pool(x, **OVERLAP), (IMAGES,)),
     Case("min pool", lambda x: lax.reduce_window(x, jnp.inf, lax.min, **POOL), (IMAGES,)),
-    Case("min pool of bytes",
-         lambda x: lax.reduce_window(x, np.uint8(255), lax.min, (2, 2), (1, 1), "SAME"), (BYTES,)),
+    Case("min pool of bytes", lambda x: lax.reduce_window(x, np.uint8(255), lax.min, (2, 2), (1, 1), "SAME"), (BYTES,)),
     Case("max pool of booleans", lambda b: lax.reduce_window(b, False, lax.max, (2, 2), (1, 1), "VALID"), (B,)),
     Case("dilated max pool", lambda x: max_pool(x, **dict(POOL, window_dilation=(1, 3, 2, 1))), (IMAGES,)),
     Case("mean pool", lambda x: sum_pool(x, **POOL) / 4, (IMAGES,)),
@@ -92,8 +91,16 @@ WINDOWS = [
     Case("gradient of sum pool", jax.grad(lambda x: weighted(x, sum_pool, **OVERLAP)), (IMAGES,), 8),
     Case("derivative of max pool", lambda x, t: jax.jvp(lambda x: max_pool(x, **POOL), (x,), (t,)), (IMAGES, IMAGES)),
     Case("gradient of max", jax.grad(jnp.max), (X,)),
-    Case("gradient of conv", jax.grad(lambda k: lax.conv_general_dilated(IMAGES, k, (2, 2), "SAME",
-         dimension_numbers=("NHWC", "HWIO", "NHWC")).sum()), (KERNEL,), 64),
+    Case(
+        "gradient of conv",
+        jax.grad(
+            lambda k: lax.conv_general_dilated(
+                IMAGES, k, (2, 2), "SAME", dimension_numbers=("NHWC", "HWIO", "NHWC")
+            ).sum()
+        ),
+        (KERNEL,),
+        64,
+    ),
 ]
 
 CASTS = [

@@ -92,9 +92,7 @@ def test_public_float_carry_is_computed_at_one_player():
 
 def test_nested_loops():
     def f(x):
-        return lax.fori_loop(
-            0, 2, lambda i, c: lax.fori_loop(0, 3, lambda j, d: d * 0.5 + (i * j) * x, c), x
-        )
+        return lax.fori_loop(0, 2, lambda i, c: lax.fori_loop(0, 3, lambda j, d: d * 0.5 + (i * j) * x, c), x)
 
     close(f, X)
 

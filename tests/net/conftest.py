@@ -73,7 +73,4 @@ def _tcp_endpoints(*names: str) -> dict[str, str]:
 def _key_rings(*names: str) -> dict[str, KeyRing]:
     """Fresh keys; every player knows every other one's."""
     pairs = {name: zmq.curve_keypair() for name in names}
-    return {
-        name: KeyRing(*pairs[name], {peer: pairs[peer][0] for peer in names if peer != name})
-        for name in names
-    }
+    return {name: KeyRing(*pairs[name], {peer: pairs[peer][0] for peer in names if peer != name}) for name in names}

@@ -44,9 +44,7 @@ def mlp_loss(weights, x):
 
 
 def cnn_loss(filters, images):
-    y = lax.conv_general_dilated(
-        images, filters, (1, 1), "SAME", dimension_numbers=("NHWC", "HWIO", "NHWC")
-    )
+    y = lax.conv_general_dilated(images, filters, (1, 1), "SAME", dimension_numbers=("NHWC", "HWIO", "NHWC"))
     y = lax.reduce_window(jax.nn.gelu(y), -jnp.inf, lax.max, (1, 2, 2, 1), (1, 2, 2, 1), "VALID")
     return jnp.sum(y**2)
 
@@ -181,9 +179,7 @@ CASES = {
         X,
     ),
     "reduce_window": (
-        lambda x: lax.reduce_window(
-            x, jnp.float32(0), lambda a, b: a * b + 1, (2, 2), (1, 1), "SAME"
-        ),
+        lambda x: lax.reduce_window(x, jnp.float32(0), lambda a, b: a * b + 1, (2, 2), (1, 1), "SAME"),
         X,
     ),
     "max pool hessian": (
@@ -238,9 +234,7 @@ def same_lines_and_types(expected, given):
     for a, b in zip(expected.jaxpr.eqns, given.jaxpr.eqns, strict=True):
         assert a.primitive is b.primitive
         assert _compat.source_line(a) == _compat.source_line(b)
-        assert [(v.aval.shape, v.aval.dtype) for v in a.outvars] == [
-            (v.aval.shape, v.aval.dtype) for v in b.outvars
-        ]
+        assert [(v.aval.shape, v.aval.dtype) for v in a.outvars] == [(v.aval.shape, v.aval.dtype) for v in b.outvars]
 
 
 @pytest.mark.parametrize("outer", [False, True])
@@ -296,11 +290,10 @@ def test_lines_of_the_user_arrive():
     decoded = from_bytes(to_bytes(jax.make_jaxpr(function)(1.0)))
     sin, times, scan = decoded.jaxpr.eqns
     line = helper.__code__.co_firstlineno + 1
-    assert (
-        _compat.source_line(sin) == _compat.source_line(times) == f"test_codec.py:{line} (helper)"
-    )
+    assert _compat.source_line(sin) == _compat.source_line(times) == f"test_codec.py:{line} (helper)"
     assert _compat.source_line(scan).endswith("(function)")
     assert _compat.source_line(scan.params["jaxpr"].jaxpr.eqns[0]).endswith("(helper)")
+
     # and through another trace, as lowering does
     def lowered(x):
         with _compat.user_context(sin.source_info):
@@ -361,9 +354,7 @@ REFUSED = {
     "rng_bit_generator": lambda x: lax.rng_bit_generator(jnp.zeros(4, jnp.uint32), (2,)),
     "reference": reference,
     "collective": lambda x: jax.vmap(lambda v: v, axis_name="i")(x[None]) + _axis(x),
-    "sharding": lambda x: lax.with_sharding_constraint(
-        x, jax.sharding.SingleDeviceSharding(jax.devices()[0])
-    ),
+    "sharding": lambda x: lax.with_sharding_constraint(x, jax.sharding.SingleDeviceSharding(jax.devices()[0])),
     "another generator": lambda x: x + jax.random.normal(jax.random.key(0, impl="rbg")),
 }
 
@@ -584,9 +575,7 @@ def refused_or_decoded(function, data):
     encode_jaxpr(closed)
 
 
-FUZZ = settings(
-    max_examples=150, deadline=None, suppress_health_check=list(HealthCheck), derandomize=True
-)
+FUZZ = settings(max_examples=150, deadline=None, suppress_health_check=list(HealthCheck), derandomize=True)
 ATOMS = st.one_of(
     st.none(), st.booleans(), st.integers(-(2**70), 2**70), st.integers(-2, 9), st.floats(),
     st.text(max_size=5), st.binary(max_size=9), st.sampled_from(sorted(schemas())),
@@ -594,9 +583,7 @@ ATOMS = st.one_of(
 )  # fmt: skip
 OBJECTS = st.recursive(
     ATOMS,
-    lambda inner: st.one_of(
-        st.lists(inner, max_size=5), st.dictionaries(st.text(max_size=5), inner, max_size=4)
-    ),
+    lambda inner: st.one_of(st.lists(inner, max_size=5), st.dictionaries(st.text(max_size=5), inner, max_size=4)),
     max_leaves=20,
 )
 

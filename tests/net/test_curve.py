@@ -27,9 +27,7 @@ def stranger(endpoint: str, pair: tuple[bytes, bytes], server: bytes | None):
         yield
 
 
-def test_a_known_key_is_who_it_belongs_to_whatever_the_routing_id_says(
-    start, tcp_endpoints, key_rings
-):
+def test_a_known_key_is_who_it_belongs_to_whatever_the_routing_id_says(start, tcp_endpoints, key_rings):
     endpoints, rings = tcp_endpoints("a", "b", "c"), key_rings("a", "b", "c")
     b = start("b", endpoints, keys=rings["b"])
     b.open_run(RUN)

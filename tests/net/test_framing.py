@@ -38,10 +38,7 @@ def test_every_kind_of_buffer_is_its_bytes():
         memoryview(numbers),
     ]
     _, received = decode(encode(Header(Kind.DATA, RUN), buffers))
-    expected = [
-        np.ascontiguousarray(b).tobytes() if isinstance(b, np.ndarray) else bytes(b)
-        for b in buffers
-    ]
+    expected = [np.ascontiguousarray(b).tobytes() if isinstance(b, np.ndarray) else bytes(b) for b in buffers]
     assert [bytes(view) for view in received] == expected
 
 
@@ -142,12 +139,7 @@ def test_random_bytes_give_a_frame_or_a_frame_error(parts):
 @settings(max_examples=200, deadline=None)
 @given(
     st.recursive(
-        st.none()
-        | st.booleans()
-        | st.integers(-(2**63), 2**64 - 1)
-        | st.floats()
-        | st.binary()
-        | st.text(),
+        st.none() | st.booleans() | st.integers(-(2**63), 2**64 - 1) | st.floats() | st.binary() | st.text(),
         lambda inner: st.lists(inner, max_size=6) | st.dictionaries(st.text(), inner, max_size=2),
         max_leaves=12,
     ),
@@ -160,10 +152,7 @@ def test_any_msgpack_gives_a_frame_or_a_frame_error(value, rest):
 @settings(max_examples=300, deadline=None)
 @given(st.data())
 def test_damaged_frames_give_a_frame_or_a_frame_error(data):
-    parts = [
-        bytes(part)
-        for part in encode(Header(Kind.DATA, RUN, (1, 2)), arrays(3, 0, INLINE_BYTES, 9))
-    ]
+    parts = [bytes(part) for part in encode(Header(Kind.DATA, RUN, (1, 2)), arrays(3, 0, INLINE_BYTES, 9))]
     for _ in range(data.draw(st.integers(1, 3))):
         index = data.draw(st.integers(0, len(parts) - 1))
         part, where = bytearray(parts[index]), data.draw(st.integers(0, 60))

@@ -115,9 +115,7 @@ def test_a_player_that_says_different_things_is_found(players, monkeypatch):
     def lie(peer, header, *args, **kwargs):
         if header.slot == (0,) and peer == "server1":
             hello = decode_hello(header.body)
-            changed = Hello(
-                hello.runtime, hello.digest, bytes(32), hello.players, hello.key_sets, ()
-            )
+            changed = Hello(hello.runtime, hello.digest, bytes(32), hello.players, hello.key_sets, ())
             header = Header(Kind.HELLO, RUN, (0,), body=encode_hello(changed, hello.contributions))
         send(peer, header, *args, **kwargs)
 
@@ -186,10 +184,7 @@ def test_derive_refuses_short_material(items, nonce):
 
 
 @settings(max_examples=150, deadline=None)
-@given(
-    st.binary(max_size=100)
-    | st.lists(st.binary(max_size=32) | st.text(max_size=9)).map(msgpack.packb)
-)
+@given(st.binary(max_size=100) | st.lists(st.binary(max_size=32) | st.text(max_size=9)).map(msgpack.packb))
 def test_any_bytes_give_a_hello_or_an_agreement_error(body):
     try:
         decode_hello(body)

@@ -99,8 +99,7 @@ def test_slots_may_be_received_in_any_order(pair):
 def test_many_threads_send_at_once(pair):
     a, b = pair
     threads = [
-        threading.Thread(target=lambda t=t: [a.send("b", data(100 * t + i)) for i in range(50)])
-        for t in range(4)
+        threading.Thread(target=lambda t=t: [a.send("b", data(100 * t + i)) for i in range(50)]) for t in range(4)
     ]
     for thread in threads:
         thread.start()

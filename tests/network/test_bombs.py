@@ -371,5 +371,3 @@ def test_a_new_session_ends_the_one_before(nodes: Nodes) -> None:
     with nodes.session() as again:
         works(again)
         assert not nodes.stored("server0")
-
-

@@ -101,7 +101,7 @@ def test_what_a_driver_may_not_see_it_does_not_learn_by_checks_of_its_own(
 def test_nor_by_checks_of_what_it_has_put_elsewhere(
     nodes: Nodes, session: RemoteSession, caplog: pytest.LogCaptureFixture
 ) -> None:
-    """In a variable in the clear: shared by code of the driver's, or without any."""
+    """In a variable in the clear, shared by code of the driver's or without any; or revealed to another owner."""
     kept = jmpc.define_local_variable("data-owner", local("data-owner", lambda v: v * 1.0, private("data-owner")))
     run(session, kept.assign(kept.initial))
     narrow = jmpc.define_local_computation("data-owner", lambda v: v, kept, range=(0, 2))
@@ -111,13 +111,16 @@ def test_nor_by_checks_of_what_it_has_put_elsewhere(
         with caplog.at_level(logging.WARNING, "jmpc.node"):
             run(session, variable.assign(variable.initial))
         assert "data-owner: zeros take the place of an input" in caplog.text and "failed" not in caplog.text
-    moved = calls(
-        Read(kept.name, VECTOR, player="data-owner"), Share(0, range=(0, 2)), Assign("w", 1)
-    )
-    caplog.clear()
-    with caplog.at_level(logging.WARNING, "jmpc.node"):
-        session.run(Built(moved, {}, {}, (), ()))
-    assert "data-owner: zeros take the place of an input" in caplog.text and "failed" not in caplog.text
+    kept_there = Read(kept.name, VECTOR, player="data-owner")
+    others = Source("model-owner", "vector", (VECTOR,), "input/0")
+    for moved in (
+        calls(kept_there, Share(0, range=(0, 2)), Assign("w", 1)),
+        calls(others, Reveal(0, "data-owner"), Share(1, range=(0, 2)), Assign("w", 2)),
+    ):
+        caplog.clear()
+        with caplog.at_level(logging.WARNING, "jmpc.node"):
+            session.run(Built(moved, {}, {}, (), ()))
+        assert "data-owner: zeros take the place of an input" in caplog.text and "failed" not in caplog.text
 
 
 def test_a_range_that_the_provider_declares_is_an_error(session: RemoteSession) -> None:

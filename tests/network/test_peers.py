@@ -116,8 +116,6 @@ def test_computations_of_another_driver_cannot_be_run(nodes: Nodes) -> None:
                 transport.wait_control(Kind.DONE, started, "server0")
 
 
-
-
 # -- players that do not belong, that say things twice, or that say nothing ------------------------------------------
 
 

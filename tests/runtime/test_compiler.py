@@ -162,7 +162,8 @@ def test_many_programs_leave_no_executables_behind():
         Machine(compiler, HostKeystream({})).run(program, _env(program))
         if number == 10:  # what tracing itself needs is there
             before = len(client.live_executables())
-    assert compiler.size == 1 and len(client.live_executables()) == before
+    assert compiler.size == 1
+    assert len(client.live_executables()) <= before  # fewer where other tests have left some, which go meanwhile
 
 
 def test_programs_may_be_forgotten_while_others_run():

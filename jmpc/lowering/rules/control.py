@@ -113,9 +113,7 @@ def cond(
         chosen = min(max(int(index.array), 0), len(branches) - 1)
         return _run(context, branches[chosen], operands)
     assert context.equation is not None
-    places = context.placer().equation(
-        context.equation, [placement.of_value(x) for x in (index, *operands)]
-    )
+    places = context.placer().equation(context.equation, [placement.of_value(x) for x in (index, *operands)])
 
     def taken(branch: ClosedJaxpr) -> Callable[[], list[Value]]:
         def run() -> list[Value]:

@@ -138,9 +138,7 @@ def _is_table(numbers: lax.GatherDimensionNumbers, slice_sizes: Sequence[int], s
     return numbers.collapsed_slice_dims == (d,) and all(slice_sizes[i] == shape[i] for i in others)
 
 
-def _read_table(
-    context: Context, positions: lookup.Positions, x: Value, numbers: lax.GatherDimensionNumbers
-) -> Value:
+def _read_table(context: Context, positions: lookup.Positions, x: Value, numbers: lax.GatherDimensionNumbers) -> Value:
     (d,) = numbers.start_index_map
     rank = positions.unit.ndim - 1
 

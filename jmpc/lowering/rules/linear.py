@@ -32,9 +32,7 @@ def dot_general(
     dtype = preferred_element_type or jnp.promote_types(x.dtype, y.dtype)
     wanted = np.int32 if is_boolean(dtype) else dtype
     x, y = (_as_type(context, v, wanted) for v in (x, y))
-    product = arithmetic.bilinear(
-        context, x, y, lambda a, b: kernels.dot_general(a, b, dimension_numbers), terms=terms
-    )
+    product = arithmetic.bilinear(context, x, y, lambda a, b: kernels.dot_general(a, b, dimension_numbers), terms=terms)
     return convert(context, product, np.dtype(dtype))
 
 

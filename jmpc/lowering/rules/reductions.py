@@ -84,8 +84,10 @@ def _extreme(context: Context, x: Secret, axes: Sequence[int], function: Callabl
         return fold(context, x, combine)
     x = standard(context, x)
     sharing = function(context.protocol, x.sharing, -1, bits)
-    return dataclasses.replace(x, sharing=sharing) if isinstance(x, Integer) else dataclasses.replace(
-        x, sharing=sharing, trait=None
+    return (
+        dataclasses.replace(x, sharing=sharing)
+        if isinstance(x, Integer)
+        else dataclasses.replace(x, sharing=sharing, trait=None)
     )
 
 

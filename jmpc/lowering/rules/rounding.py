@@ -53,5 +53,3 @@ def _floor_of(context: Context, x: FixedPoint, offset: int, moved: Any = None) -
     ring = context.protocol.truncate_exact(ring, x.fraction) if x.fraction else ring
     low, high = np.floor(x.interval.low), np.ceil(x.interval.high)
     return FixedPoint(ring, 0, Interval(float(low), float(high), x.interval.trust), x.dtype)
-
-

@@ -135,5 +135,3 @@ def _select_public(context: Context, which: Public, cases: Sequence[Value]) -> V
         return cases[int(which.array.flat[0])]
     index = context.operand(context.everyone(which))
     return joined(context, cases, lambda *slots: lax.select_n(index, *slots))
-
-

@@ -65,9 +65,7 @@ def top_k(context: Context, x: Secret, *, k: int, axis: int = -1, **_: Any) -> l
     values = _along(context, x, axis)
     n = values.shape[-1]
     opposite = arithmetic.negate(context, values)
-    positions = context.protocol.constant(
-        jnp.broadcast_to(jnp.arange(n, dtype=np.uint64), values.shape)
-    )
+    positions = context.protocol.constant(jnp.broadcast_to(jnp.arange(n, dtype=np.uint64), values.shape))
     rows = [_with_position(context, opposite, n), values.sharing, positions]
     sorted_rows = sort_rows(context, _stacked(context, rows), _range_bits(context, opposite, n))
     first = context.protocol.map(lambda slot: slot[..., :k], sorted_rows)
@@ -118,5 +116,3 @@ def _back(context: Context, x: Any, axis: int, original: Value | None) -> Value:
         (bit,) = context.protocol.less_than_each(result.sharing, [1])
         return Boolean(context.protocol.invert(bit))
     return choosing.with_interval(result, result.interval)
-
-

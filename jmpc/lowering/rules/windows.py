@@ -88,10 +88,7 @@ class Windows:
             return flat.at[sources.reshape(-1)].add(slot.reshape(-1)).reshape(self.shape)
         total = jnp.zeros(self.shape, slot.dtype)
         for i, (start, stop) in enumerate(self._slices()):
-            config = [
-                (a, n - b, s - 1)
-                for a, b, n, s in zip(start, stop, self.shape, self.strides, strict=True)
-            ]
+            config = [(a, n - b, s - 1) for a, b, n, s in zip(start, stop, self.shape, self.strides, strict=True)]
             total = total + lax.pad(slot[..., i], slot.dtype.type(0), config)
         return total
 
@@ -181,9 +178,7 @@ def _trace_back(context: Context, played: Tournament, windows: Windows) -> Boole
         paired = protocol.map(lambda slot, m=pairs: slot[..., :m], chosen)
         right = protocol.and_(paired, bit)
         left = protocol.xor(paired, right)
-        both = protocol.map(
-            lambda a, b: jnp.stack([a, b], axis=-1).reshape(*a.shape[:-1], -1), left, right
-        )
+        both = protocol.map(lambda a, b: jnp.stack([a, b], axis=-1).reshape(*a.shape[:-1], -1), left, right)
         rest = protocol.map(lambda slot, m=pairs: slot[..., m:], chosen)
         chosen = protocol.map(lambda a, b: jnp.concatenate([a, b], axis=-1), both, rest)
     return Boolean(chosen)
@@ -246,9 +241,7 @@ def _selected(context: Context, x: Value, select_prim: Any, params: dict[str, An
 
 def _gated(context: Context, chosen: Boolean, source: Secret) -> Secret:
     source = _plain(context, source)
-    spread = moved(
-        context, source, lambda slot: jnp.broadcast_to(slot[..., None], chosen.shape)
-    )
+    spread = moved(context, source, lambda slot: jnp.broadcast_to(slot[..., None], chosen.shape))
     return choosing.gate(context, chosen, spread)
 
 

@@ -164,8 +164,6 @@ class _Decoder:
 def _blocks(data: Any) -> list[list[Any]]:
     """Blocks of equations: full, but for the last."""
     blocks = [as_list(block) for block in as_list(data)]
-    if any(len(block) != BLOCK for block in blocks[:-1]) or (
-        blocks and not 0 < len(blocks[-1]) <= BLOCK
-    ):
+    if any(len(block) != BLOCK for block in blocks[:-1]) or (blocks and not 0 < len(blocks[-1]) <= BLOCK):
         raise CodecError("blocks of equations that are not full")
     return blocks

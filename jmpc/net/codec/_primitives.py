@@ -73,9 +73,7 @@ def schemas() -> dict[str, Schema]:
     known.update(_compat.key_primitives())
     plain = (lambda eqn: dict(eqn.params), lambda params, avals: params)
     return {
-        name: Schema(known[name], kinds, *_SPECIAL.get(name, plain))
-        for name, kinds in _TABLE.items()
-        if name in known
+        name: Schema(known[name], kinds, *_SPECIAL.get(name, plain)) for name, kinds in _TABLE.items() if name in known
     }
 
 
@@ -226,9 +224,7 @@ _TABLE: dict[str, dict[str, Kind]] = {
     "tile": {"reps": INTS},
     "top_k": {"k": INT, "axis": AXIS, **_since((0, 11), is_stable=BOOL)},
     "transpose": {"permutation": AXES},
-    "triangular_solve": dict.fromkeys(
-        ("left_side", "lower", "transpose_a", "conjugate_a", "unit_diagonal"), BOOL
-    ),
+    "triangular_solve": dict.fromkeys(("left_side", "lower", "transpose_a", "conjugate_a", "unit_diagonal"), BOOL),
     "tridiagonal": {"lower": BOOL},
     "tridiagonal_solve": {"perturb_singular": BOOL},
     "unstack": {"axis": AXIS},

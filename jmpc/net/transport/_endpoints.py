@@ -18,9 +18,7 @@ def is_loopback(host: str) -> bool:
         return host == "localhost"
 
 
-def check_endpoints(
-    name: str, endpoints: Mapping[str, str], keys: KeyRing | None, context: zmq.Context | None
-) -> None:
+def check_endpoints(name: str, endpoints: Mapping[str, str], keys: KeyRing | None, context: zmq.Context | None) -> None:
     """Check that a player can use these endpoints with these keys.
 
     Raises:
@@ -31,22 +29,16 @@ def check_endpoints(
         raise ConfigError(f"no player {name!r} in the configuration; known are {sorted(endpoints)}")
     schemes = {endpoint.partition("://")[0] for endpoint in endpoints.values()}
     if schemes not in ({"tcp"}, {"inproc"}):
-        raise ConfigError(
-            f"endpoints are all tcp://host:port or all inproc://name, not {sorted(schemes)}"
-        )
+        raise ConfigError(f"endpoints are all tcp://host:port or all inproc://name, not {sorted(schemes)}")
     if keys is None:
         return
     if schemes == {"inproc"}:
         raise ConfigError("players in one process need no keys: ZeroMQ would silently ignore them")
     if context is not None:
         # ZAP has one endpoint per context, and every player knows other keys.
-        raise ConfigError(
-            "a player with keys makes its own context; a shared one is for players in one process"
-        )
+        raise ConfigError("a player with keys makes its own context; a shared one is for players in one process")
     if missing := sorted(endpoints.keys() - keys.peers.keys() - {name}):
-        raise AuthenticationError(
-            f"{name} has no public key of {missing}: copy them, or run `jmpc-admin keygen`"
-        )
+        raise AuthenticationError(f"{name} has no public key of {missing}: copy them, or run `jmpc-admin keygen`")
 
 
 def check_plain_text(name: str, endpoints: Mapping[str, str], insecure: bool) -> None:
@@ -55,9 +47,7 @@ def check_plain_text(name: str, endpoints: Mapping[str, str], insecure: bool) ->
     Raises:
         ConfigError: it was not, or does not.
     """
-    over_tcp = {
-        player: endpoint for player, endpoint in endpoints.items() if endpoint.startswith("tcp:")
-    }
+    over_tcp = {player: endpoint for player, endpoint in endpoints.items() if endpoint.startswith("tcp:")}
     remote = [player for player, endpoint in over_tcp.items() if not is_loopback(_host(endpoint))]
     if over_tcp and (remote or not insecure):
         raise ConfigError(

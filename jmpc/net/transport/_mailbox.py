@@ -22,9 +22,7 @@ LATE: Final = "of a run that is over"  # nothing strange, where a run was aborte
 # Frames that mean nothing once their run is over.
 _RUN_BOUND: Final = frozenset({Kind.DATA, Kind.HELLO, Kind.DONE, Kind.COMMIT, Kind.ABORT})
 _REMEMBERED_RUNS: Final = 4096  # closed or aborted, so that late frames are known as late
-_REPLAY_WINDOW: Final = (
-    1 << 16
-)  # slots per sender and run that are remembered after they were received
+_REPLAY_WINDOW: Final = 1 << 16  # slots per sender and run that are remembered after they were received
 _OVERHEAD: Final = 1024  # bytes that even an empty frame takes
 
 Slot = tuple[int, ...]
@@ -44,9 +42,7 @@ class _Run:
     def admits(self, player: str) -> bool:
         return self.players is None or player in self.players
 
-    def put(
-        self, sender: str, header: Header, arrays: list[memoryview], limits: Limits
-    ) -> str | None:
+    def put(self, sender: str, header: Header, arrays: list[memoryview], limits: Limits) -> str | None:
         """Keep a DATA frame; why not, if it is dropped."""
         if not self.admits(sender):
             return "of a player that takes no part in the run"
@@ -55,9 +51,7 @@ class _Run:
             return "of a slot that came before"
         nbytes = sum(header.sizes) + _OVERHEAD
         if self.pending[sender] + nbytes > limits.max_pending_bytes:
-            text = (
-                f"{sender} sent over {limits.max_pending_bytes} bytes that were not asked for yet"
-            )
+            text = f"{sender} sent over {limits.max_pending_bytes} bytes that were not asked for yet"
             self.failure = self.failure or (lambda: PeerError(sender, text))
             return "beyond what may wait"
         # Slots leave the window oldest first. A repeated frame that old is never asked for again,
@@ -112,9 +106,7 @@ class Mailbox:
         state = _Run(None if players is None else frozenset(players))
         with self._changed:
             if run in self._runs or run in self._past:
-                raise ChoreographyError(
-                    f"run {run.hex()} was opened before: every run needs a fresh id"
-                )
+                raise ChoreographyError(f"run {run.hex()} was opened before: every run needs a fresh id")
             self._runs[run] = state
             if (aborted := self._aborts.get(run)) is not None:
                 self._aborts.drop(run)
@@ -122,8 +114,7 @@ class Mailbox:
             early = [frame for frame in self._early if frame.header.run == run]
             self._drop_early(lambda frame: frame.header.run == run)
             reasons = [
-                (frame.sender, state.put(frame.sender, frame.header, frame.arrays, self._limits))
-                for frame in early
+                (frame.sender, state.put(frame.sender, frame.header, frame.arrays, self._limits)) for frame in early
             ]
             return [(sender, reason) for sender, reason in reasons if reason]
 
@@ -173,11 +164,7 @@ class Mailbox:
         """
         with self._changed:
             while True:
-                if (
-                    run is not None
-                    and run in self._runs
-                    and (failure := self._runs[run].failure) is not None
-                ):
+                if run is not None and run in self._runs and (failure := self._runs[run].failure) is not None:
                     raise failure()
                 for who in list(self._control) if sender is None else [sender]:
                     for index, header in enumerate(self._control.get(who, ())):
@@ -238,9 +225,7 @@ class Mailbox:
 
     def _state(self, run: bytes) -> _Run:
         if run not in self._runs:
-            raise ChoreographyError(
-                f"run {run.hex()} is not open at this player: call open_run first"
-            )
+            raise ChoreographyError(f"run {run.hex()} is not open at this player: call open_run first")
         return self._runs[run]
 
     def _mark_aborted(self, run: bytes, player: str, reason: str, always: bool = False) -> None:

@@ -22,6 +22,7 @@ _log: Final = logging.getLogger("jmpc.net")
 _DEFAULT_LIMITS: Final = Limits()
 _HEARTBEAT_SECONDS: Final = 5
 _TICK_MS: Final = 100
+_TOLD_SECONDS: Final = 0.1  # with less, a wait had only what earlier ones had left of their common time
 
 
 class Transport:
@@ -66,9 +67,7 @@ class Transport:
     ) -> None:
         check_endpoints(name, endpoints, keys, context)
         if keys is None:
-            check_plain_text(
-                name, {**endpoints, f"{name} (listen)": listen or endpoints[name]}, insecure
-            )
+            check_plain_text(name, {**endpoints, f"{name} (listen)": listen or endpoints[name]}, insecure)
         self.name, self.limits, self.timeout = name, limits, timeout
         self.sent, self.received = Ledger(), Ledger()
         self._endpoints, self._keys = dict(endpoints), keys
@@ -208,9 +207,7 @@ class Transport:
         if arrays is None:
             raise self._timeout(peer, f"did not send slot {slot} of run {run.hex()}", timeout)
         if sizes is not None and (came := [array.nbytes for array in arrays]) != list(sizes):
-            raise FrameError(
-                f"{peer} sent arrays of {came} bytes for slot {slot}, expected were {list(sizes)}"
-            )
+            raise FrameError(f"{peer} sent arrays of {came} bytes for slot {slot}, expected were {list(sizes)}")
         return arrays
 
     def control(
@@ -224,13 +221,9 @@ class Transport:
         Raises:
             JmpcError: the transport was closed.
         """
-        return self._mail.take_control(
-            kinds, None, None, None if timeout is None else time.monotonic() + timeout
-        )
+        return self._mail.take_control(kinds, None, None, None if timeout is None else time.monotonic() + timeout)
 
-    def wait_control(
-        self, kind: Kind, run: bytes, sender: str, timeout: float | None = None
-    ) -> Header:
+    def wait_control(self, kind: Kind, run: bytes, sender: str, timeout: float | None = None) -> Header:
         """The oldest control frame of one kind that `sender` sent for `run`; waits for it.
 
         Raises:
@@ -253,13 +246,9 @@ class Transport:
         self._mail.abort(run, self.name, reason)
         for peer in peers:
             try:
-                self.send(
-                    peer, Header(Kind.ABORT, run, body=reason.encode()), timeout=_TICK_MS / 1000
-                )
+                self.send(peer, Header(Kind.ABORT, run, body=reason.encode()), timeout=_TICK_MS / 1000)
             except JmpcError as error:
-                _log.warning(
-                    "%s could not tell %s that a run was aborted: %s", self.name, peer, error
-                )
+                _log.warning("%s could not tell %s that a run was aborted: %s", self.name, peer, error)
 
     def close(self) -> None:
         """Close all sockets; what was sent has `linger` seconds to leave. May be called twice."""
@@ -355,33 +344,22 @@ class Transport:
 
     def _address(self, peer: str) -> str:
         if peer == self.name:
-            raise ChoreographyError(
-                f"{peer} does not talk to itself: what a player holds needs no message"
-            )
+            raise ChoreographyError(f"{peer} does not talk to itself: what a player holds needs no message")
         if peer not in self._endpoints:
-            raise ConfigError(
-                f"no player {peer!r} in the configuration; known are {sorted(self._endpoints)}"
-            )
+            raise ConfigError(f"no player {peer!r} in the configuration; known are {sorted(self._endpoints)}")
         return self._endpoints[peer]
 
     def _timeout(self, peer: str, what: str, timeout: float) -> LinkTimeout:
-        text = f"{peer} ({self._endpoints[peer]}) {what} within {timeout:g} s: {self.hint(peer)}"
-        return LinkTimeout(peer, text)
+        when = f"within {timeout:.3g} s" if timeout >= _TOLD_SECONDS else "in time"
+        return LinkTimeout(peer, f"{peer} ({self._endpoints[peer]}) {what} {when}: {self.hint(peer)}")
 
     def _drop(self, sender: str, reason: str, detail: str = "") -> None:
         with self._lock:
             self._dropped[reason] += 1
             count = self._dropped[reason]
         if count & (count - 1) == 0:  # the 1st, 2nd, 4th, 8th...: a flood must not fill the log
-            _log.log(
-                logging.INFO if reason == LATE else logging.WARNING,
-                "%s dropped a frame of %s: %s %s(%d so far)",
-                self.name,
-                sender,
-                reason,
-                detail,
-                count,
-            )
+            level = logging.INFO if reason == LATE else logging.WARNING
+            _log.log(level, "%s dropped a frame of %s: %s %s(%d so far)", self.name, sender, reason, detail, count)
 
     # What follows runs in the transport's own thread.
 
@@ -402,9 +380,7 @@ class Transport:
                     if link.refused is not None or link.ended:
                         self._retire(link, poller, watched)
                 if expired := self._mail.expire(now):
-                    self._drop(
-                        "some player", "of a run that was not opened in time", f"({expired}) "
-                    )
+                    self._drop("some player", "of a run that was not opened in time", f"({expired}) ")
             except zmq.ContextTerminated:  # a shared context, ended by its owner
                 break
             except Exception as error:
