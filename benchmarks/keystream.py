@@ -4,6 +4,7 @@ The host's is timed beside a bare loop around the same cipher, for a large array
 """
 
 import argparse
+import random
 import statistics
 import time
 from collections.abc import Callable
@@ -33,12 +34,13 @@ def bare_loop(out: np.ndarray) -> None:
 
 
 def medians(found: dict[str, Callable[[], object]], rounds: int, repeat: int) -> dict[str, float]:
-    """The median seconds of one call of each candidate, all taking turns."""
+    """The median seconds of one call of each candidate, all taking turns; who comes after whom changes."""
     times: dict[str, list[float]] = {name: [] for name in found}
     for run in found.values():
         run()
+    order = random.Random(0)
     for _ in range(rounds):
-        for name, run in found.items():
+        for name, run in order.sample(list(found.items()), len(found)):
             start = time.perf_counter()
             for _ in range(repeat):
                 run()
