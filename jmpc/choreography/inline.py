@@ -24,13 +24,14 @@ _IDENTITIES = frozenset({"device_put", "copy", "name", "random_clone", "stop_gra
 _Env = dict[Var, Atom]
 
 
-def inline_calls(jaxpr: ClosedJaxpr) -> ClosedJaxpr:
+def inline_calls(jaxpr: ClosedJaxpr, source: Any = None) -> ClosedJaxpr:
     """Substitutes the body of every call for the call, with fresh variables for every copy.
 
     Equations keep their source information, except those of a library function: JAX traces it once for all of
-    its callers, so its equations carry the first caller's line; they get the line of the call instead.
+    its callers, so its equations carry the first caller's line; they get the line of the call instead. With `source`
+    all equations get that.
     """
-    return _inline(jaxpr, None, {})
+    return _inline(jaxpr, source, {})
 
 
 def captured(jaxpr: ClosedJaxpr) -> Iterator[Any]:

@@ -12,6 +12,8 @@ from jmpc.lowering.rules import nonlinear as nonlinear
 from jmpc.lowering.rules import reductions as reductions
 from jmpc.lowering.rules import refused as refused
 from jmpc.lowering.rules import rounding as rounding
+from jmpc.lowering.rules import scattering as scattering
 from jmpc.lowering.rules import shape as shape
 from jmpc.lowering.rules import sorting as sorting
+from jmpc.lowering.rules import special as special
 from jmpc.lowering.rules import windows as windows

@@ -307,12 +307,6 @@ def asinh(context: Context, x: FixedPoint, **_: Any) -> Value:
     return arithmetic.multiply(context, choosing.sign_of(context, x), log(context, arithmetic.add(context, size, root)))
 
 
-@rule("acosh")
-def acosh(context: Context, x: FixedPoint, **_: Any) -> Value:
-    root = sqrt(context, arithmetic.subtract(context, arithmetic.square(context, x), _constant(x, 1.0)))
-    return log(context, arithmetic.add(context, x, root))
-
-
 @rule("atanh")
 def atanh(context: Context, x: FixedPoint, **_: Any) -> Value:
     """log((1 + x) / (1 - x)) / 2, as a difference of logarithms."""

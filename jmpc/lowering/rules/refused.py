@@ -113,13 +113,3 @@ refuse(
     reason="factorisations of secret matrices are not implemented",
     instead="Solve by iteration, for example with conjugate gradients or Newton-Schulz in a lax.fori_loop",
 )
-refuse(
-    "scatter-mul",
-    "scatter_mul",
-    "scatter-min",
-    "scatter_min",
-    "scatter-max",
-    "scatter_max",
-    reason="only scatters that set, add or subtract are linear maps of the updates",
-    instead="Use .at[].set or .at[].add, or reduce with jnp.max over a gathered array",
-)
