@@ -2,7 +2,8 @@
 
 JAX wraps a function in a call equation wherever a transform wants to find it again: `jit`, `custom_jvp`, `remat`
 and their like. None of them changes a value. Neither does where an array is placed, so `device_put` and the like
-disappear too; and uninitialised memory (`jnp.empty`) becomes zeros, because players must agree on every bit.
+disappear too; uninitialised memory (`jnp.empty`) becomes zeros, because players must agree on every bit; and what is
+concatenated is not empty, because a compiler fails there.
 Loops and branches stay; their bodies are inlined in themselves.
 """
 
@@ -112,6 +113,9 @@ class _Scope:
             primitive, params, invars = _zeros(eqn.outvars[0].aval)
             self.eqns.append(_compat.make_equation(invars, outvars, primitive, params, info))
             return
+        if eqn.primitive is lax.concatenate_p:
+            # At an empty operand XLA's compiler for CPUs may abort the process (jaxlib 0.10.2).
+            invars = [x for x in invars if x.aval.size] or invars[:1]
         params = {key: self._param(value, info) for key, value in eqn.params.items()}
         self.eqns.append(eqn.replace(invars=invars, outvars=outvars, params=params, source_info=info))
 

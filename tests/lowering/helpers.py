@@ -11,6 +11,7 @@ import numpy as np
 from jax.extend.core import ClosedJaxpr, jaxpr_as_fun
 
 from jmpc.choreography import primitives as prim
+from jmpc.choreography.holders import infer_holders
 from jmpc.choreography.inline import inline_calls
 from jmpc.choreography.trace import Choreography, trace
 from jmpc.lowering import Context, Precision, Public, lower
@@ -53,7 +54,10 @@ def lowered(
 
     flat = [x.astype(v.aval.dtype) for x, v in zip(flat, closed.jaxpr.invars, strict=True)]
     with jax.enable_x64(True):
-        return inline_calls(jax.make_jaxpr(run)(*flat)), flat
+        made = inline_calls(jax.make_jaxpr(run)(*flat))
+        # Somebody must hold what every operation needs; nobody does what a rule captures and does not declare.
+        infer_holders(made, [frozenset({OWNER})] * len(flat), (*context.parties, OWNER))
+    return made, flat
 
 
 def flattened(args: Sequence[Any]) -> list[tuple[np.ndarray, bool]]:

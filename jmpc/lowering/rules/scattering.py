@@ -124,10 +124,10 @@ class Rows:
         """[row, *window]."""
         return jnp.transpose(updates, self.order).reshape(self.count, *self.window)
 
-    def vectors(self, indices: Any) -> Any:
+    def vectors(self, indices: Any, coordinates: Any) -> Any:
         """[row, component]: whole index vectors."""
         flat = indices.reshape(self.count, indices.shape[-1])
-        return jnp.concatenate([flat, jnp.asarray(self.coordinates, flat.dtype)], axis=1)
+        return jnp.concatenate([flat, coordinates.astype(flat.dtype)], axis=1)
 
     def write(self, x: Any, vector: Any, update: Any) -> Any:
         """`x` with the window of one row set."""
@@ -209,7 +209,7 @@ def _combined(
         candidates = changed(context, positions, base, updates, _writer(context, rows), rows=rows.count)
     else:
         (index,) = public_index(context, indices)
-        vectors = rows.vectors(index)
+        vectors = rows.vectors(index, context.declared(rows.coordinates))
 
         def place(slot: Any, new: Any) -> Any:
             return jax.vmap(lambda vector, row: rows.write(slot, vector, row))(vectors, rows.split(new))
@@ -224,19 +224,21 @@ def _at_known(context: Context, x: Value, indices: np.ndarray, updates: Value, r
     target, update = _meetings(x.shape, indices, updates.shape, rows)
     if target.size == 0:
         return x
-    pending = moved(context, context.secret(updates), lambda slot: rows.split(slot).reshape(-1)[update])
+    split = moved(context, context.secret(updates), lambda slot: rows.split(slot).reshape(-1))
+    pending = _taken(context, split, update)
     while (pairs := _pairs(target)).size:
         single = np.setdiff1d(np.arange(target.size), np.concatenate([pairs, pairs + 1]))
         met = combine(context, _taken(context, pending, pairs), _taken(context, pending, pairs + 1))
         rest = _taken(context, pending, single)
         order = np.argsort(np.concatenate([pairs, single]), kind="stable")
-        pending = joined(context, [met, rest], lambda a, b, order=order: jnp.concatenate([a, b])[order])
+        pending = _taken(context, joined(context, [met, rest], lambda a, b: jnp.concatenate([a, b])), order)
         target = np.concatenate([target[pairs], target[single]])[order]
-    there = moved(context, context.secret(x), lambda slot: slot.reshape(-1)[target])
-    new = combine(context, there, pending)
+    whole = moved(context, context.secret(x), lambda slot: slot.reshape(-1))
+    new = combine(context, _taken(context, whole, target), pending)
+    places = context.declared(target)
 
     def put(slot: Any, values: Any) -> Any:
-        return slot.reshape(-1).at[target].set(values, unique_indices=True).reshape(x.shape)
+        return slot.reshape(-1).at[places].set(values, unique_indices=True).reshape(x.shape)
 
     return joined(context, [x, new], put)
 
@@ -249,7 +251,7 @@ def _meetings(
     own = np.arange(size, dtype=np.int32).reshape(rows.count, *rows.window)
     with jax.ensure_compile_time_eval():
         write = jax.jit(lambda vector, row: rows.write(jnp.full(shape, -1, np.int32), vector, row))
-        written = [np.asarray(write(vector, row)) for vector, row in zip(rows.vectors(indices), own, strict=True)]
+        written = [np.asarray(write(vector, row)) for vector, row in zip(rows.vectors(indices, rows.coordinates), own, strict=True)]
     found = [(np.flatnonzero(w >= 0), w[w >= 0]) for w in written]
     target = np.concatenate([t for t, _ in found])
     update = np.concatenate([u for _, u in found])
@@ -266,7 +268,8 @@ def _pairs(target: np.ndarray) -> np.ndarray:
 
 
 def _taken(context: Context, x: Secret, places: np.ndarray) -> Secret:
-    return moved(context, x, lambda slot: slot[places])
+    at = context.declared(places)
+    return moved(context, x, lambda slot: slot[at])
 
 
 # -- the last update wins ----------------------------------------------------------------------------------------
