@@ -95,21 +95,19 @@ refuse(
     instead="Approximate it on the range that you need by polynomials or by exp, log and sqrt",
 )
 refuse(
-    "cholesky",
     "eig",
-    "eigh",
-    "lu",
-    "lu_pivots_to_permutation",
-    "qr",
-    "geqrf",
-    "geqp3",
-    "householder_product",
-    "hessenberg",
     "schur",
-    "svd",
-    "triangular_solve",
+    reason="the eigenvalues of a general matrix are complex numbers, which have no secret form",
+    instead="Use jnp.linalg.eigh, of a symmetric matrix, or jnp.linalg.svd",
+)
+refuse(
+    "hessenberg",
     "tridiagonal",
-    "tridiagonal_solve",
-    reason="factorisations of secret matrices are not implemented",
-    instead="Solve by iteration, for example with conjugate gradients or Newton-Schulz in a lax.fori_loop",
+    reason="there is no protocol for this reduced form of a matrix",
+    instead="Use jnp.linalg.eigh, svd or qr of the matrix itself",
+)
+refuse(
+    "geqp3",
+    reason="a QR decomposition with pivoting is not implemented",
+    instead="Use jnp.linalg.qr, or jnp.linalg.svd, which shows the rank as well",
 )
