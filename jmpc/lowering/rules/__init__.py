@@ -4,6 +4,8 @@ from jmpc.lowering.rules import cast as cast
 from jmpc.lowering.rules import comparison as comparison
 from jmpc.lowering.rules import control as control
 from jmpc.lowering.rules import elementwise as elementwise
+from jmpc.lowering.rules import fitted as fitted
+from jmpc.lowering.rules import gamma as gamma
 from jmpc.lowering.rules import indexing as indexing
 from jmpc.lowering.rules import integers as integers
 from jmpc.lowering.rules import linear as linear

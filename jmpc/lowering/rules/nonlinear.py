@@ -135,7 +135,7 @@ def log1p(context: Context, x: FixedPoint, **_: Any) -> FixedPoint:
 def sqrt(context: Context, x: FixedPoint, **_: Any) -> FixedPoint:
     high = float(np.sqrt(max(x.interval.high, 0.0)))
     known = Interval(0, high * 1.001 + 1e-3, x.interval.trust)
-    options = {"bounds": bounds(x)} if x.interval.certain and x.interval.high <= 2.0**26 else {}
+    options: dict[str, Any] = {"bounds": bounds(x)} if x.interval.certain and x.interval.high <= 2.0**26 else {}
     if x.interval.low >= 0 and not options:
         options = {"bounds": (x.interval.low, 2.0 ** (72 - 2 * context.fraction))}
 
@@ -175,7 +175,7 @@ def cbrt(context: Context, x: FixedPoint, **_: Any) -> Value:
 
 @rule("pow")
 def pow_(context: Context, x: Value, y: Value, **_: Any) -> Value:
-    exponent = _uniform(y)
+    exponent = uniform(y)
     if exponent is not None and isinstance(x, FixedPoint):
         shape = np.broadcast_shapes(x.shape, y.shape)
         return arithmetic.broadcast(context, _power_by_constant(context, x, exponent), shape)
@@ -217,7 +217,8 @@ def integer_powers(x: Any, exponents: np.ndarray) -> Any:
     return result
 
 
-def _uniform(y: Value) -> float | None:
+def uniform(y: Value) -> float | None:
+    """The number that all elements of a public constant are."""
     if isinstance(y, Public) and y.known and y.array.size and (y.array == y.array.flat[0]).all():
         return float(y.array.flat[0])
     return None

@@ -79,18 +79,8 @@ refuse(
     instead="Compute with the real and the imaginary part as two real arrays; a public DFT matrix replaces an FFT",
 )
 refuse(
-    "erf_inv",
-    "lgamma",
-    "digamma",
-    "polygamma",
-    "igamma",
-    "igammac",
     "igamma_grad_a",
     "random_gamma_grad",
-    "regularized_incomplete_beta",
-    "bessel_i0e",
-    "bessel_i1e",
-    "zeta",
     reason="there is no protocol for this special function",
     instead="Approximate it on the range that you need by polynomials or by exp, log and sqrt",
 )
