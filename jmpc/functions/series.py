@@ -30,8 +30,9 @@ MOST_FRACTION = 30
 class Fit:
     """A Fourier series fitted on [low, high] with the given period, all in real units.
 
-    The function is 2^exponent times the series, whose values and coefficients are small. `error` is the largest deviation on the interval (absolute, or relative for reciprocals and roots);
-    `most_fraction` is the largest number of fractional bits at which it is meant to be used.
+    The function is 2^exponent times the series, whose values and coefficients are small. `error` is the largest
+    deviation on the interval (absolute, or relative for reciprocals and roots); `most_fraction` is the largest
+    number of fractional bits at which it is meant to be used.
     """
 
     period: float

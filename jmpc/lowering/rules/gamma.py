@@ -20,7 +20,7 @@ from jmpc.lowering.composite import composite, compute
 from jmpc.lowering.context import Context
 from jmpc.lowering.registry import rule
 from jmpc.lowering.rules.nonlinear import uniform
-from jmpc.lowering.values import Public, Value
+from jmpc.lowering.values import Value
 
 # -- incomplete gamma and beta functions ----------------------------------------------------------------------------
 
