@@ -52,20 +52,21 @@ def with_interval(value: Secret, known: Interval | None) -> Secret:
 
 
 def finite(context: Context, x: Value) -> Value:
-    """A public value with its infinities replaced by the largest numbers that an input may be.
+    """A public value with its infinities replaced by the largest numbers that an input may be, and NaN by 0.
 
-    For selections and padding, where an infinity stands for "never the maximum" or "weight zero".
+    For selections and padding, where an infinity stands for "never the maximum" or "weight zero", and NaN for what is
+    not defined.
     """
     if not (isinstance(x, Public) and x.known and is_float(x.dtype)):
         return x
     infinite = np.isinf(np.asarray(x.array, np.float64))
-    if not infinite.any():
+    if np.isfinite(np.asarray(x.array, np.float64)).all():
         return x
     limit = min(encoding.input_limits(x.dtype, context.precision)[1] / 2, float(jnp.finfo(x.dtype).max))
 
     def replaced() -> Public:
         # numpy's own types only: extension floats have no copysign
-        array = np.asarray(x.array, np.float64)
+        array = np.nan_to_num(np.asarray(x.array, np.float64), nan=0.0, posinf=np.inf, neginf=-np.inf)
         return Public(np.where(infinite, np.copysign(limit, array), array).astype(x.dtype))
 
     return context.once(x, "finite", replaced)

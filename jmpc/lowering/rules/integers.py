@@ -1,4 +1,4 @@
-"""Quotients and remainders: of integers, and remainders of reals by public divisors."""
+"""Quotients and remainders: of integers, and remainders of reals."""
 
 from __future__ import annotations
 
@@ -7,13 +7,14 @@ from typing import Any
 
 import numpy as np
 
+from jmpc.functions.remainder import remainder
 from jmpc.kernels.bits import low_mask, word_dtype
 from jmpc.lowering import arithmetic, choosing, comparing, division
 from jmpc.lowering.context import Context
-from jmpc.lowering.interval import Interval
+from jmpc.lowering.interval import Interval, Trust
 from jmpc.lowering.registry import rule
 from jmpc.lowering.rules import logic
-from jmpc.lowering.values import Boolean, Integer, Public, Value, is_float
+from jmpc.lowering.values import Boolean, FixedPoint, Integer, Public, Value, is_float
 from jmpc.protocols.base import Bits, Ring
 
 _LONG_DIVISION_BITS = 60
@@ -24,10 +25,7 @@ def rem(context: Context, x: Value, y: Value, **_: Any) -> Value:
     if not is_float(x.dtype):
         return divide_integers(context, x, y)[1]
     if not isinstance(y, Public) or not y.known:
-        raise context.refuse(
-            "the remainder of real numbers by a divisor that is not a constant",
-            "Use x - y * jnp.floor(x / y), or divide by a constant",
-        )
+        return _by_real(context, x, y)
     divisor = np.asarray(y.array, np.float64)
     _no_zero(context, divisor)
     x = context.at_fraction(x, context.fraction)
@@ -39,6 +37,15 @@ def rem(context: Context, x: Value, y: Value, **_: Any) -> Value:
     limit = float(np.abs(divisor).max())
     known = Interval(-limit if x.interval.low < 0 else 0.0, limit if x.interval.high > 0 else 0.0)
     return dataclasses.replace(x, sharing=ring, interval=known, trait=None)
+
+
+def _by_real(context: Context, x: Value, y: Value) -> FixedPoint:
+    f = context.fraction
+    shape = np.broadcast_shapes(x.shape, y.shape)
+    x, y = (arithmetic.broadcast(context, context.at_fraction(context.secret(v), f), shape) for v in (x, y))
+    limit = x.interval.magnitude  # also by 0
+    known = Interval(-limit if x.interval.low < 0 else 0.0, limit if x.interval.high > 0 else 0.0, Trust.PROMISED)
+    return FixedPoint(remainder(context.protocol, x.ring, y.ring), f, known, x.dtype)
 
 
 def divide_integers(context: Context, x: Value, y: Value) -> tuple[Integer, Integer]:

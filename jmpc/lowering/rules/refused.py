@@ -33,7 +33,7 @@ refuse(
 refuse(
     "nextafter",
     reason="it reads the bits of a floating-point number, and secret reals are fixed-point numbers",
-    instead="Use arithmetic: jnp.abs, jnp.sign, jnp.floor, jnp.log2",
+    instead="Add the step that you mean, such as the unit of the precision, 2.0**-18, or use jnp.sign and jnp.abs",
 )
 refuse(
     "random_bits",
