@@ -232,8 +232,10 @@ def absolute(context: Context, x: Secret) -> Secret:
 def sign_of(context: Context, x: Secret) -> Secret:
     """-1, 0 or 1: 1 - [x < 0] - [x < 1] in words."""
     settled = context.settled(x)
-    bits = context.protocol.less_than_each(settled.ring, [0, 1])
-    (minus,) = context.protocol.to_ring(bits, [[-1, -1]])
+    below, not_above = context.protocol.less_than_each(settled.ring, [0, 1])
+    if isinstance(x, Integer) and x.known.low <= -(2**63):  # of which 1 cannot be subtracted
+        not_above = context.protocol.or_(below, not_above)
+    (minus,) = context.protocol.to_ring([below, not_above], [[-1, -1]])
     ring = context.protocol.add_public(minus, 1)
     if isinstance(x, Integer):
         return Integer(ring, x.dtype, Interval(-1, 1))
