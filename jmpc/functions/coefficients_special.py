@@ -49,6 +49,68 @@ ERF_INV_FINE = Fit(
     ),
 )
 
+ASINH_NEAR = Fit(
+    period=4.0,
+    low=-1.0,
+    high=1.0,
+    error=2.0 ** -22.45,
+    most_fraction=19,
+    series=Series(
+        harmonics=(
+            1, 2, 3, 4, 5, 6, 7, 8,
+        ),
+        cosines=(
+            0, 0, 0, 0, 0, 0, 0, 0,
+        ),
+        sines=(
+            1083649925, -351045793, 158252769, -63574900, 22152628, -6085547, 1182288,
+            -122483,
+        ),
+        constant=0.0,
+    ),
+)
+
+ASINH_NEAR_FINE = Fit(
+    period=4.0,
+    low=-1.0,
+    high=1.0,
+    error=2.0 ** -27.69,
+    most_fraction=30,
+    series=Series(
+        harmonics=(
+            1, 2, 3, 4, 5, 6, 7, 8, 9, 10,
+        ),
+        cosines=(
+            0, 0, 0, 0, 0, 0, 0, 0, 0, 0,
+        ),
+        sines=(
+            1097604011, -373871229, 182604075, -83469546, 35084161, -12773703, 3865641,
+            -910341, 149222, -12874,
+        ),
+        constant=0.0,
+    ),
+)
+
+ASINH_FAR = Fit(
+    period=4.0,
+    low=-1.0,
+    high=1.0,
+    error=2.0 ** -29.90,
+    most_fraction=30,
+    series=Series(
+        harmonics=(
+            1, 2, 3, 4, 5, 6, 7, 8,
+        ),
+        cosines=(
+            -219409125, 12420371, -7214777, 1683701, -513037, 103284, -16933, 1147,
+        ),
+        sines=(
+            0, 0, 0, 0, 0, 0, 0, 0,
+        ),
+        constant=0.8914680109774646,
+    ),
+)
+
 LGAMMA = Fit(
     period=12.0,
     low=0.0,

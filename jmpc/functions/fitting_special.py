@@ -29,6 +29,11 @@ def _digamma(x: np.ndarray) -> np.ndarray:
     return scipy.special.digamma(x + 1) / 4
 
 
+def _asinh_far(r: np.ndarray) -> np.ndarray:
+    """asinh(x) - log(x) as a function of r = 1 / x."""
+    return np.log1p(np.sqrt(1 + r * r))
+
+
 def _i0e_far(s: np.ndarray) -> np.ndarray:
     """bessel_i0e as a function of s = x^(-1/2)."""
     return scipy.special.i0e(np.maximum(s, _SMALL) ** -2)
@@ -43,6 +48,9 @@ def targets() -> Iterator[Target]:
     """Everything in `coefficients_special.py`, in its order."""
     yield Target("ERF_INV", _erf_inv, 0.0, 12.0, 18.0, _all(14), most_fraction=18)
     yield Target("ERF_INV_FINE", _erf_inv, 0.0, 20.2, 31.0, _all(17))
+    yield Target("ASINH_NEAR", np.arcsinh, -1.0, 1.0, 4.0, _all(8), even=False, most_fraction=19)
+    yield Target("ASINH_NEAR_FINE", np.arcsinh, -1.0, 1.0, 4.0, _all(10), even=False)
+    yield Target("ASINH_FAR", _asinh_far, -1.0, 1.0, 4.0, _all(8), odd=False)
     yield Target("LGAMMA", _lgamma, 0.0, 8.0, 12.0, _all(14), most_fraction=19, exponent=2)
     yield Target("LGAMMA_FINE", _lgamma, 0.0, 8.0, 12.0, _all(18), exponent=2)
     yield Target("DIGAMMA", _digamma, 0.0, 8.0, 12.0, _all(16), most_fraction=19, exponent=2)

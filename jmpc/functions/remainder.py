@@ -18,7 +18,7 @@ def remainder(protocol: Protocol, x: Ring, y: Ring) -> Ring:
     """x - n y with the integer n = trunc(x / y), exactly: it has the sign of x, and is smaller than |y|.
 
     Both are words at one scale, whichever it is, of one shape. Domain: |x / y| < 2^18, or below 2 where the words of y
-    are 2^43 or more; it is garbage beyond. The remainder by 0 is x. Rounds: 36, 12366 bits.
+    are 2^43 or more; it is garbage beyond. The remainder by 0 is x. Rounds: 36, 12284 bits.
 
     The estimate of |x| / |y| is lowered by its largest error, so that it is never above n, and one below at most: one
     comparison finishes. (n - 1 gives a rest of |y| or more.)

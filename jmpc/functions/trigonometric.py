@@ -49,7 +49,7 @@ def tan(protocol: Protocol, x: Ring, fraction: int, *, method: Method | None = N
 
     Domain: |tan x| < 2^(Q - 1) with Q = `tangent_bits`, 2^14 at f = 18. Nearer to a pole, from 2^Q on, it is 0, like a
     quotient by 0. Error at f = 18: 2.2 ulp + 2^-21.3 |tan x| + 2^-24 tan^2 x, for |x| < 64: what an error of 2^-24 in
-    x would do. Rounds: 21, 9195 bits.
+    x would do. Rounds: 21, 9201 bits.
     """
     sine, cosine = _waves(protocol, x, fraction, _TAN_FRACTION, (_SINE, _COSINE))
     quotient_bits = tangent_bits(fraction)

@@ -23,15 +23,18 @@ EVERYTHING = 62  # words below 2^62 are what the ring represents
 
 def grid(low: float, high: float, fraction: int = 18, points: int = 4001) -> np.ndarray:
     """Numbers of this fraction, evenly between the ends, and the nearest ones to either end."""
-    ulp = 2.0**-fraction
-    near = np.arange(50) * ulp
-    return np.unique(np.concatenate([_exact(np.linspace(low, high, points), fraction), low + near, high - near]))
+    near = np.arange(50) * 2.0**-fraction
+    wanted = np.concatenate([np.linspace(low, high, points), low + near, high - near])
+    return np.unique(_exact(wanted, fraction))
 
 
 def magnitudes(low: float, high: float, fraction: int = 18, points: int = 2001) -> np.ndarray:
-    """Positive numbers of this fraction, evenly between the logarithms of the ends, and the smallest ones."""
+    """Positive numbers of this fraction, evenly between the logarithms of the ends, and the smallest ones.
+
+    `low` is such a number.
+    """
     small = low + np.arange(50) * 2.0**-fraction
-    return np.unique(np.concatenate([_exact(np.geomspace(low, high, points), fraction), small[small <= high]]))
+    return np.unique(_exact(np.concatenate([np.geomspace(low, high, points), small[small <= high]]), fraction))
 
 
 def both_signs(x: np.ndarray) -> np.ndarray:
@@ -48,7 +51,8 @@ def largest(fraction: int) -> float:
 
 
 def _exact(x: Any, fraction: int) -> np.ndarray:
-    return np.round(np.asarray(x) * 2.0**fraction) * 2.0**-fraction
+    """The nearest numbers toward zero."""
+    return np.trunc(np.asarray(x) * 2.0**fraction) * 2.0**-fraction
 
 
 def computed(f: Callable[..., Any], *args: np.ndarray, fraction: int = 18) -> np.ndarray:
@@ -69,16 +73,3 @@ def computed(f: Callable[..., Any], *args: np.ndarray, fraction: int = 18) -> np
         closed = jax.make_jaxpr(f)(*args)
         (result,) = evaluate(jax.make_jaxpr(run)(*args), args)
     return result
-
-
-def ulps(
-    f: Callable[..., Any],
-    exact: Callable[..., Any],
-    *args: np.ndarray,
-    fraction: int = 18,
-    relative: float = 0.0,
-) -> np.ndarray:
-    """The errors in ulp, beyond `relative` of the value."""
-    want = exact(*args)
-    error = np.abs(computed(f, *args, fraction=fraction) - want) - relative * np.abs(want)
-    return error * 2.0**fraction

@@ -169,7 +169,7 @@ def rsqrt(context: Context, x: FixedPoint, **_: Any) -> FixedPoint:
 @rule("cbrt")
 def cbrt(context: Context, x: FixedPoint, **_: Any) -> Value:
     """sign(x) |x|^(1/3)."""
-    root = _by_public(context, choosing.absolute(context, x), 1 / 3)
+    root = _by_public(context, choosing.absolute(context, x), 1 / 3, 2.0**-context.fraction)  # 0 counts as an ulp
     return arithmetic.multiply(context, choosing.sign_of(context, x), root)
 
 
@@ -246,8 +246,8 @@ def _power(context: Context, x: FixedPoint, y: Value) -> FixedPoint:
     return FixedPoint(sharing, f, Interval(0, _LARGEST_EXP), x.dtype)
 
 
-def _by_public(context: Context, x: FixedPoint, exponent: float) -> FixedPoint:
-    low = max(0.0, x.interval.low)  # as in _power
+def _by_public(context: Context, x: FixedPoint, exponent: float, least: float = 0.0) -> FixedPoint:
+    low = max(least, x.interval.low)  # as in _power
     promise = (low, max(low, x.interval.high))
     return apply(context, x, _public_power, Interval(0, _LARGEST_EXP), exponent=exponent, bounds=promise)
 

@@ -23,11 +23,13 @@ def cumlogsumexp(x: Any, *, axis: int, reverse: bool) -> Any:
 
 @composite("asinh")
 def asinh(x: Any) -> Any:
-    """Of a = |x| with m = max(a, 1) and n = min(a, 1): log(m) + log(n + sqrt(1 + (n / m)^2)), without large squares."""
+    """Smooth in [-1, 1], and less log|x| in 1 / x beyond."""
     size = jnp.abs(x)
-    large, small = jnp.maximum(size, 1), jnp.minimum(size, 1)
-    slope = jnp.minimum(small / large, 1)
-    return jnp.sign(x) * (jnp.log(large) + jnp.log(small + jnp.sqrt(1 + slope * slope)))
+    inside = size < 1
+    argument = jnp.where(inside, x, 1 / x)
+    near = fitted(argument, fits.ASINH_NEAR, fits.ASINH_NEAR_FINE)
+    far = jnp.log(size) + fitted(argument, fits.ASINH_FAR)
+    return jnp.where(inside, near, jnp.sign(x) * far)
 
 
 @composite("acosh")
