@@ -1,5 +1,7 @@
 """How the numbers in `coefficients.py` were found: `python -m jmpc.functions.fitting` prints that file.
 
+`fitting_special.py` does the same for `coefficients_special.py`.
+
 A function on [low, high] is fitted by a Fourier series whose period is longer than the interval (a
 Fourier extension: nothing is asked of the series outside, so the function need not be periodic), with the
 largest error made small by Lawson's reweighting of a least-squares problem. A tiny ridge keeps the
@@ -9,7 +11,7 @@ coefficients of the ill-conditioned basis small, below 2 as the integer gates re
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass
 
 import numpy as np
@@ -22,7 +24,10 @@ _POINTS = 4000
 
 @dataclass(frozen=True)
 class Target:
-    """What is fitted: `even` and `odd` say which waves may be used, `relative` which error counts."""
+    """What is fitted: `even` and `odd` say which waves may be used, `relative` which error counts.
+
+    `function` is what the series stands for, divided by 2^exponent.
+    """
 
     name: str
     function: Callable[[np.ndarray], np.ndarray]
@@ -34,6 +39,7 @@ class Target:
     odd: bool = True
     relative: bool = False
     most_fraction: int = 30
+    exponent: int = 0
 
 
 @dataclass(frozen=True)
@@ -176,18 +182,21 @@ def _print_tuple(name: str, values: tuple[int, ...]) -> None:
     print("        ),")
 
 
-def main() -> None:
-    print('"""Fitted Fourier series, printed by `jmpc.functions.fitting`; coefficients in Q30."""\n')
+def print_fits(targets: Iterable[Target], printer: str) -> None:
+    """The module with the coefficients of all these."""
+    print(f'"""Fitted Fourier series, printed by `{printer}`; coefficients in Q30."""\n')
     print("from jmpc.functions.series import Fit")
     print("from jmpc.protocols.base import Series")
-    for target in targets():
+    for target in targets:
         fitted = fit(target)
         print(f"\n{target.name} = Fit(")
         print(f"    period={target.period},")
         print(f"    low={target.low},")
         print(f"    high={target.high},")
-        print(f"    error=2.0 ** {math.log2(fitted.error):.2f},")
+        print(f"    error=2.0 ** {math.log2(fitted.error) + target.exponent:.2f},")
         print(f"    most_fraction={target.most_fraction},")
+        if target.exponent:
+            print(f"    exponent={target.exponent},")
         print("    series=Series(")
         _print_tuple("harmonics", target.harmonics)
         _print_tuple("cosines", _integers(fitted.cosines))
@@ -197,4 +206,4 @@ def main() -> None:
 
 
 if __name__ == "__main__":
-    main()
+    print_fits(targets(), "jmpc.functions.fitting")

@@ -52,20 +52,21 @@ def with_interval(value: Secret, known: Interval | None) -> Secret:
 
 
 def finite(context: Context, x: Value) -> Value:
-    """A public value with its infinities replaced by the largest numbers that an input may be.
+    """A public value with its infinities replaced by the largest numbers that an input may be, and NaN by 0.
 
-    For selections and padding, where an infinity stands for "never the maximum" or "weight zero".
+    For selections and padding, where an infinity stands for "never the maximum" or "weight zero", and NaN for what is
+    not defined.
     """
     if not (isinstance(x, Public) and x.known and is_float(x.dtype)):
         return x
     infinite = np.isinf(np.asarray(x.array, np.float64))
-    if not infinite.any():
+    if np.isfinite(np.asarray(x.array, np.float64)).all():
         return x
     limit = min(encoding.input_limits(x.dtype, context.precision)[1] / 2, float(jnp.finfo(x.dtype).max))
 
     def replaced() -> Public:
         # numpy's own types only: extension floats have no copysign
-        array = np.asarray(x.array, np.float64)
+        array = np.nan_to_num(np.asarray(x.array, np.float64), nan=0.0, posinf=np.inf, neginf=-np.inf)
         return Public(np.where(infinite, np.copysign(limit, array), array).astype(x.dtype))
 
     return context.once(x, "finite", replaced)
@@ -231,8 +232,10 @@ def absolute(context: Context, x: Secret) -> Secret:
 def sign_of(context: Context, x: Secret) -> Secret:
     """-1, 0 or 1: 1 - [x < 0] - [x < 1] in words."""
     settled = context.settled(x)
-    bits = context.protocol.less_than_each(settled.ring, [0, 1])
-    (minus,) = context.protocol.to_ring(bits, [[-1, -1]])
+    below, not_above = context.protocol.less_than_each(settled.ring, [0, 1])
+    if isinstance(x, Integer) and x.known.low <= -(2**63):  # of which 1 cannot be subtracted
+        not_above = context.protocol.or_(below, not_above)
+    (minus,) = context.protocol.to_ring([below, not_above], [[-1, -1]])
     ring = context.protocol.add_public(minus, 1)
     if isinstance(x, Integer):
         return Integer(ring, x.dtype, Interval(-1, 1))

@@ -14,6 +14,7 @@ from jmpc.choreography.inline import inline_calls
 from jmpc.errors import TraceError
 from jmpc.lowering import placement, public
 from jmpc.lowering.context import Context
+from jmpc.lowering.idioms import with_sign_tests
 from jmpc.lowering.placement import Placement, Where
 from jmpc.lowering.public import Unit, read
 from jmpc.lowering.registry import REFUSED, RULES
@@ -44,7 +45,7 @@ def run(context: Context, jaxpr: Jaxpr, consts: Sequence[Any], args: Sequence[Va
     env: public.Env = {var: public.constant(const) for var, const in zip(jaxpr.constvars, consts, strict=True)}
     env.update(zip(jaxpr.invars, args, strict=True))
     outer = context.equation
-    for eqn, place in _public_part(context, jaxpr, env):
+    for eqn in with_sign_tests(_public_part(context, jaxpr, env), jaxpr.outvars):
         context.watch(0)
         context.equation = eqn
         operands = [read(env, atom) for atom in eqn.invars]
@@ -79,7 +80,7 @@ def apply(context: Context, eqn: JaxprEqn, operands: Sequence[Value]) -> list[Va
 _ADVICE = "Compute it from public values, or express it with operations listed in jmpc.lowering.supported_primitives()"
 
 
-def _public_part(context: Context, jaxpr: Jaxpr, env: public.Env) -> list[tuple[JaxprEqn, Placement]]:
+def _public_part(context: Context, jaxpr: Jaxpr, env: public.Env) -> list[JaxprEqn]:
     """Evaluates all equations that no secret leads to; returns the others, in order."""
     placer = context.placer()
     places: dict[Var, Placement] = {var: placement.of_value(value) for var, value in env.items()}
@@ -94,7 +95,7 @@ def _public_part(context: Context, jaxpr: Jaxpr, env: public.Env) -> list[tuple[
         joined = placer.join(*inputs)
         if joined.where is Where.SECRET or any(v in late for v in eqn.invars if isinstance(v, Var)):
             late.update(eqn.outvars)
-            rest.append((eqn, joined))
+            rest.append(eqn)
         else:
             units.add(eqn, outs[0] if outs else joined)
     units.flush()

@@ -102,6 +102,15 @@ CASES = [
         (spread(-4, 4),), np.exp, 4, 3162, 1.6, 2**-22.3,
     ),
     smooth("power", functions.power, BASES, np.power, 25, 12343, 2.0, 2**-19.5),
+    smooth(
+        "power 1.7", lambda p, x, f: functions.public_power(p, x, 1.7, f),
+        BASES[:1], lambda x: x**1.7, 24, 12257, 2.0, 2**-20.5,
+    ),
+    smooth(
+        "cube root", lambda p, x, f: functions.public_power(p, x, 1 / 3, f),
+        (spread(2.0**-18, 2.0**40),), np.cbrt, 25, 13341, 2.0, 2**-21.5,
+    ),
+    Case("remainder", functions.remainder, PAIR, np.fmod, 36, 12284, 0),
     smooth("cube", lambda p, x, f: functions.integer_power(p, x, 3, f), ONE, lambda x: x**3, 4, 492, 260, 2**-17),
     # Saturating functions.
     smooth("sigmoid", functions.sigmoid, (NEAR,), expit, 6, 6455, 1.9),
@@ -112,7 +121,7 @@ CASES = [
     # Trigonometry.
     smooth("sin_cos", functions.sin_cos, (spread(-64, 64),), lambda x: (np.sin(x), np.cos(x)), 2, 976, 1.2),
     smooth("sin", functions.sin, (spread(-64, 64),), np.sin, 2, 616, 1.2),
-    smooth("tan", functions.tan, (spread(-1.5, 1.5),), np.tan, 21, 9195, 2.2, 2**-19),
+    smooth("tan", functions.tan, (spread(-1.5, 1.5),), np.tan, 21, 9201, 2.2, 2**-19),
     smooth("atan_unit", functions.atan_unit, (spread(-1, 1),), np.arctan, 2, 2408, 1.2),
     smooth("atan", functions.atan, (NEAR / 4,), np.arctan, 23, 12795, 3.5),
     smooth("atan2", functions.atan2, ANGLES, np.arctan2, 28, 14931, 3.5),

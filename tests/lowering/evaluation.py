@@ -128,6 +128,11 @@ def _shift_right_logical(x: Any, k: Any, **_: Any) -> Any:
     return (x.astype(unsigned) >> k.astype(unsigned)).astype(x.dtype)
 
 
+def _shift_right_arithmetic(x: Any, k: Any, **_: Any) -> Any:
+    signed = f"i{x.dtype.itemsize}"
+    return (x.astype(signed) >> k.astype(signed)).astype(x.dtype)
+
+
 def _ufunc(f: Callable[..., Any]) -> Callable[..., Any]:
     return lambda *xs, **_: f(*xs)
 
@@ -152,7 +157,7 @@ _NUMPY: dict[str, Callable[..., Any]] = {
     "ge": _ufunc(np.greater_equal),
     "shift_left": _ufunc(np.left_shift),
     "shift_right_logical": _shift_right_logical,
-    "shift_right_arithmetic": lambda x, k, **_: x >> k if x.dtype.kind == "i" else _shift_right_logical(x, k),
+    "shift_right_arithmetic": _shift_right_arithmetic,
     "select_n": lambda which, *cases: np.select([which == i for i in range(len(cases))], cases),
     "convert_element_type": lambda x, *, new_dtype, **_: x.astype(new_dtype),
     "broadcast_in_dim": _broadcast,

@@ -6,6 +6,8 @@ from jmpc.lowering.rules import control as control
 from jmpc.lowering.rules import eigen as eigen
 from jmpc.lowering.rules import elementwise as elementwise
 from jmpc.lowering.rules import factorisations as factorisations
+from jmpc.lowering.rules import fitted as fitted
+from jmpc.lowering.rules import gamma as gamma
 from jmpc.lowering.rules import generic as generic
 from jmpc.lowering.rules import indexing as indexing
 from jmpc.lowering.rules import integers as integers

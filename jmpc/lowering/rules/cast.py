@@ -38,7 +38,8 @@ def bitcast_convert_type(context: Context, x: Secret, *, new_dtype: Any, **_: An
         return x
     raise context.refuse(
         "it reads the bits of a floating-point number, and secret reals are fixed-point numbers",
-        "Use arithmetic: jnp.abs, jnp.sign, jnp.floor, jnp.log2",
+        "Use arithmetic: jnp.signbit or x < 0 for the sign, jnp.floor(jnp.log2(jnp.abs(x))) for the exponent, "
+        "x * 2.0**n or x * jnp.exp2(n) instead of jnp.ldexp and jnp.frexp",
     )
 
 

@@ -112,10 +112,9 @@ def integer_pow(context: Context, x: Secret, *, y: int, **_: Any) -> Value:
 
 
 def power(context: Context, x: Secret, exponent: int) -> Value:
-    """x^n by squaring; of a negative n the quotient 1 / x^-n."""
-    one = Public(np.ones((), x.dtype))
+    """x^n by squaring; of a negative n it is (1 / x)^-n, which loses nothing however small or large x is."""
     if exponent < 0:
-        return divide(context, one, power(context, x, -exponent))
+        return power(context, divide(context, Public(np.ones((), x.dtype)), x), -exponent)
     if exponent == 0:
         return Public(np.ones(x.shape, x.dtype))
     result: Secret | None = None

@@ -1,13 +1,18 @@
-"""Special functions, written in JAX; errors are those at 18 fraction bits, see `docs/functions.md`."""
+"""Special functions of one variable, written in JAX. Domains and errors: `docs/functions.md`."""
 
 from __future__ import annotations
 
+import math
 from typing import Any
 
 import jax.numpy as jnp
 from jax import lax
 
+from jmpc.functions import coefficients_special as fits
 from jmpc.lowering.composite import composite
+from jmpc.lowering.rules.fitted import fitted
+
+_LARGE = 2.0**16  # whose square is larger than any fraction is fine
 
 
 @composite("cumlogsumexp")
@@ -16,7 +21,88 @@ def cumlogsumexp(x: Any, *, axis: int, reverse: bool) -> Any:
     return lax.associative_scan(jnp.logaddexp, x, reverse=reverse, axis=axis)
 
 
+@composite("asinh")
+def asinh(x: Any) -> Any:
+    """Smooth in [-1, 1], and less log|x| in 1 / x beyond."""
+    size = jnp.abs(x)
+    inside = size < 1
+    argument = jnp.where(inside, x, 1 / x)
+    near = fitted(argument, fits.ASINH_NEAR, fits.ASINH_NEAR_FINE)
+    far = jnp.log(size) + fitted(argument, fits.ASINH_FAR)
+    return jnp.where(inside, near, jnp.sign(x) * far)
+
+
 @composite("acosh")
 def acosh(x: Any) -> Any:
-    """2 log(sqrt((x + 1) / 2) + sqrt((x - 1) / 2)): nothing is squared, so that x may be as large as any number."""
-    return 2 * jnp.log(jnp.sqrt((x + 1) / 2) + jnp.sqrt((x - 1) / 2))
+    """2 log(sqrt(x + 1) + sqrt(x - 1)) - log(2) up to 2^16, and from there on as log(x) grows."""
+    near = jnp.clip(x, 1, _LARGE)
+    return 2 * jnp.log(jnp.sqrt(near + 1) + jnp.sqrt(near - 1)) - math.log(2) + _growth(x)
+
+
+def _growth(x: Any) -> Any:
+    """log(x / 2^16), or 0 for a smaller x."""
+    return jnp.log(jnp.maximum(x, _LARGE)) - math.log(_LARGE)
+
+
+# -- the error function's inverse, Bessel functions --------------------------------------------------------------
+
+
+@composite("erf_inv")
+def erf_inv(x: Any) -> Any:
+    """x times a smooth function of w = -log(1 - x^2), which grows with the number of digits that 1 - |x| has."""
+    x = jnp.clip(x, -1, 1)
+    w = -(jnp.log(1 - x) + jnp.log(1 + x))
+    return x * fitted(w, fits.ERF_INV, fits.ERF_INV_FINE)
+
+
+@composite("bessel_i0e")
+def bessel_i0e(x: Any) -> Any:
+    """Smooth in |x| up to 8, and in |x|^(-1/2) from there on."""
+    size = jnp.abs(x)
+    near = fitted(size, fits.I0E_NEAR, fits.I0E_NEAR_FINE)
+    return jnp.where(size < 8, near, fitted(lax.rsqrt(jnp.maximum(size, 8)), fits.I0E_FAR))
+
+
+@composite("bessel_i1e")
+def bessel_i1e(x: Any) -> Any:
+    """As `bessel_i0e`, and odd."""
+    size = jnp.abs(x)
+    near = fitted(size, fits.I1E_NEAR, fits.I1E_NEAR_FINE)
+    return jnp.sign(x) * jnp.where(size < 8, near, fitted(lax.rsqrt(jnp.maximum(size, 8)), fits.I1E_FAR))
+
+
+# -- gamma functions -----------------------------------------------------------------------------------------------
+
+
+@composite("lgamma")
+def lgamma(x: Any) -> Any:
+    """By Stirling's series from 8 on; of a negative x by reflection, which needs sin(pi x) and so its fraction."""
+    below = x < 0
+    positive = _lgamma_of_positive(jnp.where(below, 1 - x, x))
+    wave = jnp.maximum(jnp.sin(math.pi * (x - jnp.floor(x))), 0)
+    return jnp.where(below, math.log(math.pi) - jnp.log(wave) - positive, positive)
+
+
+def _lgamma_of_positive(x: Any) -> Any:
+    log = jnp.log(x)
+    near = fitted(x, fits.LGAMMA, fits.LGAMMA_FINE) - log  # of x + 1, minus log(x)
+    r = 1 / jnp.maximum(x, 8)
+    far = (x - 0.5) * log - x + math.log(2 * math.pi) / 2 + r * (1 / 12 - r * r * (1 / 360))
+    return jnp.where(x < 8, near, far)
+
+
+@composite("digamma")
+def digamma(x: Any) -> Any:
+    """By its asymptotic series from 8 on; of a negative x by reflection."""
+    below = x < 0
+    positive = _digamma_of_positive(jnp.where(below, 1 - x, x))
+    angle = math.pi * (x - jnp.floor(x))
+    return positive - jnp.where(below, math.pi * (jnp.cos(angle) * (1 / jnp.sin(angle))), 0)
+
+
+def _digamma_of_positive(x: Any) -> Any:
+    inverse = 1 / x
+    near = fitted(x, fits.DIGAMMA, fits.DIGAMMA_FINE) - inverse  # of x + 1, minus 1 / x
+    r = jnp.minimum(inverse, 1 / 8)
+    far = jnp.log(x) - r * 0.5 - r * r * (1 / 12 - r * r * (1 / 120))
+    return jnp.where(x < 8, near, far)
