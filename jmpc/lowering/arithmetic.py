@@ -14,7 +14,7 @@ from typing import Any
 import jax.numpy as jnp
 import numpy as np
 
-from jmpc.lowering import encoding, interval
+from jmpc.lowering import encoding, interval, wrapping
 from jmpc.lowering.context import Context
 from jmpc.lowering.interval import RANGE_BITS, Interval, Trust
 from jmpc.lowering.values import Boolean, FixedPoint, Integer, Public, Secret, Value
@@ -75,8 +75,9 @@ def _add_public(context: Context, x: Secret, y: Public, *, negative: bool) -> Se
         return context.protocol.add_public(x.sharing, _negated(words) if negative else words)
 
     if isinstance(x, Integer):
-        x = _in_ring(context, x)
-        return wrapped(x, moved(x, 0), x.interval + known if x.interval else None)
+        ring = _in_ring(context, x)
+        total = wrapped(ring, moved(ring, 0), x.interval + known if x.interval else None)
+        return total if negative else wrapping.added(context, x, y, total)
     real = _ready_for_summand(context, x, y)
     limit = interval.representable(real.fraction).high
     sum_interval = (real.interval + known).clip(-limit, limit)

@@ -10,7 +10,7 @@ import jax.numpy as jnp
 import numpy as np
 from jax import lax
 
-from jmpc.lowering import choosing, interval, traits
+from jmpc.lowering import choosing, interval, traits, wrapping
 from jmpc.lowering.context import Context
 from jmpc.lowering.registry import rule
 from jmpc.lowering.values import (
@@ -28,7 +28,9 @@ from jmpc.lowering.values import (
 def moved(context: Context, x: Secret, f: Callable[[Any], Any]) -> Secret:
     """`x` with its elements moved by `f`; what is known relative to other values is forgotten."""
     value = dataclasses.replace(x, sharing=context.protocol.map(f, x.sharing))
-    return value if isinstance(value, Integer) else dataclasses.replace(value, trait=None)
+    if isinstance(value, Integer):
+        return wrapping.moved(context, x, value, lambda of: moved(context, of, f))
+    return dataclasses.replace(value, trait=None)
 
 
 @rule("transpose", "rev", "squeeze", "expand_dims", "slice", "copy", "copy_p", "tile")
@@ -65,7 +67,8 @@ def broadcast_in_dim(
 
 @rule("concatenate")
 def concatenate(context: Context, *xs: Value, dimension: int, **_: Any) -> Value:
-    return joined(context, xs, lambda *slots: lax.concatenate(slots, dimension))
+    result = joined(context, xs, lambda *slots: lax.concatenate(slots, dimension))
+    return wrapping.concatenated(context, xs, dimension, result)
 
 
 @rule("stack")
@@ -126,7 +129,8 @@ def select_n(context: Context, which: Value, *cases: Value, **_: Any) -> Value:
     if isinstance(which, Public):
         return _select_public(context, which, cases)
     if is_boolean(which.dtype):
-        return choosing.select(context, which, cases[1], cases[0])
+        chosen = choosing.select(context, which, cases[1], cases[0])
+        return wrapping.selected(context, which, cases, chosen)
     return choosing.select_many(context, which, cases)
 
 
