@@ -43,6 +43,7 @@ from jmpc.functions.roots import rsqrt as rsqrt
 from jmpc.functions.roots import sqrt as sqrt
 from jmpc.functions.saturating import erf as erf
 from jmpc.functions.saturating import gelu as gelu
+from jmpc.functions.saturating import gelu_tanh as gelu_tanh
 from jmpc.functions.saturating import sigmoid as sigmoid
 from jmpc.functions.saturating import silu as silu
 from jmpc.functions.saturating import tanh as tanh

@@ -64,6 +64,10 @@ def gelu(x: np.ndarray) -> np.ndarray:
     return x * (1 + erf(x / np.sqrt(2))) / 2
 
 
+def gelu_tanh(x: np.ndarray) -> np.ndarray:
+    return x * (1 + np.tanh(np.sqrt(2 / np.pi) * (x + 0.044715 * x**3))) / 2
+
+
 def inverse(x: np.ndarray) -> np.ndarray:
     return 1 / x
 
@@ -108,6 +112,7 @@ CASES = [
     smooth("tanh", functions.tanh, (NEAR,), np.tanh, 6, 6839, 1.9),
     smooth("erf", functions.erf, (NEAR,), erf, 6, 4023, 1.9),
     smooth("gelu", functions.gelu, (NEAR,), gelu, 6, 4591, 1.9),
+    smooth("gelu with tanh", functions.gelu_tanh, (NEAR,), gelu_tanh, 6, 4591, 1.9),
     smooth("silu", functions.silu, (NEAR,), lambda x: x * expit(x), 6, 8419, 3.5),
     # Trigonometry.
     smooth("sin_cos", functions.sin_cos, (spread(-64, 64),), lambda x: (np.sin(x), np.cos(x)), 2, 976, 1.2),

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+import math
 from collections.abc import Callable
 from typing import Any
 
@@ -15,6 +16,7 @@ from jmpc.lowering.context import Context
 from jmpc.lowering.interval import Interval, Trust, symmetric
 from jmpc.lowering.registry import rule
 from jmpc.lowering.rules.elementwise import power
+from jmpc.lowering.univariate import known
 from jmpc.lowering.values import Attains, FixedPoint, Integer, Public, Value
 from jmpc.protocols.base import Ring
 
@@ -225,6 +227,35 @@ def erf(context: Context, x: FixedPoint, **_: Any) -> FixedPoint:
 @rule("erfc")
 def erfc(context: Context, x: FixedPoint, **_: Any) -> Value:
     return arithmetic.subtract(context, _constant(x, 1.0), erf(context, x))
+
+
+# -- recognised by their values ----------------------------------------------------------------------------------
+
+
+@known(lambda x: 1 / (1 + np.exp(-x)))
+def _sigmoid(context: Context, x: FixedPoint) -> FixedPoint:
+    return logistic(context, x)
+
+
+@known(lambda x: x / (1 + np.exp(-x)))
+def _silu(context: Context, x: FixedPoint) -> FixedPoint:
+    return apply(context, x, saturating.silu, _rectified(x, -0.279, context), bounds=bounds(x))
+
+
+@known(lambda x: x * (1 + np.vectorize(math.erf)(x / math.sqrt(2))) / 2)
+def _gelu(context: Context, x: FixedPoint) -> FixedPoint:
+    return apply(context, x, saturating.gelu, _rectified(x, -0.17, context), bounds=bounds(x))
+
+
+@known(lambda x: x * (1 + np.tanh(math.sqrt(2 / math.pi) * (x + 0.044715 * x**3))) / 2)
+def _gelu_tanh(context: Context, x: FixedPoint) -> FixedPoint:
+    return apply(context, x, saturating.gelu_tanh, _rectified(x, -0.171, context), bounds=bounds(x))
+
+
+def _rectified(x: FixedPoint, least: float, context: Context) -> Interval:
+    """Of a function between 0 and x, but for a dip to `least`."""
+    known = _widened(least, max(0.0, x.interval.high), context)
+    return Interval(known.low, known.high, x.interval.trust)
 
 
 def _widened(low: float, high: float, context: Context) -> Interval:
