@@ -39,6 +39,7 @@ from jmpc.functions.power import power as power
 from jmpc.functions.reciprocal import divide as divide
 from jmpc.functions.reciprocal import reciprocal as reciprocal
 from jmpc.functions.roots import norm as norm
+from jmpc.functions.roots import ratio_to_root as ratio_to_root
 from jmpc.functions.roots import rsqrt as rsqrt
 from jmpc.functions.roots import sqrt as sqrt
 from jmpc.functions.saturating import erf as erf

@@ -7,22 +7,15 @@ value remembers its standard forms. It is that selection nevertheless; what nobo
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
 
 from jmpc.lowering.context import Context
+from jmpc.lowering.origins import FromEnd
 from jmpc.lowering.values import Integer, Public, Secret, Value
-
-
-@dataclass(frozen=True)
-class FromEnd:
-    """of + size where `of` is negative, otherwise `of`."""
-
-    of: Integer
-    size: int
 
 
 @dataclass(frozen=True)
@@ -54,14 +47,6 @@ def selected(context: Context, condition: Secret, cases: Sequence[Value], chosen
         if context.remembered(of, "negative") is condition:
             context.once(chosen, FromEnd, lambda: FromEnd(of, total.amount))
     return chosen
-
-
-def moved(context: Context, x: Secret, result: Secret, move: Callable[[Secret], Secret]) -> Secret:
-    """`result` is `x` with its elements moved by `move`."""
-    counted = from_end(context, x)
-    if counted is not None:
-        context.once(result, FromEnd, lambda: FromEnd(move(counted.of), counted.size))
-    return result
 
 
 @dataclass(frozen=True)

@@ -52,6 +52,7 @@ ROWS = np.random.default_rng(0).normal(0, 3, (4, 8))
 ONE = (spread(1.0, 250.0),)
 SIGNS = np.resize([1.0, -1.0, -1.0], N)
 PAIR = (np.resize([5.0, -3.0, 0.25, -100.0, 0.0], N), SIGNS * spread(2.0**-6, 2.0**27))
+ROOTS = (SIGNS * spread(0.01, 100.0), spread(2.0**-10, 2.0**10))
 ANGLES = (np.sign(PAIR[0]) * spread(0.01, 500), WIDE)
 BASES = (spread(2.0**-6, 2.0**6), np.resize([0.0, 1.0, -2.0, 3.5, 2.75, -0.5], N))
 
@@ -93,6 +94,7 @@ CASES = [
     ),
     smooth("divide", functions.divide, PAIR, np.divide, 19, 8606, 2.2, 2**-21.3),
     smooth("rsqrt", functions.rsqrt, (POSITIVE,), lambda x: x**-0.5, 19, 7528, 2.2, 2**-22.8),
+    smooth("ratio to root", functions.ratio_to_root, ROOTS, lambda x, y: x / np.sqrt(y), 19, 7777, 2.2, 2**-21),
     smooth("sqrt", functions.sqrt, (POSITIVE / 2,), np.sqrt, 19, 7505, 2.2, 2**-22),
     smooth("log2", functions.log2, (POSITIVE,), np.log2, 17, 7000, 1.3),
     smooth("log", functions.log, (POSITIVE,), np.log, 17, 6980, 1.6),

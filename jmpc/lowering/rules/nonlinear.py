@@ -11,9 +11,10 @@ import numpy as np
 
 from jmpc.functions import exponential, logarithm, roots, saturating, trigonometric
 from jmpc.functions.power import power as secret_power
-from jmpc.lowering import arithmetic, choosing, traits
+from jmpc.lowering import arithmetic, choosing, flooring, traits
 from jmpc.lowering.context import Context
 from jmpc.lowering.interval import Interval, Trust, symmetric
+from jmpc.lowering.origins import Root
 from jmpc.lowering.registry import rule
 from jmpc.lowering.rules.elementwise import power
 from jmpc.lowering.univariate import known
@@ -87,6 +88,10 @@ def expm1(context: Context, x: FixedPoint, **_: Any) -> Value:
 
 @rule("log")
 def log(context: Context, x: FixedPoint, **_: Any) -> FixedPoint:
+    return flooring.beside(context, x, _log, np.log)
+
+
+def _log(context: Context, x: FixedPoint) -> FixedPoint:
     def evaluate(x: FixedPoint) -> FixedPoint:
         standard = _log_scale(context, x)
         sharing = logarithm.log(
@@ -130,6 +135,12 @@ def log1p(context: Context, x: FixedPoint, **_: Any) -> FixedPoint:
 
 @rule("sqrt")
 def sqrt(context: Context, x: FixedPoint, **_: Any) -> FixedPoint:
+    root = flooring.beside(context, x, _sqrt, np.sqrt)
+    context.once(root, Root, lambda: Root(x))
+    return root
+
+
+def _sqrt(context: Context, x: FixedPoint) -> FixedPoint:
     high = float(np.sqrt(max(x.interval.high, 0.0)))
     known = Interval(0, high * 1.001 + 1e-3, x.interval.trust)
     options = {"bounds": bounds(x)} if x.interval.certain and x.interval.high <= 2.0**26 else {}
@@ -140,6 +151,10 @@ def sqrt(context: Context, x: FixedPoint, **_: Any) -> FixedPoint:
 
 @rule("rsqrt")
 def rsqrt(context: Context, x: FixedPoint, **_: Any) -> FixedPoint:
+    return flooring.beside(context, x, _rsqrt, lambda v: 1 / np.sqrt(v))
+
+
+def _rsqrt(context: Context, x: FixedPoint) -> FixedPoint:
     limit = 2.0 ** (context.fraction / 2)
     if x.interval.low > 0:
         limit = min(limit, float(1 / np.sqrt(x.interval.low)) * 1.001 + 1e-3)

@@ -10,7 +10,7 @@ import jax.numpy as jnp
 import numpy as np
 from jax import lax
 
-from jmpc.lowering import choosing, interval, traits, wrapping
+from jmpc.lowering import choosing, interval, origins, traits, wrapping
 from jmpc.lowering.context import Context
 from jmpc.lowering.registry import rule
 from jmpc.lowering.values import (
@@ -20,6 +20,7 @@ from jmpc.lowering.values import (
     Public,
     Secret,
     Spread,
+    Trait,
     Value,
     is_boolean,
 )
@@ -28,9 +29,9 @@ from jmpc.lowering.values import (
 def moved(context: Context, x: Secret, f: Callable[[Any], Any]) -> Secret:
     """`x` with its elements moved by `f`; what is known relative to other values is forgotten."""
     value = dataclasses.replace(x, sharing=context.protocol.map(f, x.sharing))
-    if isinstance(value, Integer):
-        return wrapping.moved(context, x, value, lambda of: moved(context, of, f))
-    return dataclasses.replace(value, trait=None)
+    if not isinstance(value, Integer):
+        value = dataclasses.replace(value, trait=None)
+    return origins.carried(context, x, value, lambda part: moved(context, part, f))
 
 
 @rule("transpose", "rev", "squeeze", "expand_dims", "slice", "copy", "copy_p", "tile")
@@ -44,7 +45,7 @@ def move(context: Context, x: Secret, **params: Any) -> Value:
 def reshape(context: Context, x: Secret, **params: Any) -> Value:
     result = move(context, x, **params)
     if isinstance(x, FixedPoint) and params.get("dimensions") is None:
-        return dataclasses.replace(result, trait=traits.after_reshape(x.trait, x.shape, result.shape))
+        return with_trait(context, result, traits.after_reshape(x.trait, x.shape, result.shape))
     return result
 
 
@@ -62,7 +63,12 @@ def broadcast_in_dim(
         for dim, size in zip(dims, x.shape, strict=True):
             sizes[dim] = size
         trait = Spread(moved(context, x, lambda slot: jnp.reshape(slot, sizes)))
-    return dataclasses.replace(result, trait=trait)
+    return with_trait(context, result, trait)
+
+
+def with_trait(context: Context, x: FixedPoint, trait: Trait | None) -> FixedPoint:
+    """The same value, of which something is known relative to others."""
+    return origins.carried(context, x, dataclasses.replace(x, trait=trait), lambda part: part)
 
 
 @rule("concatenate")
