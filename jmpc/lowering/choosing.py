@@ -8,7 +8,7 @@ from collections.abc import Sequence
 import jax.numpy as jnp
 import numpy as np
 
-from jmpc.lowering import encoding, interval
+from jmpc.lowering import encoding, interval, origins
 from jmpc.lowering.arithmetic import add, align, multiply, same_sharing, subtract
 from jmpc.lowering.comparing import invert, less, negative
 from jmpc.lowering.context import Context
@@ -181,15 +181,19 @@ def _extreme(context: Context, x: Value, y: Value, *, largest: bool) -> Value:
     if isinstance(x, Integer):
         return _extreme_integers(context, x, y, largest)
     if is_zero(y):  # the sign of x itself: x is settled and truncated once for all uses
-        chosen = gate(context, _condition(context, x, largest), x)
+        condition = _condition(context, x, largest)
+        chosen = gate(context, condition, x)
     else:
         x = context.at_most(x)
         y = y if isinstance(y, Public) else context.at_most(y)
         difference = subtract(context, x, y)
-        chosen = add(context, gate(context, _condition(context, difference, largest), difference), y)
+        condition = _condition(context, difference, largest)
+        chosen = add(context, gate(context, condition, difference), y)
     pick = max if largest else min
     a, b = x.interval, context.interval(y)
-    return with_interval(chosen, Interval(pick(a.low, b.low), pick(a.high, b.high), min(a.trust, b.trust)))
+    known = Interval(pick(a.low, b.low), pick(a.high, b.high), min(a.trust, b.trust))
+    chosen = with_interval(chosen, known)
+    return origins.maximum(context, x, y, condition, chosen) if largest else chosen
 
 
 def _condition(context: Context, difference: FixedPoint, largest: bool) -> Boolean:

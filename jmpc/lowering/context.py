@@ -123,8 +123,8 @@ class Context:
         name = self.equation.primitive.name if self.equation is not None else "this operation"
         return TraceError(f"{self.line}: `{name}`: {reason}. {instead}")
 
-    def warn(self, message: str) -> None:
-        warnings.warn(f"{self.line}: {message}", RangeWarning, stacklevel=2)
+    def warn(self, message: str, category: type[Warning] = RangeWarning) -> None:
+        warnings.warn(f"{self.line}: {message}", category, stacklevel=2)
 
     # -- secrets in standard form --------------------------------------------------------------------------
 
@@ -316,6 +316,11 @@ class Context:
             f"{self.line}: a public value is not a number in (-{limit:g}, {limit:g})",
         )
         return self._release(words, value.at)
+
+    def vanishes(self, value: Public, fraction: int) -> bool:
+        """Whether a known constant that is not zero becomes zero at this fraction."""
+        array = np.asarray(value.array, np.float64)
+        return bool(array.any()) and not np.round(array * 2.0**fraction).any()
 
     def check_constant(self, value: Public, fraction: int) -> None:
         """Refuses a constant that is not finite or does not fit the ring at this fraction."""

@@ -12,13 +12,13 @@ from jax.extend.core import ClosedJaxpr, Jaxpr, JaxprEqn, Literal, Var
 from jmpc._compat import UNKNOWN_LINE, dce, source_line, user_context
 from jmpc.choreography.inline import inline_calls
 from jmpc.errors import TraceError
-from jmpc.lowering import placement, public
+from jmpc.lowering import placement, public, univariate
 from jmpc.lowering.context import Context
 from jmpc.lowering.idioms import with_sign_tests
 from jmpc.lowering.placement import Placement, Where
 from jmpc.lowering.public import Unit, read
-from jmpc.lowering.registry import REFUSED, RULES
-from jmpc.lowering.values import Public, Value
+from jmpc.lowering.registry import REFUSED, RULES, Rule
+from jmpc.lowering.values import FixedPoint, Public, Value
 
 
 def lower(closed_jaxpr: ClosedJaxpr, args: Sequence[Value], context: Context) -> list[Value]:
@@ -45,7 +45,9 @@ def run(context: Context, jaxpr: Jaxpr, consts: Sequence[Any], args: Sequence[Va
     env: public.Env = {var: public.constant(const) for var, const in zip(jaxpr.constvars, consts, strict=True)}
     env.update(zip(jaxpr.invars, args, strict=True))
     outer = context.equation
-    for eqn in with_sign_tests(_public_part(context, jaxpr, env), jaxpr.outvars):
+    rest = with_sign_tests(_public_part(context, jaxpr, env), jaxpr.outvars)
+    recognised = univariate.find(rest, env, jaxpr.outvars)
+    for eqn in rest:
         context.watch(0)
         context.equation = eqn
         operands = [read(env, atom) for atom in eqn.invars]
@@ -53,14 +55,22 @@ def run(context: Context, jaxpr: Jaxpr, consts: Sequence[Any], args: Sequence[Va
             place = context.placer().equation(eqn, [placement.of_value(x) for x in operands])[0]
             results: Sequence[Value] = public.evaluate(context, eqn, place, operands)
         else:
-            results = apply(context, eqn, operands)
+            results = apply(context, eqn, operands, _shortcut(recognised.get(id(eqn)), env))
         env.update(zip(eqn.outvars, results, strict=True))
     context.equation = outer
     return [read(env, atom) for atom in jaxpr.outvars]
 
 
-def apply(context: Context, eqn: JaxprEqn, operands: Sequence[Value]) -> list[Value]:
-    """The rule of an equation with a secret operand, at the user's line."""
+def _shortcut(recognised: univariate.Recognised | None, env: public.Env) -> Rule | None:
+    """The rule of an equation that is recognised as a function of an earlier value."""
+    argument = None if recognised is None else env.get(recognised.argument)
+    if recognised is None or not isinstance(argument, FixedPoint):
+        return None
+    return lambda context, *_, **__: recognised.evaluate(context, argument)
+
+
+def apply(context: Context, eqn: JaxprEqn, operands: Sequence[Value], shortcut: Rule | None = None) -> list[Value]:
+    """The rule of an equation with a secret operand, or a shortcut to its result, at the user's line."""
     name = eqn.primitive.name
     if name not in RULES:
         reason, instead = REFUSED.get(name, ("there is no protocol for it on secret values", _ADVICE))
@@ -69,7 +79,7 @@ def apply(context: Context, eqn: JaxprEqn, operands: Sequence[Value]) -> list[Va
         raise TraceError(f"{context.line}: `{name}` has side effects on secret values. {_ADVICE}")
     known = source_line(eqn) != UNKNOWN_LINE  # otherwise what is traced stays at the line of the call
     with user_context(eqn.source_info) if known else contextlib.nullcontext():
-        out = RULES[name](context, *operands, **eqn.params)
+        out = (shortcut or RULES[name])(context, *operands, **eqn.params)
     results = list(out) if eqn.primitive.multiple_results else [out]
     for var, result in zip(eqn.outvars, results, strict=True):
         expected = (getattr(var.aval, "shape", None), public.dtype_of(var))

@@ -19,6 +19,10 @@ class RangeWarning(UserWarning):
     """A value leaves the range in which fixed-point arithmetic is correct: certainly, or by declared ranges."""
 
 
+class PrecisionWarning(UserWarning):
+    """A constant is smaller than the steps of fixed-point numbers, and counts as 0."""
+
+
 @dataclass(frozen=True)
 class Precision:
     """How reals become integers: x is stored as round(x * 2^fraction)."""

@@ -8,7 +8,7 @@ from jax import lax
 
 from jmpc.choreography import primitives as prim
 from jmpc.errors import InputError, TraceError
-from jmpc.lowering import RangeWarning
+from jmpc.lowering import PrecisionWarning, RangeWarning
 
 from . import evaluation
 from .helpers import ULP, secure
@@ -110,3 +110,12 @@ def test_a_product_that_must_overflow_warns_at_the_users_line():
 def test_a_division_by_a_public_integer_zero():
     with pytest.raises(TraceError, match=r"`div`: a division by a public zero"):
         secure(lambda x: lax.div(x, jnp.int32(0)), np.int32(4))
+
+
+def test_constants_that_vanish_are_a_warning():
+    def f(x):
+        return x[0] / (jnp.sqrt(x[1]) + 1e-8)
+
+    with pytest.warns(PrecisionWarning, match=r"test_errors.py:\d+ \(f\): a constant of 1e-08 that is added.*3.8e-06"):
+        got = secure(f, np.array([3.0, 4.0], np.float32))
+    np.testing.assert_allclose(got, 1.5, atol=1e-5)

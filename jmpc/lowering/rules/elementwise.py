@@ -12,10 +12,12 @@ from jmpc.choreography.primitives import local
 from jmpc.functions import comparison
 from jmpc.functions.normalize import known_exponents
 from jmpc.functions.reciprocal import ratio, reciprocal
-from jmpc.lowering import arithmetic, choosing, traits
+from jmpc.functions.roots import ratio_to_root
+from jmpc.lowering import arithmetic, choosing, flooring, traits
 from jmpc.lowering.comparing import equal, invert
 from jmpc.lowering.context import Context
 from jmpc.lowering.interval import Interval, Trust, symmetric
+from jmpc.lowering.origins import Root
 from jmpc.lowering.registry import rule
 from jmpc.lowering.rules.integers import divide_integers
 from jmpc.lowering.values import Boolean, FixedPoint, Integer, Public, Secret, Spread, Value, is_float
@@ -153,7 +155,18 @@ def divide(context: Context, x: Value, y: Value) -> Value:
         y = y.trait.of
     if isinstance(x, Public) and x.known and (np.abs(np.asarray(x.array, np.float64)) == 1).all():
         return arithmetic.multiply(context, _reciprocal(context, y), x)
+    root = context.remembered(y, Root)
+    if root is not None and isinstance(root.of, FixedPoint):
+        return _quotient_by_root(context, context.secret(x), root.of)
     return _quotient(context, context.secret(x), y)
+
+
+def _quotient_by_root(context: Context, x: FixedPoint, y: FixedPoint) -> FixedPoint:
+    """x / sqrt(y): one normalisation for both."""
+    f = context.fraction
+    x, y = context.at_fraction(x, f), context.at_fraction(y, f)
+    sharing = ratio_to_root(context.protocol, x.ring, y.ring, f, bounds=(y.interval.low, y.interval.high))
+    return FixedPoint(sharing, f, symmetric(2.0 ** (33 - f), trust=Trust.PROMISED), x.dtype)
 
 
 def _reciprocal_of_public(context: Context, y: Public) -> Public:
@@ -169,6 +182,10 @@ def _reciprocal_of_public(context: Context, y: Public) -> Public:
 
 
 def _reciprocal(context: Context, y: FixedPoint) -> FixedPoint:
+    return flooring.beside(context, y, _reciprocal_of, lambda v: 1 / np.float64(v))
+
+
+def _reciprocal_of(context: Context, y: FixedPoint) -> FixedPoint:
     f = context.fraction
     y = context.at_fraction(y, f)
     bounds = (y.interval.low, y.interval.high)

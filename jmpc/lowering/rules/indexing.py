@@ -12,7 +12,7 @@ import numpy as np
 from jax import lax
 
 from jmpc import kernels
-from jmpc.lowering import arithmetic, lookup
+from jmpc.lowering import arithmetic, lookup, wrapping
 from jmpc.lowering.context import Context
 from jmpc.lowering.registry import rule
 from jmpc.lowering.rules.shape import joined, moved
@@ -36,7 +36,7 @@ def is_secret(*indices: Value) -> bool:
 @rule("dynamic_slice")
 def dynamic_slice(context: Context, x: Value, *starts: Value, slice_sizes: Sequence[int], **_: Any) -> Value:
     if is_secret(*starts):
-        positions = _starts(context, x.shape, starts, slice_sizes)
+        positions = lookup.locate_to_read(context, starts, _room(x.shape, slice_sizes), clamp=True)
         return lookup.read(context, positions, x, lambda slot, at: lax.dynamic_slice(slot, list(at), slice_sizes))
     indices = public_index(context, *starts)
     return moved(context, x, lambda slot: lax.dynamic_slice(slot, indices, slice_sizes))
@@ -50,13 +50,13 @@ def dynamic_update_slice(context: Context, x: Value, update: Value, *starts: Val
     return joined(context, [x, update], lambda slot, new: lax.dynamic_update_slice(slot, new, indices))
 
 
-def _starts(context: Context, shape: Sequence[int], starts: Sequence[Value], sizes: Sequence[int]) -> lookup.Positions:
-    room = [n - size + 1 for n, size in zip(shape, sizes, strict=True)]
-    return lookup.locate(context, starts, room, clamp=True)
+def _room(shape: Sequence[int], sizes: Sequence[int]) -> list[int]:
+    """How many places a slice of `sizes` has in each dimension."""
+    return [n - size + 1 for n, size in zip(shape, sizes, strict=True)]
 
 
 def _update_at_secret(context: Context, x: Value, update: Value, starts: Sequence[Value]) -> Value:
-    positions = _starts(context, x.shape, starts, update.shape)
+    positions = lookup.locate(context, starts, _room(x.shape, update.shape), clamp=True)
     return changed(context, positions, x, update, lambda slot, new, at: lax.dynamic_update_slice(slot, new, list(at)))
 
 
@@ -131,7 +131,7 @@ def _gather_secret(
 ) -> Value:
     sizes = [x.shape[d] - slice_sizes[d] + 1 for d in numbers.start_index_map]
     clamp = lax.GatherScatterMode.from_any(mode) is not lax.GatherScatterMode.FILL_OR_DROP
-    positions = lookup.locate(context, parts(context, indices), sizes, clamp=clamp)
+    positions = lookup.locate_to_read(context, parts(context, indices), sizes, clamp=clamp)
     if _is_table(numbers, slice_sizes, x.shape):
         return _read_table(context, positions, x, numbers)
     batch = indices.shape[:-1]
@@ -162,7 +162,7 @@ def _read_table(context: Context, positions: lookup.Positions, x: Value, numbers
     def read(unit: Any, slot: Any) -> Any:
         return kernels.dot_general(unit, slot, (((rank,), (d,)), ((), ())))
 
-    return _offsets_in_place(context, lookup.weighted(context, positions, context.secret(x), read), numbers, rank)
+    return _offsets_in_place(context, lookup.pick(context, positions, x, read), numbers, rank)
 
 
 def _offsets_in_place(context: Context, x: Any, numbers: lax.GatherDimensionNumbers, batch_rank: int) -> Value:
@@ -177,6 +177,14 @@ def _offsets_in_place(context: Context, x: Any, numbers: lax.GatherDimensionNumb
 
 def parts(context: Context, indices: Value) -> list[Any]:
     """The components of index vectors, each with what is known of all."""
+    known = wrapping.components(context, indices)
+    if known is not None:
+        return [
+            wrapping.squeezed(part) if isinstance(part, Public) else moved(context, part, lambda slot: slot[..., 0])
+            for part in known
+        ]
     every = context.secret(indices)
+    if indices.shape[-1] == 1:
+        return [moved(context, every, lambda slot: slot[..., 0])]
     parts = [moved(context, every, lambda slot, i=i: slot[..., i]) for i in range(indices.shape[-1])]
     return [dataclasses.replace(part, interval=every.interval) for part in parts]

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 import functools
+import math
 from collections.abc import Callable
 from typing import Any
 
@@ -13,12 +14,14 @@ import numpy as np
 from jmpc.functions import exponential, logarithm, roots, saturating, trigonometric
 from jmpc.functions.power import power as secret_power
 from jmpc.functions.power import public_power
-from jmpc.lowering import arithmetic, choosing, comparing, traits
+from jmpc.lowering import arithmetic, choosing, comparing, flooring, traits
 from jmpc.lowering.composite import compute
 from jmpc.lowering.context import Context
 from jmpc.lowering.interval import Interval, Trust, symmetric
+from jmpc.lowering.origins import Root
 from jmpc.lowering.registry import rule
 from jmpc.lowering.rules.elementwise import power
+from jmpc.lowering.univariate import known
 from jmpc.lowering.values import Attains, FixedPoint, Integer, Public, Value, is_float
 from jmpc.protocols.base import Ring
 
@@ -90,6 +93,10 @@ def expm1(context: Context, x: FixedPoint, **_: Any) -> Value:
 
 @rule("log")
 def log(context: Context, x: FixedPoint, **_: Any) -> FixedPoint:
+    return flooring.beside(context, x, _log, np.log)
+
+
+def _log(context: Context, x: FixedPoint) -> FixedPoint:
     def evaluate(x: FixedPoint) -> FixedPoint:
         standard = _log_scale(context, x)
         sharing = logarithm.log(
@@ -133,6 +140,12 @@ def log1p(context: Context, x: FixedPoint, **_: Any) -> FixedPoint:
 
 @rule("sqrt")
 def sqrt(context: Context, x: FixedPoint, **_: Any) -> FixedPoint:
+    root = flooring.beside(context, x, _sqrt, np.sqrt)
+    context.once(root, Root, lambda: Root(x))
+    return root
+
+
+def _sqrt(context: Context, x: FixedPoint) -> FixedPoint:
     high = float(np.sqrt(max(x.interval.high, 0.0)))
     known = Interval(0, high * 1.001 + 1e-3, x.interval.trust)
     options: dict[str, Any] = {"bounds": bounds(x)} if x.interval.certain and x.interval.high <= 2.0**26 else {}
@@ -160,6 +173,10 @@ def _root_scale(context: Context, x: FixedPoint) -> FixedPoint:
 
 @rule("rsqrt")
 def rsqrt(context: Context, x: FixedPoint, **_: Any) -> FixedPoint:
+    return flooring.beside(context, x, _rsqrt, lambda v: 1 / np.sqrt(v))
+
+
+def _rsqrt(context: Context, x: FixedPoint) -> FixedPoint:
     limit = 2.0 ** (context.fraction / 2)
     if x.interval.low > 0:
         limit = min(limit, float(1 / np.sqrt(x.interval.low)) * 1.001 + 1e-3)
@@ -277,6 +294,35 @@ def erf(context: Context, x: FixedPoint, **_: Any) -> FixedPoint:
 @rule("erfc")
 def erfc(context: Context, x: FixedPoint, **_: Any) -> Value:
     return arithmetic.subtract(context, _constant(x, 1.0), erf(context, x))
+
+
+# -- recognised by their values ----------------------------------------------------------------------------------
+
+
+@known(lambda x: 1 / (1 + np.exp(-x)))
+def _sigmoid(context: Context, x: FixedPoint) -> FixedPoint:
+    return logistic(context, x)
+
+
+@known(lambda x: x / (1 + np.exp(-x)))
+def _silu(context: Context, x: FixedPoint) -> FixedPoint:
+    return apply(context, x, saturating.silu, _rectified(x, -0.279, context), bounds=bounds(x))
+
+
+@known(lambda x: x * (1 + np.vectorize(math.erf)(x / math.sqrt(2))) / 2)
+def _gelu(context: Context, x: FixedPoint) -> FixedPoint:
+    return apply(context, x, saturating.gelu, _rectified(x, -0.17, context), bounds=bounds(x))
+
+
+@known(lambda x: x * (1 + np.tanh(math.sqrt(2 / math.pi) * (x + 0.044715 * x**3))) / 2)
+def _gelu_tanh(context: Context, x: FixedPoint) -> FixedPoint:
+    return apply(context, x, saturating.gelu_tanh, _rectified(x, -0.171, context), bounds=bounds(x))
+
+
+def _rectified(x: FixedPoint, least: float, context: Context) -> Interval:
+    """Of a function between 0 and x, but for a dip to `least`."""
+    known = _widened(least, max(0.0, x.interval.high), context)
+    return Interval(known.low, known.high, x.interval.trust)
 
 
 def _widened(low: float, high: float, context: Context) -> Interval:

@@ -251,7 +251,8 @@ def _meetings(
     own = np.arange(size, dtype=np.int32).reshape(rows.count, *rows.window)
     with jax.ensure_compile_time_eval():
         write = jax.jit(lambda vector, row: rows.write(jnp.full(shape, -1, np.int32), vector, row))
-        written = [np.asarray(write(vector, row)) for vector, row in zip(rows.vectors(indices, rows.coordinates), own, strict=True)]
+        pairs = zip(rows.vectors(indices, rows.coordinates), own, strict=True)
+        written = [np.asarray(write(vector, row)) for vector, row in pairs]
     found = [(np.flatnonzero(w >= 0), w[w >= 0]) for w in written]
     target = np.concatenate([t for t, _ in found])
     update = np.concatenate([u for _, u in found])
