@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import dataclasses
 import warnings
-from collections.abc import Callable, Hashable
+from collections.abc import Callable, Hashable, Sequence
 from typing import Any, TypeVar
 
 import jax
@@ -109,6 +109,9 @@ class Context:
                 return context._memo[id(value), key][1]
             context = context.parent
         return None
+
+    def lowered(self, eqn: JaxprEqn, operands: Sequence[Value], results: Sequence[Value]) -> None:
+        """Called for every equation with a secret operand, once it is lowered; here it does nothing."""
 
     # -- messages to the user ----------------------------------------------------------------------------
 

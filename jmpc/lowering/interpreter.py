@@ -73,6 +73,7 @@ def apply(context: Context, eqn: JaxprEqn, operands: Sequence[Value]) -> list[Va
     for var, result in zip(eqn.outvars, results, strict=True):
         expected = (getattr(var.aval, "shape", None), public.dtype_of(var))
         assert (result.shape, result.dtype) == expected, f"the rule of `{name}` gave {result}, not {var.aval}"
+    context.lowered(eqn, operands, results)
     return results
 
 
