@@ -6,7 +6,7 @@ nothing that is computed depends on it. It is a primitive that no player can run
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -14,7 +14,7 @@ import jax
 import numpy as np
 from jax.extend.core import ClosedJaxpr, JaxprEqn, Primitive
 
-from jmpc._compat import closed
+from jmpc.choreography.holders import all_equations
 from jmpc.debug.double import CONTROL, double
 from jmpc.lowering.context import Context
 from jmpc.lowering.values import Boolean, FixedPoint, Integer, Precision, Public, Value
@@ -61,9 +61,12 @@ class ObservedContext(Context):
         parent: Context | None = None,
     ) -> None:
         super().__init__(protocol, precision, parent=parent)
-        self._plain, self._body, self._observer = protocol, body, observer
+        self._plain, self._observer = protocol, observer
+        self._body = body  # so that the ids of its equations stay taken
         # an id stays taken as long as the body is there
-        self._theirs = parent._theirs if isinstance(parent, ObservedContext) else frozenset(map(id, _equations(body)))
+        self._theirs = (
+            parent._theirs if isinstance(parent, ObservedContext) else frozenset(map(id, all_equations(body.jaxpr)))
+        )
 
     def child(self) -> ObservedContext:
         return ObservedContext(self._plain, self.precision, self._body, self._observer, parent=self)
@@ -115,17 +118,6 @@ def _(*arrays: Any, show: Callable[..., None]) -> list[Any]:
 def _(*arrays: Any, show: Callable[..., None]) -> list[Any]:
     show(*arrays)
     return []
-
-
-def _equations(body: ClosedJaxpr) -> Iterator[JaxprEqn]:
-    """Of the user's jaxpr, of its loops and branches."""
-    for eqn in body.jaxpr.eqns:
-        yield eqn
-        if eqn.primitive.name in CONTROL:
-            for param in eqn.params.values():
-                for inner in param if isinstance(param, tuple) else (param,):
-                    if hasattr(inner, "eqns"):
-                        yield from _equations(closed(inner))
 
 
 def _reading(value: Value) -> tuple[Any, Callable[[Any], Seen]]:

@@ -16,6 +16,7 @@ from jax.tree_util import keystr, tree_flatten_with_path, tree_leaves_with_path
 
 from jmpc._compat import dce, user_line
 from jmpc.api.define import Variable, as_jax
+from jmpc.api.tracing import explained
 from jmpc.api.values import Value as PrivateValue
 from jmpc.choreography import primitives as prim
 from jmpc.choreography.inline import inline_calls
@@ -78,7 +79,8 @@ class _Traced:
             return fn(*jax.tree.unflatten(tree, filled))
 
         arrays = [as_jax("the caller", leaves[place]) for place in places]
-        closed, shapes = jax.make_jaxpr(flat, return_shape=True)(*arrays)
+        with explained():
+            closed, shapes = jax.make_jaxpr(flat, return_shape=True)(*arrays)
         lean = inline_calls(closed)
         self.line = user_line()
         self.body: ClosedJaxpr = dce(lean, [True] * len(lean.jaxpr.outvars))

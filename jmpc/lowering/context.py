@@ -327,7 +327,8 @@ class Context:
         if largest * 2.0**fraction >= 2.0**RANGE_BITS:
             raise self.refuse(
                 f"a public constant of magnitude {largest:g} does not fit {fraction} fraction bits",
-                "Scale the computation so that its constants stay below 2^26, or use a lower precision",
+                f"Scale the computation so that its constants stay below 2^{RANGE_BITS - 2 * self.fraction}, or use a "
+                "lower precision",
             )
 
     def everyone(self, value: Public) -> Public:

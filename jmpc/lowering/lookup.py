@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+import math
 from collections.abc import Callable, Sequence
 from typing import Any
 
@@ -41,8 +42,11 @@ def locate(context: Context, indices: Sequence[Value], sizes: Sequence[int], *, 
 
     One round for each index in parallel, one for each further index, and 6 where an index may be outside.
     """
-    if int(np.prod(sizes)) > _MOST_POSITIONS:
-        raise context.refuse("a secret index into so many positions", f"At most {_MOST_POSITIONS} are possible")
+    if (count := math.prod(sizes)) > _MOST_POSITIONS:
+        raise context.refuse(
+            f"a secret index into {count:,} positions, and at most {_MOST_POSITIONS:,} are possible",
+            "Index a part of the array whose position is public, or dimensions one after the other",
+        )
     vectors = [_unit(context, index, n, clamp) for index, n in zip(indices, sizes, strict=True)]
     unit = vectors[0]
     for other in vectors[1:]:
