@@ -35,7 +35,7 @@ def pairs():
                 yield pytest.param(case, around, id=f"{case.primitive}, {case.reason}, in {around}")
 
 
-@pytest.mark.parametrize(("case", "around"), pairs())
+@pytest.mark.parametrize(("case", "around"), list(pairs()))
 def test_refused(case, around):
     f = AROUND[around](case.f)
     with jax.enable_x64(case.wide), pytest.raises(TraceError) as caught:
