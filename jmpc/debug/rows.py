@@ -21,9 +21,9 @@ class Concern(enum.IntEnum):
     NONE = 0
     SMALL = 1  # values of a few steps, whose digits are lost
     UNDEFINED = 2  # plain JAX gives inf or nan
-    AMPLIFIED = 3  # errors of operands weigh much more in the result
-    TIGHT = 4  # nearly at the end of the range
-    INEXACT = 5  # the operation itself is far off
+    TIGHT = 3  # nearly at the end of the range
+    INEXACT = 4  # the operation itself is far off
+    AMPLIFIED = 5  # errors of operands weigh much more in the result
     OVERFLOW = 6  # beyond the end of the range: wrapped around
 
 
@@ -91,13 +91,13 @@ class Row:
         steps = self.own_error / self.precision.step
         if self.headroom < 0:
             return Concern.OVERFLOW
+        theirs = self.relative_error > max(_ERROR, 2 * self.own_relative_error)
+        if theirs and self.amplification > _AMPLIFICATION:
+            return Concern.AMPLIFIED
         if steps > _STEPS and self.own_relative_error > _LARGE:
             return Concern.INEXACT
         if self.headroom < _ROOM:
             return Concern.TIGHT
-        theirs = self.relative_error > max(_ERROR, 2 * self.own_relative_error)
-        if theirs and self.amplification > _AMPLIFICATION:
-            return Concern.AMPLIFIED
         if self.undefined:
             return Concern.UNDEFINED
         return Concern.SMALL if self.constant is not None or self.lost > _LOST else Concern.NONE
@@ -153,7 +153,7 @@ def _lower(row: Row, missing: float) -> str:
 def _inexact(row: Row) -> str:
     smallest, largest = row.operands
     off = f"is off by {row.own_error:.2g} ({row.own_relative_error:.1%}) itself"
-    if smallest < _STEPS * row.precision.step:
+    if smallest * row.own_relative_error < _STEPS * row.precision.step:
         return (
             f"{off}: its operands are as small as {smallest:.2g}, and rounded to steps of {row.precision.step:.2g}. "
             "Scale them up first, or use a higher precision"
