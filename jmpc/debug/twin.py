@@ -128,7 +128,8 @@ class _Comparison:
     def __init__(self, traced: _Traced, precision: Precision) -> None:
         self._traced, self._precision = traced, precision
         self._tallies: dict[tuple[str, str], Tally] = {}
-        self._rows: list[Tally] = []  # of arguments and results
+        self._arguments: list[Tally] = []
+        self._results: list[Tally] = []
         self._double = Double()
         entries = [Entry(double(array), True) for array in traced.arrays]
         self._steps = self._double.run(traced.body, entries)
@@ -139,7 +140,7 @@ class _Comparison:
         with jax.enable_x64(True):
             choreography = jax.make_jaxpr(lambda *arrays: self._lower(context, arrays))(*self._traced.arrays)
             Evaluator({prim.draw_p.name: _Coins()})(inline_calls(choreography), self._traced.arrays)
-        rows = [tally.row() for tally in (*self._rows, *self._tallies.values())]
+        rows = [tally.row() for tally in (*self._arguments, *self._tallies.values(), *self._results)]
         return Report(self._precision, tuple(sorted(rows, key=lambda row: row.urgency, reverse=True)))
 
     # -- what is traced: the function in fixed point, with observations -----------------------------------------------
@@ -156,7 +157,7 @@ class _Comparison:
         value = share(context, array, _PARTY, self._range(given))
         limit = 2.0 ** (encoding.INPUT_BITS - self._precision.fraction)
         tally = Tally(self._traced.arguments[number], "", Place.ARGUMENT, self._precision, limit)
-        self._rows.append(tally)
+        self._arguments.append(tally)
         look([value], lambda seen: tally.see(seen[0], None, double(given)))
         return value
 
@@ -203,7 +204,7 @@ class _Comparison:
         for name, entry, held, opened in zip(names, exact, before, after, strict=True):
             tally = Tally(name, "", Place.RESULT, self._precision)
             tally.see(opened, np.asarray(entry.array), held.array)
-            self._rows.append(tally)
+            self._results.append(tally)
 
 
 def _rest(steps: Steps) -> list[Entry]:
