@@ -15,6 +15,7 @@ from jax.extend.core import ClosedJaxpr, Literal
 
 from jmpc._compat import dce
 from jmpc.api.operators import Operators
+from jmpc.api.tracing import explained
 from jmpc.api.values import DRIVER, Effect, Node, Value, Visibility, assign, output, whereabouts
 from jmpc.choreography.inline import captured, inline_calls
 from jmpc.computation import ArrayType, Compute, Constant, Publish, Read, Source
@@ -114,7 +115,11 @@ class TracedCall:
 
 
 def trace_call(fn: Callable[..., Any], args: tuple[Any, ...], kwargs: Mapping[str, Any]) -> TracedCall:
-    """Traces `fn`: values, variables and arrays are its arguments; anything else is passed to it as it is."""
+    """Traces `fn`: values, variables and arrays are its arguments; anything else is passed to it as it is.
+
+    Raises:
+      TraceError: where `fn` needs the numbers of what is private, with the user's line.
+    """
     leaves, tree = jax.tree.flatten((args, kwargs))
     places = [i for i, leaf in enumerate(leaves) if _is_argument(leaf)]
     values = tuple(as_value(leaves[i]) for i in places)
@@ -126,7 +131,8 @@ def trace_call(fn: Callable[..., Any], args: tuple[Any, ...], kwargs: Mapping[st
         args, kwargs = jax.tree.unflatten(tree, filled)
         return fn(*args, **kwargs)
 
-    closed, shape = jax.make_jaxpr(flat, return_shape=True)(*(value.aval for value in values))
+    with explained():
+        closed, shape = jax.make_jaxpr(flat, return_shape=True)(*(value.aval for value in values))
     return TracedCall(getattr(fn, "__name__", type(fn).__name__), closed, values, jax.tree.structure(shape))
 
 

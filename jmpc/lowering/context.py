@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import dataclasses
 import warnings
-from collections.abc import Callable, Hashable
+from collections.abc import Callable, Hashable, Sequence
 from typing import Any, TypeVar
 
 import jax
@@ -109,6 +109,9 @@ class Context:
                 return context._memo[id(value), key][1]
             context = context.parent
         return None
+
+    def lowered(self, eqn: JaxprEqn, operands: Sequence[Value], results: Sequence[Value]) -> None:
+        """Called for every equation with a secret operand, once it is lowered; here it does nothing."""
 
     # -- messages to the user ----------------------------------------------------------------------------
 
@@ -329,7 +332,8 @@ class Context:
         if largest * 2.0**fraction >= 2.0**RANGE_BITS:
             raise self.refuse(
                 f"a public constant of magnitude {largest:g} does not fit {fraction} fraction bits",
-                "Scale the computation so that its constants stay below 2^26, or use a lower precision",
+                f"Scale the computation so that its constants stay below 2^{RANGE_BITS - 2 * self.fraction}, or use a "
+                "lower precision",
             )
 
     def everyone(self, value: Public) -> Public:

@@ -38,7 +38,10 @@ def floor_divide_by_public(context: Context, x: Ring, bound: int, divisors: np.n
     while off > _STEPS:
         estimate, rest, better = _estimate(context, rest, (off + 1) * int(divisors.max()), divisors)
         if better >= off:
-            raise context.refuse("a quotient whose bits do not fit", "Divide smaller numbers, or by larger ones")
+            raise context.refuse(
+                "a division of large integers by constants of very different size",
+                "Declare a smaller range for the input, or divide by the large and the small constants separately",
+            )
         quotient, off = context.protocol.add(quotient, estimate), better
     return _count_rest(context, quotient, rest, off, divisors)
 

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import dataclasses
 import functools
+import math
 from collections.abc import Callable, Sequence
 from typing import Any
 
@@ -76,12 +77,12 @@ def locate(context: Context, indices: Sequence[Value], sizes: Sequence[int], *, 
 
     One round, one more for each further secret index, and 4 (5 of 64-bit integers) where an index may be outside.
     """
-    return _located(context, [_axis(context, i, n, clamp) for i, n in zip(indices, sizes, strict=True)], sizes, clamp)
+    return _located(context, _axes(context, indices, sizes, clamp), sizes, clamp)
 
 
 def locate_to_read(context: Context, indices: Sequence[Value], sizes: Sequence[int], *, clamp: bool) -> Positions:
     """As `locate`, in 1 round for a single secret index: where it may be outside, `pick` makes up for it."""
-    axes = [_axis(context, index, n, clamp) for index, n in zip(indices, sizes, strict=True)]
+    axes = _axes(context, indices, sizes, clamp)
     secret = [axis for axis in axes if isinstance(axis, _Axis)]
     if len(secret) != 1 or not secret[0].outside.possible:
         return _located(context, axes, sizes, clamp)
@@ -89,8 +90,7 @@ def locate_to_read(context: Context, indices: Sequence[Value], sizes: Sequence[i
     n = axis.unit.shape[-1]
     rest = [dataclasses.replace(axis, outside=Outside(None, None)) if a is axis else a for a in axes]
     first, last = (
-        functools.reduce(_pairs, [end if a is axis else a for a in axes]) if clamp else None
-        for end in np.eye(n, dtype=np.uint64)[[0, -1]]
+        functools.reduce(_pairs, [end if a is axis else a for a in axes]) if clamp else None for end in _ends(n)
     )
     return dataclasses.replace(_located(context, rest, sizes, clamp), edges=Edges(axis.outside, first, last))
 
@@ -101,6 +101,22 @@ class _Axis:
 
     unit: Ring
     outside: Outside
+
+
+def _axes(context: Context, indices: Sequence[Value], sizes: Sequence[int], clamp: bool) -> list[_Axis | np.ndarray]:
+    if (count := math.prod(sizes)) > _MOST_POSITIONS:
+        raise context.refuse(
+            f"a secret index into {count:,} positions, and at most {_MOST_POSITIONS:,} are possible",
+            "Index a part of the array whose position is public, or dimensions one after the other",
+        )
+    return [_axis(context, index, n, clamp) for index, n in zip(indices, sizes, strict=True)]
+
+
+def _ends(n: int) -> np.ndarray:
+    """The unit vectors of the first and of the last position."""
+    ends = np.zeros((2, n), np.uint64)
+    ends[0, 0] = ends[1, -1] = 1
+    return ends
 
 
 def _axis(context: Context, index: Value, n: int, clamp: bool) -> _Axis | np.ndarray:
@@ -141,8 +157,6 @@ def _window(context: Context, index: Integer, low: int, high: int, n: int, clamp
 
 
 def _located(context: Context, axes: Sequence[_Axis | np.ndarray], sizes: Sequence[int], clamp: bool) -> Positions:
-    if int(np.prod(sizes)) > _MOST_POSITIONS:
-        raise context.refuse("a secret index into so many positions", f"At most {_MOST_POSITIONS} are possible")
     unit, *others = (a if isinstance(a, np.ndarray) else _right(context, a, clamp) for a in axes)
     for other in others:
         unit = _outer(context, unit, other)

@@ -173,7 +173,10 @@ def _reciprocal_of_public(context: Context, y: Public) -> Public:
     if y.known:
         array = np.asarray(y.array, np.float64)
         if not array.all():
-            raise context.refuse("a division by a public zero", "Fixed-point numbers have no infinity")
+            raise context.refuse(
+                "a division by a public zero, and fixed-point numbers have no infinity",
+                "Replace the zeros of the divisor first, x / jnp.where(y == 0, 1, y)",
+            )
         return Public(1.0 / array)
     player = y.at or context.first
     closed = jax.make_jaxpr(lambda v: 1.0 / v)(jax.ShapeDtypeStruct(y.shape, y.dtype))

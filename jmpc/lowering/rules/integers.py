@@ -177,4 +177,7 @@ def _common(divisors: np.ndarray) -> np.ndarray:
 
 def _no_zero(context: Context, divisors: np.ndarray) -> None:
     if not np.all(divisors != 0):
-        raise context.refuse("a division by a public zero", "Its result is undefined on secret values")
+        raise context.refuse(
+            "a division by a public zero, whose result is undefined",
+            "Replace the zeros of the divisor first, x / jnp.where(y == 0, 1, y)",
+        )
