@@ -23,7 +23,7 @@ import numpy as np
 from jax import lax
 
 from jmpc.lowering.composite import composite
-from jmpc.lowering.matrices import diagonal, transposed
+from jmpc.lowering.matrices import diagonal, moves_in_order, transposed
 from jmpc.lowering.rules.orthogonal import orthogonal, triangularized
 
 _SIZE = 14
@@ -97,12 +97,7 @@ def _sizes(a: Array) -> tuple[float, Array]:
 
 def _ordered(keys: Array, rows: Sequence[Array]) -> list[Array]:
     """The rows of each of these matrices in ascending order of their keys [..., n]."""
-    n = keys.shape[-1]
-    less = keys[..., None, :] < keys[..., :, None]
-    earlier = np.tri(n, k=-1, dtype=bool)
-    before = jnp.where(earlier, ~transposed(less), less & ~np.eye(n, dtype=bool))
-    place = jnp.sum(before.astype(np.int32), axis=-1)
-    moves = transposed(jnp.take(jnp.eye(n, dtype=keys.dtype), place, axis=0))
+    moves = transposed(moves_in_order(keys)).astype(keys.dtype)
     return [moves @ x for x in rows]
 
 

@@ -21,6 +21,7 @@ from jmpc.lowering.matrices import (
     column_of,
     diagonal,
     element_of,
+    moves_in_order,
     product,
     row_of,
     transposed,
@@ -30,6 +31,7 @@ from jmpc.lowering.matrices import (
 )
 
 _GUARD = 32.0
+_FEW = 32  # up to so many numbers all are compared with all
 _SOLVE_GUARD = 4.0  # rows that were divided by their pivots may have larger elements: up to 2^15 in all
 
 Array = Any
@@ -75,8 +77,7 @@ def lu(a: Array) -> tuple[Array, Array, Array]:
         above = jnp.where(rows[:count] < j, column_of(packed[..., :count, :], j), 0)
         column = column_of(packed, j) - product(packed[..., :, :count], above) / _GUARD
         size = jnp.where(rows >= j, jnp.abs(column), -1)
-        pivot = jnp.argmax(size, axis=-1).astype(np.int32)
-        chosen = jnp.take(jnp.eye(m, dtype=np.int32), pivot, axis=0)
+        chosen = _largest(size)
         moves = (rows == j).astype(np.int32) - chosen
         permutation = _exchanged(permutation[..., None], j, chosen, moves)[..., 0]
         whole = jnp.concatenate([packed, column[..., None]], axis=-1)
@@ -91,7 +92,7 @@ def lu(a: Array) -> tuple[Array, Array, Array]:
         row = jnp.where(columns > j, rest, jnp.where(columns == j, top, row))
         packed = with_column(packed, j, jnp.where(rows > j, quotients, column_of(packed, j)))
         packed = with_row(packed, j, row)
-        return packed, with_element(pivots, j, pivot), permutation
+        return packed, with_element(pivots, j, jnp.sum(chosen * rows.astype(np.int32), axis=-1)), permutation
 
     start = (
         a,
@@ -101,6 +102,14 @@ def lu(a: Array) -> tuple[Array, Array, Array]:
     packed, pivots, permutation = lax.fori_loop(0, count, step, start)
     lower = np.tri(m, n, -1, dtype=bool)
     return jnp.where(lower, packed / _GUARD, packed), pivots, permutation
+
+
+def _largest(x: Array) -> Array:
+    """The unit vector of the first largest element."""
+    n = x.shape[-1]
+    if n <= _FEW:
+        return moves_in_order(-x)[..., 0]
+    return jnp.take(jnp.eye(n, dtype=np.int32), jnp.argmax(x, axis=-1), axis=0)
 
 
 def _exchanged(x: Array, j: Array, chosen: Array, moves: Array) -> Array:
