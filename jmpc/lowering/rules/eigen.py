@@ -24,6 +24,7 @@ from jax import lax
 
 from jmpc.lowering.composite import composite
 from jmpc.lowering.matrices import diagonal, moves_in_order, transposed
+from jmpc.lowering.rules.hints import angle, quotient
 from jmpc.lowering.rules.orthogonal import orthogonal, triangularized
 
 _SIZE = 14
@@ -37,13 +38,14 @@ Array = Any
 def eigh(a: Array, *, lower: bool, subset_by_index: tuple[int, int] | None) -> tuple[Array, Array]:
     """(V, w) with A V = V diag(w), w ascending, of a triangle of a symmetric A [..., n, n], |a_ij| < 2^20.
 
-    Rounds: 41 (N - 1) ceil(2 log2(n)) + 12 ceil(log2(n)) + 40 with N = n, or n + 1 if that is odd.
+    Rounds: 31 (N - 1) sweeps + 12 ceil(log2(n)) + 29, with N = n, or n + 1 if that is odd, and ceil(log2(n)) + 3
+    sweeps, one less up to n = 4.
     """
     n = a.shape[-1]
     triangle = jnp.tril(a) if lower else transposed(jnp.triu(a))
     a = triangle + transposed(jnp.tril(triangle, -1))
     scale, largest = _sizes(a)
-    values, vectors, _ = _diagonalized(scale * a / largest, symmetric=True)
+    values, vectors, _ = _diagonalized(quotient(scale * a, largest), symmetric=True)
     values, vectors = _ordered(values, [values[..., None], vectors])
     chosen = slice(*(subset_by_index or (0, n)))
     return transposed(vectors)[..., chosen], values[..., chosen, 0] / scale * largest[..., 0]
@@ -55,8 +57,8 @@ def svd(
 ) -> tuple[Array, ...]:
     """(s, U, V^T), or only s, of A [..., m, n], |a_ij| < 2^20; s descending.
 
-    Unless m = n, a QR decomposition comes first; k = min(m, n). Rounds: 41 (N - 1) ceil(2 log2(k)) +
-    12 ceil(log2(k)) + 50 with N = k, or k + 1 if that is odd, and those of the QR decomposition.
+    Unless m = n, a QR decomposition comes first. Rounds: those of `eigh` for min(m, n) and 6 more, and those of the QR
+    decomposition.
     """
     chosen = slice(*(subset_by_index or (0, min(a.shape[-2:]))))
     if a.shape[-2] < a.shape[-1]:
@@ -78,7 +80,7 @@ def _svd_of_tall(a: Array, full_matrices: bool) -> tuple[Array, Array, Array]:
         r, reflections = triangularized(a)
         a = jnp.triu(r[..., :n, :])
     scale, largest = _sizes(a)
-    values, left, right = _diagonalized(scale * a / largest, symmetric=False)
+    values, left, right = _diagonalized(quotient(scale * a, largest), symmetric=False)
     negative = (values < 0)[..., None]
     values, left = (jnp.where(negative, -x, x) for x in (values[..., None], left))
     values, left, right = _ordered(-values[..., 0], [values, left, right])
@@ -150,7 +152,7 @@ def _rotations(a: Array, symmetric: bool) -> list[Array]:
 def _slope_angle(y: Array, x: Array) -> Array:
     """atan(y / x), and 0 where both are 0; in as many rounds as atan2."""
     opposite = jnp.where(x < 0, jnp.where(y < 0, -np.pi, np.pi), 0.0)
-    return jnp.arctan2(y, x) - opposite
+    return angle(y, x) - opposite
 
 
 def _unit_vector(angle: Array) -> Array:
