@@ -9,13 +9,13 @@ from jmpc.lowering.rules import factorisations as factorisations
 from jmpc.lowering.rules import fitted as fitted
 from jmpc.lowering.rules import gamma as gamma
 from jmpc.lowering.rules import generic as generic
+from jmpc.lowering.rules import hints as hints
 from jmpc.lowering.rules import indexing as indexing
 from jmpc.lowering.rules import integers as integers
 from jmpc.lowering.rules import linear as linear
 from jmpc.lowering.rules import logic as logic
 from jmpc.lowering.rules import nonlinear as nonlinear
 from jmpc.lowering.rules import orthogonal as orthogonal
-from jmpc.lowering.rules import promise as promise
 from jmpc.lowering.rules import reductions as reductions
 from jmpc.lowering.rules import refused as refused
 from jmpc.lowering.rules import rounding as rounding
