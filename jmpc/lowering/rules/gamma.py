@@ -26,13 +26,14 @@ from jmpc.lowering.values import Value
 
 _GAMMA_NODES, _GAMMA_SPACING = 32, 3
 _BETA_NODES, _BETA_SPACING = 24, 2
-_LARGEST_GAMMA_ARGUMENT = 96.0
+_LARGEST_ORDER_OF_GAMMA = _LARGEST_ORDER_OF_BETA = 32
+_LARGEST_GAMMA_ARGUMENT = 96  # where P(32, x) is 1
 
 
 @composite("igamma")
 def igamma(a: Any, x: Any) -> Any:
     """P(a, x) = P(a + 1, x) + x^a e^-x / gamma(a + 1), the first as the integral of t^a e^-t over t = x s^3."""
-    x = jnp.clip(x, 0, _LARGEST_GAMMA_ARGUMENT)
+    a, x = jnp.clip(a, 0, _LARGEST_ORDER_OF_GAMMA), jnp.clip(x, 0, _LARGEST_GAMMA_ARGUMENT)
     log = jnp.log(x)
     known = a * log - x - lax.lgamma(a + 1)  # the logarithm of the difference
     nodes, weights = _nodes(_GAMMA_NODES, _GAMMA_SPACING, x.ndim)
@@ -52,7 +53,7 @@ def igammac(a: Any, x: Any) -> Any:
 @composite("regularized_incomplete_beta")
 def regularized_incomplete_beta(a: Any, b: Any, x: Any) -> Any:
     """I_x(a, b), or 1 - I_(1 - x)(b, a) where x lies beyond the middle of the density."""
-    x = jnp.clip(x, 0, 1)
+    a, b, x = jnp.clip(a, 0, _LARGEST_ORDER_OF_BETA), jnp.clip(b, 0, _LARGEST_ORDER_OF_BETA), jnp.clip(x, 0, 1)
     beyond = x * (a + b + 2) > a + 1
     a, b = jnp.where(beyond, b, a), jnp.where(beyond, a, b)
     x = jnp.where(beyond, 1 - x, x)

@@ -194,8 +194,8 @@ def cbrt(context: Context, x: FixedPoint, **_: Any) -> Value:
 def pow_(context: Context, x: Value, y: Value, **_: Any) -> Value:
     exponent = uniform(y)
     if exponent is not None and isinstance(x, FixedPoint):
-        shape = np.broadcast_shapes(x.shape, y.shape)
-        return arithmetic.broadcast(context, _power_by_constant(context, x, exponent), shape)
+        x = arithmetic.broadcast(context, x, np.broadcast_shapes(x.shape, y.shape))
+        return _power_by_constant(context, x, exponent)
     if isinstance(y, Public) and y.known and not isinstance(x, Public) and _small_integers(y.array):
         return compute(context, functools.partial(integer_powers, exponents=np.asarray(y.array)), x)[0]
     if isinstance(x, Integer) or isinstance(y, Integer) or not is_float(y.dtype):

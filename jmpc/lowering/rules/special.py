@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import math
 from typing import Any
 
@@ -9,10 +10,12 @@ import jax.numpy as jnp
 from jax import lax
 
 from jmpc.functions import coefficients_special as fits
+from jmpc.functions.series import MOST_FRACTION, Fit
 from jmpc.lowering.composite import composite
 from jmpc.lowering.rules.fitted import fitted
+from jmpc.protocols.base import Series
 
-_LARGE = 2.0**16  # whose square is larger than any fraction is fine
+_LARGE = 2.0**16  # from here on acosh(x) is log(2 x), but for less than any ulp
 
 
 @composite("cumlogsumexp")
@@ -73,13 +76,17 @@ def bessel_i1e(x: Any) -> Any:
 
 # -- gamma functions -----------------------------------------------------------------------------------------------
 
+# sin(pi x) and cos(pi x) of every x: half a turn is a power of two in the ring, so that the angle is exact.
+_SIN_PI = Fit(2.0, -math.inf, math.inf, 0.0, MOST_FRACTION, Series((1,), (0,), (1 << 30,)))
+_COS_PI = dataclasses.replace(_SIN_PI, series=Series((1,), (1 << 30,), (0,)))
+
 
 @composite("lgamma")
 def lgamma(x: Any) -> Any:
-    """By Stirling's series from 8 on; of a negative x by reflection, which needs sin(pi x) and so its fraction."""
+    """By Stirling's series from 8 on; of a negative x by reflection."""
     below = x < 0
     positive = _lgamma_of_positive(jnp.where(below, 1 - x, x))
-    wave = jnp.maximum(jnp.sin(math.pi * (x - jnp.floor(x))), 0)
+    wave = jnp.abs(fitted(x, _SIN_PI))
     return jnp.where(below, math.log(math.pi) - jnp.log(wave) - positive, positive)
 
 
@@ -96,8 +103,8 @@ def digamma(x: Any) -> Any:
     """By its asymptotic series from 8 on; of a negative x by reflection."""
     below = x < 0
     positive = _digamma_of_positive(jnp.where(below, 1 - x, x))
-    angle = math.pi * (x - jnp.floor(x))
-    return positive - jnp.where(below, math.pi * (jnp.cos(angle) * (1 / jnp.sin(angle))), 0)
+    cotangent = fitted(x, _COS_PI) * (1 / fitted(x, _SIN_PI))
+    return positive - jnp.where(below, math.pi * cotangent, 0)
 
 
 def _digamma_of_positive(x: Any) -> Any:
