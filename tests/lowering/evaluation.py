@@ -1,8 +1,8 @@
-"""Evaluates choreographies as one program, with numpy: nothing is compiled, messages are identities."""
+"""Evaluates choreographies as one program, with numpy, where messages are identities; compiles nothing by default."""
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
 import jax
@@ -14,31 +14,31 @@ from jmpc.choreography import primitives as prim
 from jmpc.errors import InputError
 
 
-def evaluate(closed: ClosedJaxpr, args: Sequence[Any]) -> list[Any]:
-    """The results of a choreography whose players are all here."""
+def evaluate(closed: ClosedJaxpr, args: Sequence[Any], *, compiled: bool = False) -> list[Any]:
+    """The results of a choreography whose players are all here; `compiled`: the bodies of outer scans are."""
     with jax.enable_x64(True), np.errstate(all="ignore"):
-        return _evaluate(closed, args)
+        return _evaluate(closed, args, {"scan": _compiled_scan} if compiled else {})
 
 
-def _evaluate(closed: ClosedJaxpr, args: Sequence[Any]) -> list[Any]:
-    jaxpr = closed.jaxpr
+def _evaluate(closed: ClosedJaxpr, args: Sequence[Any], steps: Mapping[str, Step] | None = None) -> list[Any]:
+    jaxpr, steps = closed.jaxpr, {**_STEPS, **(steps or {})}
     env = dict(zip([*jaxpr.constvars, *jaxpr.invars], [*closed.consts, *args], strict=True))
 
     def read(atom: Any) -> Any:
         return np.asarray(atom.val, atom.aval.dtype) if isinstance(atom, Literal) else env[atom]
 
     for eqn in jaxpr.eqns:
-        results = _equation(eqn, [read(atom) for atom in eqn.invars])
+        results = _equation(eqn, [read(atom) for atom in eqn.invars], steps)
         for var, result in zip(eqn.outvars, results, strict=True):
             assert result.shape == var.aval.shape and result.dtype == var.aval.dtype, (eqn, result.dtype)
             env[var] = result
     return [read(atom) for atom in jaxpr.outvars]
 
 
-def _equation(eqn: JaxprEqn, operands: list[Any]) -> list[Any]:
+def _equation(eqn: JaxprEqn, operands: list[Any], steps: Mapping[str, Step]) -> list[Any]:
     name, params = eqn.primitive.name, eqn.params
-    if name in _STEPS:
-        return _STEPS[name](operands, params)
+    if name in steps:
+        return steps[name](operands, params)
     if name in _NUMPY and all(isinstance(x, (np.ndarray, np.generic)) for x in operands):
         return [np.asarray(_NUMPY[name](*operands, **params))]
     results = eqn.primitive.bind(*operands, **eqn.primitive.get_bind_params(params))
@@ -46,12 +46,13 @@ def _equation(eqn: JaxprEqn, operands: list[Any]) -> list[Any]:
 
 
 def _concrete(x: Any) -> Any:
-    return x if jax.dtypes.issubdtype(x.dtype, jax.dtypes.prng_key) else np.asarray(x)
+    keep = isinstance(x, jax.core.Tracer) or jax.dtypes.issubdtype(x.dtype, jax.dtypes.prng_key)
+    return x if keep else np.asarray(x)
 
 
 def _guard(operands: list[Any], params: dict[str, Any]) -> list[Any]:
     x, ok = operands
-    if not ok:
+    if not isinstance(ok, jax.core.Tracer) and not ok:  # what is compiled is not checked
         raise InputError(params["player"], params["message"])
     return [x]
 
@@ -60,13 +61,18 @@ def _local(operands: list[Any], params: dict[str, Any]) -> list[Any]:
     return [_concrete(x) for x in jaxpr_as_fun(params["jaxpr"])(*operands)]
 
 
-def _scan(operands: list[Any], params: dict[str, Any]) -> list[Any]:
+def _compiled_scan(operands: list[Any], params: dict[str, Any]) -> list[Any]:
+    return _scan(operands, params, jax.jit(lambda *xs: _evaluate(params["jaxpr"], xs)))
+
+
+def _scan(operands: list[Any], params: dict[str, Any], body: Callable[..., list[Any]] | None = None) -> list[Any]:
+    turn = body or (lambda *xs: _evaluate(params["jaxpr"], xs))
     num_consts, num_carry = scan_counts(params)
     consts, carry, xs = operands[:num_consts], operands[num_consts:][:num_carry], operands[num_consts + num_carry :]
     steps = range(params["length"])
     ys = []
     for i in reversed(steps) if params["reverse"] else steps:
-        outs = _evaluate(params["jaxpr"], [*consts, *carry, *(np.asarray(x[i]) for x in xs)])
+        outs = turn(*consts, *carry, *(np.asarray(x[i]) for x in xs))
         carry = outs[:num_carry]
         ys.append(outs[num_carry:])
     if params["reverse"]:
@@ -97,7 +103,9 @@ def _send_masked(operands: list[Any], params: dict[str, Any]) -> list[Any]:
     return [prim.masked(operands[0], operands[1:], params["group"], params["bits"])]
 
 
-_STEPS: dict[str, Callable[[list[Any], dict[str, Any]], list[Any]]] = {
+Step = Callable[[list[Any], dict[str, Any]], list[Any]]
+
+_STEPS: dict[str, Step] = {
     prim.release_p.name: lambda operands, params: operands,
     prim.public_p.name: lambda operands, params: operands,
     prim.guard_p.name: _guard,
