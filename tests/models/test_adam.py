@@ -12,10 +12,10 @@ import jax
 import numpy as np
 import pytest
 from lowering.helpers import plain
-from models.training import cross_entropy, digits, losses, worst_deviation
 
 import jmpc
 from jmpc.lowering import PrecisionWarning
+from models.training import cross_entropy, digits, losses, worst_deviation
 
 nn, nnx, optax = (pytest.importorskip(name) for name in ("flax.linen", "flax.nnx", "optax"))
 
