@@ -66,14 +66,19 @@ class Evaluator:
     def _scan(self, operands: list[Any], params: dict[str, Any]) -> list[Any]:
         num_consts, num_carry = scan_counts(params)
         consts, carry, xs = operands[:num_consts], operands[num_consts:][:num_carry], operands[num_consts + num_carry :]
+        turn = self.body(params["jaxpr"])
         ys = []
         for i in turns(params):
-            outs = self._run(params["jaxpr"], [*consts, *carry, *(np.asarray(x[i]) for x in xs)])
+            outs = turn([*consts, *carry, *(np.asarray(x[i]) for x in xs)])
             carry = outs[:num_carry]
             ys.append(outs[num_carry:])
         if params["reverse"]:
             ys.reverse()
         return [*carry, *(np.stack(column) for column in zip(*ys, strict=True))]
+
+    def body(self, closed: ClosedJaxpr) -> Callable[[list[Any]], list[Any]]:
+        """What evaluates the body of a scan, once for each turn."""
+        return lambda args: self._run(closed, args)
 
     def _while(self, operands: list[Any], params: dict[str, Any]) -> list[Any]:
         a, b = params["cond_nconsts"], params["cond_nconsts"] + params["body_nconsts"]
@@ -104,12 +109,13 @@ def taken(index: Any, params: Mapping[str, Any]) -> int:
 
 
 def _concrete(x: Any) -> Any:
-    return x if jax.dtypes.issubdtype(x.dtype, jax.dtypes.prng_key) else np.asarray(x)
+    traced = isinstance(x, jax.core.Tracer)  # by whoever compiles a body
+    return x if traced or jax.dtypes.issubdtype(x.dtype, jax.dtypes.prng_key) else np.asarray(x)
 
 
 def _guard(operands: list[Any], params: dict[str, Any]) -> list[Any]:
     x, ok = operands
-    if not ok:
+    if not isinstance(ok, jax.core.Tracer) and not ok:
         raise InputError(params["player"], params["message"])
     return [x]
 
