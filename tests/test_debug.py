@@ -23,12 +23,11 @@ import jmpc
 from jmpc.choreography.holders import all_equations
 from jmpc.debug import Concern, Place, Report, Row, compare
 from jmpc.debug.observing import ObservedContext, observe_p
-from jmpc.debug.twin import _coins
+from jmpc.debug.twin import _PROTOCOL
 from jmpc.errors import InputError, TraceError
 from jmpc.lowering import Context, lower
 from jmpc.lowering.inputs import reveal, share
 from jmpc.net.codec import CodecError, encode_jaxpr
-from jmpc.protocols.plain import Plain
 
 STEP = 2.0**-18
 RNG = np.random.default_rng(0)
@@ -376,9 +375,8 @@ def test_observing_changes_nothing_that_is_computed() -> None:
         with jax.enable_x64(True):
             return [str(eqn.primitive) for eqn in all_equations(jax.make_jaxpr(run)(*args).jaxpr)]
 
-    protocol = Plain(rounding=_coins)
-    observed = choreography(ObservedContext(protocol, jmpc.Precision(), closed, lambda observation: None))
-    assert [name for name in observed if name != observe_p.name] == choreography(Context(protocol))
+    observed = choreography(ObservedContext(_PROTOCOL, jmpc.Precision(), closed, lambda observation: None))
+    assert [name for name in observed if name != observe_p.name] == choreography(Context(_PROTOCOL))
 
 
 def test_private_values_are_refused() -> None:

@@ -135,7 +135,7 @@ class _Comparison:
         self._steps = self._double.run(traced.body, entries)
 
     def report(self) -> Report:
-        context = ObservedContext(Plain(rounding=_coins), self._precision, self._traced.body, self._observe)
+        context = ObservedContext(_PROTOCOL, self._precision, self._traced.body, self._observe)
         context.call_line = self._traced.line
         with jax.enable_x64(True):
             choreography = jax.make_jaxpr(lambda *arrays: self._lower(context, arrays))(*self._traced.arrays)
@@ -237,6 +237,14 @@ def _vanished(eqn: JaxprEqn, observation: Observation, precision: Precision) -> 
 def _coins(shape: tuple[int, ...], shift: int) -> Any:
     """Rounding as the secure protocols do it."""
     return prim.draw((_PARTY,), shape, np.uint64, bits=shift)
+
+
+def _operands(shape: tuple[int, ...]) -> Any:
+    """What a gate's operand is split into, as in the secure protocols."""
+    return prim.draw((_PARTY,), shape, np.uint64)
+
+
+_PROTOCOL = Plain(_PARTY, _coins, _operands)
 
 
 class _Coins:
