@@ -209,6 +209,24 @@ def test_arguments_that_are_no_secrets() -> None:
     assert [row.error for row in rows(report, place=Place.RESULT) if row.line != "result [0]"] == [0, 0]
 
 
+@pytest.mark.parametrize(
+    ("f", "x"),
+    [
+        (lambda x: (x.sum(), x * 2), X[:0]),
+        (lambda x: lax.scan(lambda total, row: (total + row, total), 0.0, x), X[:0]),
+        (lambda x: {"constant": 3.0, "none": None, "one": x**0}, X),
+        (lambda x: (x.any(), ~x), X > 0),
+        (lambda x: x * x, X.astype(np.float16)),
+        (lambda x: x * x, np.float32(3)),
+        (lambda x: x + x, np.array([200, 3], np.uint8)),
+        (jax.vmap(lambda x: lax.fori_loop(0, 3, lambda i, y: lax.map(jnp.sin, y), x)), X[None]),
+    ],
+)
+def test_shapes_and_types(f: Callable[..., Any], x: np.ndarray) -> None:
+    report = compare(f, x)
+    assert report.max_error < 4 * STEP and rows(report, place=Place.RESULT) and str(report)
+
+
 def agrees(case: Case) -> None:
     args = [x.array if isinstance(x, Clear) else x for x in case.args]
     for row in rows(compare(case.f, *args), place=Place.RESULT):

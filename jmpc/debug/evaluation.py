@@ -66,14 +66,15 @@ class Evaluator:
     def _scan(self, operands: list[Any], params: dict[str, Any]) -> list[Any]:
         num_consts, num_carry = scan_counts(params)
         consts, carry, xs = operands[:num_consts], operands[num_consts:][:num_carry], operands[num_consts + num_carry :]
-        ys = []
+        ys: list[list[Any]] = []
         for i in turns(params):
             outs = self._run(params["jaxpr"], [*consts, *carry, *(np.asarray(x[i]) for x in xs)])
             carry = outs[:num_carry]
             ys.append(outs[num_carry:])
         if params["reverse"]:
             ys.reverse()
-        return [*carry, *(np.stack(column) for column in zip(*ys, strict=True))]
+        stacked = params["jaxpr"].out_avals[num_carry:]
+        return [*carry, *(_stacked([row[i] for row in ys], aval) for i, aval in enumerate(stacked))]
 
     def _while(self, operands: list[Any], params: dict[str, Any]) -> list[Any]:
         a, b = params["cond_nconsts"], params["cond_nconsts"] + params["body_nconsts"]
@@ -85,6 +86,10 @@ class Evaluator:
     def _cond(self, operands: list[Any], params: dict[str, Any]) -> list[Any]:
         index, *rest = operands
         return self._run(params["branches"][taken(index, params)], rest)
+
+
+def _stacked(rows: list[Any], aval: Any) -> np.ndarray:
+    return np.stack(rows) if rows else np.zeros((0, *aval.shape), aval.dtype)
 
 
 def literal(atom: Literal) -> np.ndarray:

@@ -165,9 +165,9 @@ class _Comparison:
         """Of an argument that is only accepted with one."""
         if not array.size or not is_float(array.dtype) or not np.isfinite(array).all():
             return None
-        low, high = encoding.input_limits(array.dtype, self._precision)
-        inside = low < array.min() and array.max() < high
-        return None if inside else (float(array.min()), float(array.max()))
+        low, high = float(array.min()), float(array.max())
+        limits = encoding.input_limits(array.dtype, self._precision)
+        return None if limits[0] < low and high < limits[1] else (low, high)
 
     # -- what is evaluated: each observation beside float64 ------------------------------------------------------------
 
