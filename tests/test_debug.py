@@ -23,12 +23,11 @@ import jmpc
 from jmpc.choreography.holders import all_equations
 from jmpc.debug import Concern, Place, Report, Row, compare
 from jmpc.debug.observing import ObservedContext, observe_p
-from jmpc.debug.twin import _coins
+from jmpc.debug.twin import _PROTOCOL
 from jmpc.errors import InputError, TraceError
 from jmpc.lowering import Context, lower
 from jmpc.lowering.inputs import reveal, share
 from jmpc.net.codec import CodecError, encode_jaxpr
-from jmpc.protocols.plain import Plain
 
 STEP = 2.0**-18
 RNG = np.random.default_rng(0)
@@ -210,6 +209,24 @@ def test_arguments_that_are_no_secrets() -> None:
     assert [row.error for row in rows(report, place=Place.RESULT) if row.line != "result [0]"] == [0, 0]
 
 
+@pytest.mark.parametrize(
+    ("f", "x"),
+    [
+        (lambda x: (x.sum(), x * 2), X[:0]),
+        (lambda x: lax.scan(lambda total, row: (total + row, total), 0.0, x), X[:0]),
+        (lambda x: {"constant": 3.0, "none": None, "one": x**0}, X),
+        (lambda x: (x.any(), ~x), X > 0),
+        (lambda x: x * x, X.astype(np.float16)),
+        (lambda x: x * x, np.float32(3)),
+        (lambda x: x + x, np.array([200, 3], np.uint8)),
+        (jax.vmap(lambda x: lax.fori_loop(0, 3, lambda i, y: lax.map(jnp.sin, y), x)), X[None]),
+    ],
+)
+def test_shapes_and_types(f: Callable[..., Any], x: np.ndarray) -> None:
+    report = compare(f, x)
+    assert report.max_error < 4 * STEP and rows(report, place=Place.RESULT) and str(report)
+
+
 def agrees(case: Case) -> None:
     args = [x.array if isinstance(x, Clear) else x for x in case.args]
     for row in rows(compare(case.f, *args), place=Place.RESULT):
@@ -376,9 +393,8 @@ def test_observing_changes_nothing_that_is_computed() -> None:
         with jax.enable_x64(True):
             return [str(eqn.primitive) for eqn in all_equations(jax.make_jaxpr(run)(*args).jaxpr)]
 
-    protocol = Plain(rounding=_coins)
-    observed = choreography(ObservedContext(protocol, jmpc.Precision(), closed, lambda observation: None))
-    assert [name for name in observed if name != observe_p.name] == choreography(Context(protocol))
+    observed = choreography(ObservedContext(_PROTOCOL, jmpc.Precision(), closed, lambda observation: None))
+    assert [name for name in observed if name != observe_p.name] == choreography(Context(_PROTOCOL))
 
 
 def test_private_values_are_refused() -> None:

@@ -13,7 +13,7 @@ import jax
 import numpy as np
 from jax.extend.core import ClosedJaxpr, Literal
 
-from jmpc._compat import dce
+from jmpc._compat import dce, user_line
 from jmpc.api.operators import Operators
 from jmpc.api.tracing import explained
 from jmpc.api.values import DRIVER, Effect, Node, Value, Visibility, assign, output, whereabouts
@@ -35,18 +35,19 @@ class Variable(Operators):
     """A value that lives across runs: as shares on the servers, or in the clear at one player.
 
     Use `value` (or the variable itself, in operators and functions) for its current value, `assign` for an
-    effect that `run` performs.
+    effect that `run` performs. It is reported at `line`.
     """
 
     name: str
     type: ArrayType
     initial: Value
+    line: str
     player: str | None = None
     value: Value = field(init=False)
 
     def __post_init__(self) -> None:
         player = self.player
-        node = Node((), (self.type,), lambda _, __: Read(self.name, self.type, player), variable=self)
+        node = Node((), (self.type,), lambda _, __: Read(self.name, self.type, player), variable=self, line=self.line)
         seen = Visibility.SECRET if player is None else Visibility.CLEAR
         object.__setattr__(self, "value", Value(node, 0, seen, player))
 
@@ -160,7 +161,7 @@ def define_private_variable(initial: Any, *, range: Range | None = None) -> Vari
     else:
         array = np.asarray(jax.numpy.asarray(initial))
         value = _source(DRIVER, (ArrayType.of(array),), "", lambda: array, range)[0]
-    return Variable(_variable_name(), value.type, value.shared())
+    return Variable(_variable_name(), value.type, value.shared(), user_line())
 
 
 def define_local_variable(player: str, initial: Any) -> Variable:
@@ -175,7 +176,7 @@ def define_local_variable(player: str, initial: Any) -> Variable:
     else:
         make = initial if callable(initial) else functools.partial(jax.numpy.asarray, initial)
         value = define_local_computation(player, make)
-    return Variable(_variable_name(), value.type, value, player)
+    return Variable(_variable_name(), value.type, value, user_line(), player)
 
 
 def define_private_input(

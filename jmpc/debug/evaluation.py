@@ -67,14 +67,15 @@ class Evaluator:
         num_consts, num_carry = scan_counts(params)
         consts, carry, xs = operands[:num_consts], operands[num_consts:][:num_carry], operands[num_consts + num_carry :]
         turn = self.body(params["jaxpr"])
-        ys = []
+        ys: list[list[Any]] = []
         for i in turns(params):
             outs = turn([*consts, *carry, *(np.asarray(x[i]) for x in xs)])
             carry = outs[:num_carry]
             ys.append(outs[num_carry:])
         if params["reverse"]:
             ys.reverse()
-        return [*carry, *(np.stack(column) for column in zip(*ys, strict=True))]
+        stacked = params["jaxpr"].out_avals[num_carry:]
+        return [*carry, *(_stacked([row[i] for row in ys], aval) for i, aval in enumerate(stacked))]
 
     def body(self, closed: ClosedJaxpr) -> Callable[[list[Any]], list[Any]]:
         """What evaluates the body of a scan, once for each turn."""
@@ -90,6 +91,10 @@ class Evaluator:
     def _cond(self, operands: list[Any], params: dict[str, Any]) -> list[Any]:
         index, *rest = operands
         return self._run(params["branches"][taken(index, params)], rest)
+
+
+def _stacked(rows: list[Any], aval: Any) -> np.ndarray:
+    return np.stack(rows) if rows else np.zeros((0, *aval.shape), aval.dtype)
 
 
 def literal(atom: Literal) -> np.ndarray:

@@ -95,4 +95,4 @@ def _number(x: float) -> str:
 
 
 def _steps(error: float, precision: Precision) -> str:
-    return f"{error / precision.step:.1f} steps"
+    return f"{error / precision.step:,.1f} steps"

@@ -135,7 +135,7 @@ class _Comparison:
         self._steps = self._double.run(traced.body, entries)
 
     def report(self) -> Report:
-        context = ObservedContext(Plain(rounding=_coins), self._precision, self._traced.body, self._observe)
+        context = ObservedContext(_PROTOCOL, self._precision, self._traced.body, self._observe)
         context.call_line = self._traced.line
         with jax.enable_x64(True):
             choreography = jax.make_jaxpr(lambda *arrays: self._lower(context, arrays))(*self._traced.arrays)
@@ -165,9 +165,9 @@ class _Comparison:
         """Of an argument that is only accepted with one."""
         if not array.size or not is_float(array.dtype) or not np.isfinite(array).all():
             return None
-        low, high = encoding.input_limits(array.dtype, self._precision)
-        inside = low < array.min() and array.max() < high
-        return None if inside else (float(array.min()), float(array.max()))
+        low, high = float(array.min()), float(array.max())
+        limits = encoding.input_limits(array.dtype, self._precision)
+        return None if limits[0] < low and high < limits[1] else (low, high)
 
     # -- what is evaluated: each observation beside float64 ------------------------------------------------------------
 
@@ -237,6 +237,14 @@ def _vanished(eqn: JaxprEqn, observation: Observation, precision: Precision) -> 
 def _coins(shape: tuple[int, ...], shift: int) -> Any:
     """Rounding as the secure protocols do it."""
     return prim.draw((_PARTY,), shape, np.uint64, bits=shift)
+
+
+def _operands(shape: tuple[int, ...]) -> Any:
+    """What a gate's operand is split into, as in the secure protocols."""
+    return prim.draw((_PARTY,), shape, np.uint64)
+
+
+_PROTOCOL = Plain(_PARTY, _coins, _operands)
 
 
 class _Coins:

@@ -123,8 +123,8 @@ class Context:
 
     def refuse(self, reason: str, instead: str) -> TraceError:
         """The error to raise where the current equation cannot be lowered."""
-        name = self.equation.primitive.name if self.equation is not None else "this operation"
-        return TraceError(f"{self.line}: `{name}`: {reason}. {instead}")
+        name = f"`{self.equation.primitive.name}`: " if self.equation is not None else ""
+        return TraceError(f"{self.line}: {name}{reason}. {instead}")
 
     def warn(self, message: str, category: type[Warning] = RangeWarning) -> None:
         warnings.warn(f"{self.line}: {message}", category, stacklevel=2)
@@ -264,7 +264,7 @@ class Context:
             known = interval.of_array(np.asarray(value.array)) if value.known else interval.of_dtype(dtype)
             return Integer(self.protocol.constant(words), np.dtype(dtype), known)
         if not is_float(dtype):
-            raise self.refuse(f"values of type {dtype} cannot be secret", "Use real, integer or boolean arrays")
+            raise self.refuse(f"a value of type {dtype} cannot be secret", "Use real, integer or boolean arrays")
         fraction = self.fraction
         if value.known:
             self.check_finite(value)

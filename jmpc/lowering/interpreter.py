@@ -12,9 +12,8 @@ import numpy as np
 from jax.extend.core import ClosedJaxpr, Jaxpr, JaxprEqn, Literal, Var
 
 from jmpc._compat import UNKNOWN_LINE, dce, source_line, user_context
-from jmpc.choreography.holders import all_equations, inner_jaxprs
+from jmpc.choreography.holders import inner_jaxprs
 from jmpc.choreography.inline import inline_calls
-from jmpc.errors import TraceError
 from jmpc.lowering import placement, public, univariate
 from jmpc.lowering.context import Context
 from jmpc.lowering.idioms import with_sign_tests
@@ -78,8 +77,8 @@ def apply(context: Context, eqn: JaxprEqn, operands: Sequence[Value], shortcut: 
     if name not in RULES:
         reason, instead = REFUSED.get(name, ("there is no protocol for it on secret values", _ADVICE))
         raise context.refuse(reason, instead)
-    if eqn.effects:
-        raise _effect(context, eqn)
+    if eqn.effects and not inner_jaxprs(eqn):  # of a loop or branch, the body's own equations say so
+        raise context.refuse("it has side effects on secret values", _ADVICE)
     if any(jnp.issubdtype(public.dtype_of(var), np.complexfloating) for var in eqn.outvars):
         raise context.refuse("its result is complex, and complex numbers have no secret form", _AS_TWO_REALS)
     known = source_line(eqn) != UNKNOWN_LINE  # otherwise what is traced stays at the line of the call
@@ -91,14 +90,6 @@ def apply(context: Context, eqn: JaxprEqn, operands: Sequence[Value], shortcut: 
         assert (result.shape, result.dtype) == expected, f"the rule of `{name}` gave {result}, not {var.aval}"
     context.lowered(eqn, operands, results)
     return results
-
-
-def _effect(context: Context, eqn: JaxprEqn) -> TraceError:
-    """For an equation with side effects; of a loop or branch it is one of the body's that has them."""
-    parts = [part for body in inner_jaxprs(eqn) for part in all_equations(body)]
-    context.equation = next((part for part in parts if part.effects and not inner_jaxprs(part)), eqn)
-    default = "it has side effects on secret values", _ADVICE
-    return context.refuse(*REFUSED.get(context.equation.primitive.name, default))
 
 
 _AS_TWO_REALS = "Compute with the real and the imaginary part as two real arrays"

@@ -69,6 +69,22 @@ def test_what_nobody_knows_is_refused():
         secure(lambda x: stand_in.bind(x), X)
 
 
+@pytest.mark.parametrize("around", ["nothing", "scan", "secret cond", "jit in jit"])
+def test_effects_of_public_values_are_refused(around):
+    def f(x):
+        jax.debug.print("{}", lax.fori_loop(0, 3, printed, jnp.arange(3.0)))
+        return x
+
+    def printed(i, total):
+        jax.debug.print("{}", total)
+        return total + i
+
+    with pytest.raises(TraceError) as caught:
+        secure(AROUND[around](f), X)
+    expected = r"test_errors.py:\d+ \(printed\): `debug_(print|callback)` has side effects .*: remove the callback"
+    assert re.match(expected, str(caught.value)), str(caught.value)
+
+
 def test_types_without_a_secret_form_are_refused():
     with pytest.raises(TraceError, match="an input of type complex64 cannot be secret.*two real arrays"):
         secure(lambda x: x.real, X + 1j)
