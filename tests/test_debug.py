@@ -25,7 +25,7 @@ from jmpc.debug import Concern, Place, Report, Row, compare
 from jmpc.debug.observing import ObservedContext, observe_p
 from jmpc.debug.twin import _PROTOCOL
 from jmpc.errors import InputError, TraceError
-from jmpc.lowering import Context, lower
+from jmpc.lowering import Context, PrecisionWarning, lower
 from jmpc.lowering.inputs import reveal, share
 from jmpc.net.codec import CodecError, encode_jaxpr
 
@@ -282,7 +282,8 @@ def test_the_epsilon_of_adam_counts_as_zero() -> None:
         v = 0.999 * v + 0.001 * g**2
         return w - 0.01 * g / (jnp.sqrt(v) + 1e-8), v
 
-    report = compare(step, normal(5), normal(5), np.abs(normal(5)))
+    with pytest.warns(PrecisionWarning, match="1e-08"):
+        report = compare(step, normal(5), normal(5), np.abs(normal(5)))
     worst = report.worst()
     assert worst.constant == pytest.approx(1e-8) and worst.operation == "add"
     assert "the constant 1e-08 counts as 0 here" in worst.advice
