@@ -25,7 +25,7 @@ from jmpc.debug import Concern, Place, Report, Row, compare
 from jmpc.debug.observing import ObservedContext, observe_p
 from jmpc.debug.twin import _PROTOCOL
 from jmpc.errors import InputError, TraceError
-from jmpc.lowering import Context, PrecisionWarning, lower
+from jmpc.lowering import Context, lower
 from jmpc.lowering.inputs import reveal, share
 from jmpc.net.codec import CodecError, encode_jaxpr
 
@@ -282,8 +282,7 @@ def test_the_epsilon_of_adam_counts_as_zero() -> None:
         v = 0.999 * v + 0.001 * g**2
         return w - 0.01 * g / (jnp.sqrt(v) + 1e-8), v
 
-    with pytest.warns(PrecisionWarning, match="1e-08"):
-        report = compare(step, normal(5), normal(5), np.abs(normal(5)))
+    report = compare(step, normal(5), normal(5), np.abs(normal(5)))
     worst = report.worst()
     assert worst.constant == pytest.approx(1e-8) and worst.operation == "add"
     assert "the constant 1e-08 counts as 0 here" in worst.advice
@@ -292,14 +291,15 @@ def test_the_epsilon_of_adam_counts_as_zero() -> None:
 
 def test_squares_of_small_gradients_lose_their_digits() -> None:
     def f(g):
-        v = g * g
-        return jnp.sqrt(v)
+        v = jnp.square(g)
+        return v * g
 
     g = normal(50, scale=1e-3)
     report = compare(f, g)
-    assert only(report, "mul").lost == 0  # a product has twice the bits until something needs it otherwise
-    root = only(report, "sqrt")
-    assert root.concern is Concern.INEXACT and root.lost > 0.5 and "Scale them up first" in root.advice
+    assert only(report, "square").lost == 0  # a product has twice the bits until something needs it otherwise
+    assert only(compare(lambda g: jnp.sqrt(g * g), g), "sqrt").lost == 0  # whose root needs no more than it has
+    cube = only(report, "mul")
+    assert cube.lost > 0.5 and "scale them up first" in cube.advice
     assert compare(f, g, precision=30).max_error < report.max_error / 16
     (small,) = rows(compare(lambda g: g / 64, normal(50, scale=1e-3)), place=Place.RESULT)
     assert small.concern is Concern.SMALL and "higher precision" in small.advice
@@ -366,7 +366,7 @@ def test_the_worked_example(capsys: pytest.CaptureFixture[str]) -> None:
     assert [line for line in printed if "1e-08 counts" in line] == [line for line in wanted if "1e-08 counts" in line]
     exec(compile(scaled, "scaled.py", "exec"), space)
     args = [space[name] for name in "wmvxy"]
-    assert compare(space["scaled"], *args).max_error < 2e-4 < 1 < compare(space["step"], *args).max_error
+    assert compare(space["scaled"], *args).max_error < 2e-4 < 0.01 < compare(space["step"], *args).max_error
     assert compare(space["scaled"], *args, precision=24).max_error < 1e-6
     assert compare(space["step"], *args, precision=24).max_error < 1e-4
     space.update(predict=lambda w, x: jax.nn.softmax(x @ w), w=normal(4, 3))
@@ -411,8 +411,8 @@ def test_what_has_no_numbers_is_refused() -> None:
         jax.jit(lambda x: compare(jnp.exp, x))(X)
     with pytest.raises(InputError, match="not finite"):
         compare(jnp.exp, X * np.float32(np.nan))
-    with pytest.raises(TraceError, match=r"test_debug.py:\d+ .*lgamma"):
-        compare(lambda x: lax.lgamma(x), X)
+    with pytest.raises(TraceError, match=r"test_debug.py:\d+ .*nextafter"):
+        compare(lambda x: lax.nextafter(x, x), X)
 
 
 def test_no_player_can_be_made_to_observe() -> None:

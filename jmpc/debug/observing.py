@@ -17,7 +17,7 @@ from jax.extend.core import ClosedJaxpr, JaxprEqn, Primitive
 from jmpc.choreography.holders import all_equations
 from jmpc.debug.double import CONTROL, double
 from jmpc.lowering.context import Context
-from jmpc.lowering.values import Boolean, FixedPoint, Integer, Precision, Public, Value
+from jmpc.lowering.values import Boolean, FixedPoint, Integer, Precision, PrecisionWarning, Public, RangeWarning, Value
 from jmpc.protocols.plain import Plain
 
 
@@ -67,6 +67,11 @@ class ObservedContext(Context):
         self._theirs = (
             parent._theirs if isinstance(parent, ObservedContext) else frozenset(map(id, all_equations(body.jaxpr)))
         )
+
+    def warn(self, message: str, category: type[Warning] = RangeWarning) -> None:
+        """Constants that count as 0 have a place in the report."""
+        if category is not PrecisionWarning:
+            super().warn(message, category)
 
     def child(self) -> ObservedContext:
         return ObservedContext(self._plain, self.precision, self._body, self._observer, parent=self)

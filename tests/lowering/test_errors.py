@@ -9,10 +9,13 @@ import pytest
 from jax import lax
 from jax.extend.core import Primitive
 
+from jmpc._compat import make_closed
 from jmpc.choreography import primitives as prim
 from jmpc.errors import InputError, TraceError
-from jmpc.lowering import PrecisionWarning, RangeWarning
+from jmpc.lowering import Context, PrecisionWarning, RangeWarning, lower
+from jmpc.lowering.inputs import share
 from jmpc.lowering.registry import REFUSED, RULES
+from jmpc.protocols.plain import Plain
 
 from . import evaluation
 from .helpers import ULP, secure
@@ -83,6 +86,19 @@ def test_effects_of_public_values_are_refused(around):
         secure(AROUND[around](f), X)
     expected = r"test_errors.py:\d+ \(printed\): `debug_(print|callback)` has side effects .*: remove the callback"
     assert re.match(expected, str(caught.value)), str(caught.value)
+
+
+def test_effects_of_what_could_be_computed_are_refused():
+    def f(x):
+        return jnp.sin(x)
+
+    printing = jax.make_jaxpr(lambda x: jax.debug.print("{}", x))(X).jaxpr.eqns[0]
+    traced = jax.make_jaxpr(f)(X)
+    eqns = [eqn.replace(effects=printing.effects) for eqn in traced.jaxpr.eqns]
+    effectful = make_closed([], [], traced.jaxpr.invars, eqns, traced.jaxpr.outvars)
+    context = Context(Plain())
+    with jax.enable_x64(True), pytest.raises(TraceError, match=r"test_errors.py:\d+ \(f\): `sin`: it has side effects"):
+        jax.make_jaxpr(lambda x: lower(effectful, [share(context, x, "owner")], context)[0].ring)(X)
 
 
 def test_types_without_a_secret_form_are_refused():
