@@ -70,7 +70,6 @@ REFUSALS = [
     Refusal(lambda i: jax.random.normal(jax.random.key(i[0])), I, "random_seed", "from a secret", "from a public key"),
     # what has no protocol
     Refusal(lambda x: lax.igamma_grad_a(x, x), X, "igamma_grad_a", "", "polynomials", False),
-    Refusal(lambda x: jnp.ldexp(x, 3), X, "bitcast_convert_type", "reads the bits", r"x \* 2.0\*\*n", False),
     Refusal(lambda x: lax.polygamma(x, x), X, "polygamma", "", "one constant order", False),
     Refusal(lambda x: jnp.linalg.eigvals(jnp.outer(x, x)).real, X, "eig", "a general matrix", "eigh", False),
     Refusal(lambda x: jnp.nextafter(x, 1.0), X, "nextafter", "reads the bits", "unit of the precision", False),

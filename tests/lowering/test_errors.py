@@ -180,3 +180,9 @@ def test_constants_that_vanish_are_a_warning():
     with pytest.warns(PrecisionWarning, match=r"test_errors.py:\d+ \(f\): a constant of 1e-08 that is added.*3.8e-06"):
         got = secure(f, np.array([3.0, 4.0], np.float32))
     np.testing.assert_allclose(got, 1.5, atol=1e-5)
+
+
+@pytest.mark.filterwarnings("ignore:.*counts as 0")  # ldexp adds the smallest float
+def test_the_bits_of_a_float_are_refused_with_what_to_write_instead():
+    with pytest.raises(TraceError, match=r"test_errors.py:\d+ .*`bitcast_convert_type`: .*x \* 2.0\*\*n"):
+        secure(lambda x: jnp.ldexp(x, 3), X)
