@@ -33,7 +33,7 @@ def why_out(case: Case, traced: Traced) -> str:
         return "complex numbers"
     if any(_is_narrow(dtype) for dtype in dtypes) or any(map(_rounds_to_narrow, traced.jaxpr.jaxpr.eqns)):
         return "a low-precision type: float16, bfloat16, float8, or integers of less than 8 bits"
-    if any(map(_reads_bits, traced.jaxpr.jaxpr.eqns)):
+    if case.kind == "bitcast_convert_type" and any(map(_reads_bits, traced.jaxpr.jaxpr.eqns)):
         return _BITS_OF_FLOATS
     inputs = [as_numpy(x) for x in traced.args]
     if not all(map(_finite, inputs)):

@@ -108,7 +108,7 @@ _NUMPY: dict[str, tuple[Any, ...]] = {
         choose=(lambda i, x, y: jnp.choose(i, [x, y], mode="clip"), SMALL[:4], V, W),
         clip=(lambda x: jnp.clip(x, -1, 2), X),
         column_stack=(lambda x, y: jnp.column_stack([x, y]), X, Y),
-        compress=(lambda x: jnp.compress(np.array([True, False, True]), x, axis=0), X),
+        compress=(lambda x: jnp.compress(np.array([True, False, True]), x, axis=0, size=2), X),
         concat=(lambda x, y: jnp.concat([x, y]), X, Y),
         concatenate=(lambda x, y: jnp.concatenate([x, y]), X, Y),
         delete=(lambda x: jnp.delete(x, 1, axis=1), X),
