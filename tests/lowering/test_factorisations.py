@@ -17,6 +17,7 @@ import pytest
 from jax import lax
 
 from jmpc.errors import TraceError
+from jmpc.lowering import Precision
 from jmpc.lowering.rules import eigen
 from jmpc.protocols.rep3 import Rep3
 
@@ -242,10 +243,10 @@ def structured(n: int) -> dict[str, np.ndarray]:
 def test_the_sweeps_are_enough(n):
     """In plain JAX, for all structured matrices at once."""
     a = np.stack(list(structured(n).values())).astype(np.float32)
-    options = {"full_matrices": False, "compute_uv": True, "subset_by_index": None}
+    options = {"full_matrices": False, "compute_uv": True, "subset_by_index": None, "fraction": 18}
     s, u, vt = jax.jit(functools.partial(eigen.svd, **options))(a)
     np.testing.assert_allclose(u * s[:, None] @ vt, a, atol=8e-6 * n)
-    v, w = jax.jit(functools.partial(eigen.eigh, lower=True, subset_by_index=None))(symmetric(a))
+    v, w = jax.jit(functools.partial(eigen.eigh, lower=True, subset_by_index=None, fraction=18))(symmetric(a))
     np.testing.assert_allclose(v * w[:, None] @ transposed(np.asarray(v)), symmetric(a), atol=1.6e-5 * n)
 
 
@@ -304,3 +305,17 @@ def test_derivative(name):
 def test_three_parties(f):
     (got,), (want,) = secure(f, WELL[:2, :2], protocol=Rep3(("s0", "s1", "s2"))), plain(f, WELL[:2, :2])
     close(got, want, 10)
+
+
+@pytest.mark.parametrize("fraction", [10, 23])
+def test_other_precisions(fraction):
+    """Errors in ulp of that precision are those of the usual one."""
+    a, ulp = np.round(WELL * 16) / 16, 2.0 ** (18 - fraction)
+    options = {"precision": Precision(fraction)}
+    (x,) = double(secure(jnp.linalg.solve, a, np.round(C * 16) / 16, **options))
+    close(a @ x, np.round(C * 16) / 16, 12, ulp)
+    q, r = double(secure(jnp.linalg.qr, a, **options))
+    close(q.T @ q, np.eye(3), 4, ulp)
+    close(q @ r, a, 4 * norm(a).item(), ulp)
+    w, v = double(secure(jnp.linalg.eigh, symmetric(a), **options))
+    close(v * w @ v.T, symmetric(a), 4 * norm(symmetric(a)).item(), ulp)
