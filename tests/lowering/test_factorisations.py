@@ -81,6 +81,15 @@ def test_cholesky_of_what_is_not_positive():
     np.testing.assert_array_equal(lower, [[2, 0, 0], [1, 0, 0], [1, 0, 0]])
 
 
+def test_products_and_updates():
+    r, w = np.linalg.cholesky(POSITIVE).T, normal(5)
+    (got,), (want,) = (run(lax.linalg.cholesky_update, r, w) for run in (secure, plain))
+    close(got, want, 8, norm(want))
+    f = functools.partial(lax.linalg.symmetric_product, alpha=2.0, beta=-1.0)
+    (got,), (want,) = (run(f, TALL, np.eye(6, dtype=np.float32)) for run in (secure, plain))
+    close(got, want, 1, norm(want))
+
+
 @pytest.mark.parametrize("a", [np.stack([SQUARE, INTEGERS]), TALL, TALL.T])
 def test_lu(a):
     packed, pivots, permutation = double(secure(lax.linalg.lu, a))
@@ -160,6 +169,15 @@ def test_qr_as_lapack_packs_it():
     for x, y in zip(got, want, strict=True):
         close(x, y, 4, norm(TALL))
     orthonormal(q, 8)
+
+
+@pytest.mark.parametrize(("left", "transpose"), [(True, False), (True, True), (False, False), (False, True)])
+def test_products_with_q(left, transpose):
+    factors, taus = plain(functools.partial(jnp.linalg.qr, mode="raw"), TALL)
+    c = normal(6, 2, scale=100) if left else normal(2, 6, scale=100)
+    f = functools.partial(lax.linalg.ormqr, left=left, transpose=transpose)
+    (got,), (want,) = (run(f, factors.T, taus, c) for run in (secure, plain))
+    close(got, want, 4, norm(c))
 
 
 def test_qr_of_matrices_without_full_rank():

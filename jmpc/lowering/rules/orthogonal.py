@@ -58,8 +58,8 @@ class Reflections:
 def geqrf(a: Array, *, fraction: int) -> tuple[Array, Array]:
     """R on and above the diagonal and the reflections' vectors below, and their factors tau, of A [..., m, n].
 
-    |a_ij| < 2^20; signs are LAPACK's. What is left of a column is not reflected where it is below 2^-18 of the largest
-    element that the column had. Rounds: 44 min(m - 1, n) + 6 ceil(log2(m)) + 30.
+    |a_ij| < 2^20; signs are LAPACK's. What is left of a column is not reflected where it is below 2^-19 sqrt(m) of the
+    largest element that the column had. Rounds: 44 min(m - 1, n) + 6 ceil(log2(m)) + 30.
     """
     m, n = a.shape[-2:]
     r, reflections = triangularized(a, Scales(fraction))
@@ -99,9 +99,31 @@ def householder_product(a: Array, taus: Array, *, fraction: int) -> Array:
     m, n = a.shape[-2:]
     k = taus.shape[-1]
     scales = Scales(fraction)
-    vectors = scales.guard * (jnp.tril(a[..., :k], -1) + np.eye(m, k, dtype=a.dtype))
+    vectors = scales.guard * _unit_lower(a, k)
     reflections = Reflections(vectors, vectors * taus[..., None, :], taus)
     return orthogonal(reflections, n, scales)
+
+
+@composite("ormqr")
+def ormqr(a: Array, taus: Array, c: Array, *, left: bool, transpose: bool) -> Array:
+    """op(Q) C or C op(Q) for the Q of `householder_product`, m x m. Rounds: 4 for each reflection, and 2."""
+    if not left:
+        c, transpose = transposed(c), not transpose
+    count = taus.shape[-1]
+    vectors = _unit_lower(a, count)
+    weighted = vectors * taus[..., None, :]
+
+    def step(i: Array, c: Array) -> Array:
+        j = i if transpose else count - 1 - i
+        return _reflect(c, column_of(vectors, j), column_of(weighted, j), 1.0)
+
+    applied = lax.fori_loop(0, count, step, c)
+    return applied if left else transposed(applied)
+
+
+def _unit_lower(a: Array, k: int) -> Array:
+    """The first k columns [..., m, k] below the diagonal, and 1 on it."""
+    return jnp.tril(a[..., :k], -1) + np.eye(a.shape[-2], k, dtype=a.dtype)
 
 
 def triangularized(a: Array, scales: Scales) -> tuple[Array, Reflections]:
@@ -120,13 +142,12 @@ def triangularized(a: Array, scales: Scales) -> tuple[Array, Reflections]:
             with_column(found.weighted, j, weighted),
             with_element(found.heads, j, head),
         )
-        return _reflect(a, vector, weighted, scales), new
+        return _reflect(a, vector, weighted, scales.one), new
 
     none = jnp.zeros((*batch, m, count), a.dtype)
     start = Reflections(none, none, none[..., 0, :])
-    reflected, reflections = lax.fori_loop(
-        0, min(m - 1, n), step, (quotient(scale * a, largest), start)
-    )  # the last row stays as it is
+    steps = min(m - 1, n)  # nothing is below the last row
+    reflected, reflections = lax.fori_loop(0, steps, step, (quotient(scale * a, largest), start))
     return reflected / scale * largest, reflections
 
 
@@ -148,15 +169,14 @@ def _reflector(x: Array, places: Array, j: Array, scales: Scales) -> tuple[Array
     vector = unit + scales.guard * sign[..., None] * (places == j)
     head = 1 + sign * element_of(unit, j) / scales.guard
     weighted = quotient(vector, promise(head, 1.0, 2.0)[..., None])
-    weighted = weighted + weighted * (2 * scales.one - jnp.sum(vector * weighted, axis=-1))[..., None] / (
-        2 * scales.one
-    )
+    rest = 2 * scales.one - jnp.sum(vector * weighted, axis=-1)
+    weighted = weighted + weighted * rest[..., None] / (2 * scales.one)
     return vector, weighted, jnp.where(reflects, head, 0)
 
 
-def _reflect(x: Array, vector: Array, weighted: Array, scales: Scales) -> Array:
+def _reflect(x: Array, vector: Array, weighted: Array, one: float) -> Array:
     """H X for one reflection."""
-    return x - outer(vector, product(transposed(x), weighted)) / scales.one
+    return x - outer(vector, product(transposed(x), weighted)) / one
 
 
 def orthogonal(reflections: Reflections, size: int, scales: Scales) -> Array:
@@ -165,7 +185,7 @@ def orthogonal(reflections: Reflections, size: int, scales: Scales) -> Array:
 
     def step(i: Array, q: Array) -> Array:
         j = count - 1 - i
-        return _reflect(q, column_of(reflections.vectors, j), column_of(reflections.weighted, j), scales)
+        return _reflect(q, column_of(reflections.vectors, j), column_of(reflections.weighted, j), scales.one)
 
     dtype = reflections.vectors.dtype
     start = jnp.broadcast_to(scales.guard * jnp.eye(m, size, dtype=dtype), (*batch, m, size))
