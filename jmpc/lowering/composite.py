@@ -27,8 +27,8 @@ F = TypeVar("F", bound=Callable[..., Any])
 def composite(*primitives: str) -> Callable[[F], F]:
     """Registers a JAX function as the rule of these primitives.
 
-    It takes the operands as arrays and, as keyword-only arguments, the parameters of the equation that it needs; it
-    returns what the primitive does.
+    It takes the operands as arrays and, as keyword-only arguments, the parameters of the equation that it needs, and
+    `fraction`, the number of fraction bits, if it names that; it returns what the primitive does.
     """
 
     def register(function: F) -> F:
@@ -37,7 +37,8 @@ def composite(*primitives: str) -> Callable[[F], F]:
         @rule(*primitives)
         def lower(context: Context, *operands: Value, **params: Any) -> Any:
             assert context.equation is not None
-            known = {name: params[name] for name in named if name in params}
+            offered = {"fraction": context.fraction, **params}
+            known = {name: offered[name] for name in named if name in offered}
             results = compute(context, functools.partial(function, **known), *operands)
             return results if context.equation.primitive.multiple_results else results[0]
 

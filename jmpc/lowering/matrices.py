@@ -64,5 +64,5 @@ def moves_in_order(keys: Array) -> Array:
     less = keys[..., None, :] < keys[..., :, None]
     earlier = np.tri(n, k=-1, dtype=bool)
     before = jnp.where(earlier, ~transposed(less), less & ~np.eye(n, dtype=bool))
-    place = jnp.sum(before.astype(np.int32), axis=-1)
+    place = jnp.sum(before.astype(np.int32), axis=-1, dtype=np.int32)
     return jnp.take(jnp.eye(n, dtype=np.int32), place, axis=0)

@@ -17,6 +17,7 @@ import pytest
 from jax import lax
 
 from jmpc.errors import TraceError
+from jmpc.lowering import Precision
 from jmpc.lowering.rules import eigen
 from jmpc.protocols.rep3 import Rep3
 
@@ -78,6 +79,15 @@ def test_cholesky(a):
 def test_cholesky_of_what_is_not_positive():
     (lower,) = secure(jnp.linalg.cholesky, np.float32([[4, 2, 2], [2, 1, 1], [2, 1, -5]]))
     np.testing.assert_array_equal(lower, [[2, 0, 0], [1, 0, 0], [1, 0, 0]])
+
+
+def test_products_and_updates():
+    r, w = np.linalg.cholesky(POSITIVE).T, normal(5)
+    (got,), (want,) = (run(lax.linalg.cholesky_update, r, w) for run in (secure, plain))
+    close(got, want, 8, norm(want))
+    f = functools.partial(lax.linalg.symmetric_product, alpha=2.0, beta=-1.0)
+    (got,), (want,) = (run(f, TALL, np.eye(6, dtype=np.float32)) for run in (secure, plain))
+    close(got, want, 1, norm(want))
 
 
 @pytest.mark.parametrize("a", [np.stack([SQUARE, INTEGERS]), TALL, TALL.T])
@@ -161,6 +171,15 @@ def test_qr_as_lapack_packs_it():
     orthonormal(q, 8)
 
 
+@pytest.mark.parametrize(("left", "transpose"), [(True, False), (True, True), (False, False), (False, True)])
+def test_products_with_q(left, transpose):
+    factors, taus = plain(functools.partial(jnp.linalg.qr, mode="raw"), TALL)
+    c = normal(6, 2, scale=100) if left else normal(2, 6, scale=100)
+    f = functools.partial(lax.linalg.ormqr, left=left, transpose=transpose)
+    (got,), (want,) = (run(f, factors.T, taus, c) for run in (secure, plain))
+    close(got, want, 4, norm(c))
+
+
 def test_qr_of_matrices_without_full_rank():
     a = np.stack([RANK_ONE, np.zeros_like(RANK_ONE), np.ones_like(RANK_ONE)])
     q, r = double(secure(jnp.linalg.qr, a))
@@ -242,10 +261,10 @@ def structured(n: int) -> dict[str, np.ndarray]:
 def test_the_sweeps_are_enough(n):
     """In plain JAX, for all structured matrices at once."""
     a = np.stack(list(structured(n).values())).astype(np.float32)
-    options = {"full_matrices": False, "compute_uv": True, "subset_by_index": None}
+    options = {"full_matrices": False, "compute_uv": True, "subset_by_index": None, "fraction": 18}
     s, u, vt = jax.jit(functools.partial(eigen.svd, **options))(a)
     np.testing.assert_allclose(u * s[:, None] @ vt, a, atol=8e-6 * n)
-    v, w = jax.jit(functools.partial(eigen.eigh, lower=True, subset_by_index=None))(symmetric(a))
+    v, w = jax.jit(functools.partial(eigen.eigh, lower=True, subset_by_index=None, fraction=18))(symmetric(a))
     np.testing.assert_allclose(v * w[:, None] @ transposed(np.asarray(v)), symmetric(a), atol=1.6e-5 * n)
 
 
@@ -304,3 +323,17 @@ def test_derivative(name):
 def test_three_parties(f):
     (got,), (want,) = secure(f, WELL[:2, :2], protocol=Rep3(("s0", "s1", "s2"))), plain(f, WELL[:2, :2])
     close(got, want, 10)
+
+
+@pytest.mark.parametrize("fraction", [10, 23])
+def test_other_precisions(fraction):
+    """Errors in ulp of that precision are those of the usual one."""
+    a, ulp = np.round(WELL * 16) / 16, 2.0 ** (18 - fraction)
+    options = {"precision": Precision(fraction)}
+    (x,) = double(secure(jnp.linalg.solve, a, np.round(C * 16) / 16, **options))
+    close(a @ x, np.round(C * 16) / 16, 12, ulp)
+    q, r = double(secure(jnp.linalg.qr, a, **options))
+    close(q.T @ q, np.eye(3), 4, ulp)
+    close(q @ r, a, 4 * norm(a).item(), ulp)
+    w, v = double(secure(jnp.linalg.eigh, symmetric(a), **options))
+    close(v * w @ v.T, symmetric(a), 4 * norm(symmetric(a)).item(), ulp)
