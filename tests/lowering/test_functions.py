@@ -77,8 +77,8 @@ OUTSIDE = {
     "capped hyperbolic": Outside(jnp.sinh, ([16.99, 1e12, -1e12],), [CAP / 2, CAP / 2, -CAP / 2], 2),
     "saturating": Outside(jnp.tanh, ([7.0, -1e12],), [1, -1], 0),
     "erf_inv": Outside(lax.erf_inv, ([1.0, 5.0, -1e12],), [END, END, -END], 5),
-    "asin": Outside(jnp.arcsin, ([1.0, 1 + 2.0**-18, -1e5],), [np.pi / 2, np.pi / 2, -np.pi / 2]),
-    "acos": Outside(jnp.arccos, ([1.0, 1 + 2.0**-18, -1e5],), [0, 0, np.pi]),
+    "asin": Outside(jnp.arcsin, ([1.0, 1 + 2.0**-18, -1e9],), [np.pi / 2, np.pi / 2, -np.pi / 2]),
+    "acos": Outside(jnp.arccos, ([1.0, 1 + 2.0**-18, -1e9],), [0, 0, np.pi]),
     "acosh": Outside(jnp.arccosh, ([1.0, 0.5, -1e12],), [0, 0, 0], 4),
     "asinh": Outside(jnp.arcsinh, ([0.0, 2.0**43, -(2.0**43)],), [0, 44 * np.log(2), -44 * np.log(2)]),
     "division by zero": Outside(lambda x: 1 / x, ([0.0],), [0], 0),
@@ -87,7 +87,12 @@ OUTSIDE = {
     "log": Outside(jnp.log, ([0.0],), [-18 * np.log(2)]),
     "lgamma": Outside(lax.lgamma, ([0.0],), [18 * np.log(2)]),
     "rem": Outside(lax.rem, ([2.5, -2.5, 0.0, 2.0**40], [0.0, 0.0, 3.0, 2.0**41]), [2.5, -2.5, 0, 2.0**40], 0),
-    "igamma": Outside(lax.igamma, ([0.5, 2.0, 30.0], [0.0, -3.0, 1e6]), [0, 0, 1], 60),
+    "igamma": Outside(
+        lax.igamma,
+        ([0.5, 2.0, 30.0, 99.0], [0.0, -3.0, 1e6, 40.0]),
+        [0, 0, 1, float(scipy.special.gammainc(32, 40))],
+        45,
+    ),
     "betainc": Outside(lax.betainc, ([0.5, 2.0, 3.0], [3.0, 2.0, 0.5], [0.0, -5.0, 7.0]), [0, 0, 1]),
 }
 

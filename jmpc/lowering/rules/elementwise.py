@@ -99,6 +99,8 @@ def _clip(context: Context, x: FixedPoint, lower: Public, upper: Public) -> Valu
     ends = float(lower.array.reshape(())), float(upper.array.reshape(()))
     if ends[0] > ends[1]:
         return choosing.minimum(context, choosing.maximum(context, x, lower), upper)
+    if x.interval.certain and x.interval.inside(*ends):
+        return x
     x = context.at_fraction(x, context.fraction)
     words = [round(end * 2.0**context.fraction) for end in ends]
     if max(map(abs, words)) >= 1 << _WORD_BITS:

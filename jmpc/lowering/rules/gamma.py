@@ -16,7 +16,7 @@ import jax.numpy as jnp
 import numpy as np
 from jax import lax
 
-from jmpc.lowering.composite import composite, compute
+from jmpc.lowering.composite import bounded, composite, compute, within
 from jmpc.lowering.context import Context
 from jmpc.lowering.registry import rule
 from jmpc.lowering.rules.nonlinear import uniform
@@ -33,15 +33,13 @@ _LARGEST_GAMMA_ARGUMENT = 96  # where P(32, x) is 1
 @composite("igamma")
 def igamma(a: Any, x: Any) -> Any:
     """P(a, x) = P(a + 1, x) + x^a e^-x / gamma(a + 1), the first as the integral of t^a e^-t over t = x s^3."""
-    a, x = jnp.clip(a, 0, _LARGEST_ORDER_OF_GAMMA), jnp.clip(x, 0, _LARGEST_GAMMA_ARGUMENT)
+    a, x = bounded(a, 0, _LARGEST_ORDER_OF_GAMMA), bounded(x, 0, _LARGEST_GAMMA_ARGUMENT)
     log = jnp.log(x)
-    known = a * log - x - lax.lgamma(a + 1)  # the logarithm of the difference
-    nodes, weights = _nodes(_GAMMA_NODES, _GAMMA_SPACING, x.ndim)
-    powers = nodes**_GAMMA_SPACING
-    terms = jnp.exp(
-        known + log + (_GAMMA_SPACING * (a + 1) - 1) * np.log(nodes).astype(x.dtype) + x * (1 - powers).astype(x.dtype)
-    )
-    return jnp.where(x > 0, jnp.sum(weights.astype(x.dtype) * terms, axis=0) + jnp.exp(known), 0)
+    last = a * log - x - lax.lgamma(a + 1)  # the logarithm of the difference
+    nodes, weights = _nodes(x, _GAMMA_NODES, _GAMMA_SPACING)
+    powers = (_GAMMA_SPACING * (a + 1) - 1) * np.log(nodes) + x * (1 - nodes**_GAMMA_SPACING)
+    integral = jnp.sum(weights * _density(last + log + powers), axis=0)
+    return jnp.where(x > 0, integral + _density(last), 0)
 
 
 @composite("igammac")
@@ -53,7 +51,7 @@ def igammac(a: Any, x: Any) -> Any:
 @composite("regularized_incomplete_beta")
 def regularized_incomplete_beta(a: Any, b: Any, x: Any) -> Any:
     """I_x(a, b), or 1 - I_(1 - x)(b, a) where x lies beyond the middle of the density."""
-    a, b, x = jnp.clip(a, 0, _LARGEST_ORDER_OF_BETA), jnp.clip(b, 0, _LARGEST_ORDER_OF_BETA), jnp.clip(x, 0, 1)
+    a, b, x = bounded(a, 0, _LARGEST_ORDER_OF_BETA), bounded(b, 0, _LARGEST_ORDER_OF_BETA), bounded(x, 0, 1)
     beyond = x * (a + b + 2) > a + 1
     a, b = jnp.where(beyond, b, a), jnp.where(beyond, a, b)
     x = jnp.where(beyond, 1 - x, x)
@@ -65,22 +63,25 @@ def _lower_beta(a: Any, b: Any, x: Any) -> Any:
     """I_x(a, b) = I_x(a + 1, b) + x^a (1 - x)^b / (a B(a, b)), the first as the integral of t^a (1 - t)^(b - 1)."""
     log, total = jnp.log(x), a + b
     outside = a * log + lax.lgamma(total) - lax.lgamma(a + 1) - lax.lgamma(b)
-    nodes, weights = _nodes(_BETA_NODES, _BETA_SPACING, x.ndim)
-    rest = jnp.log(1 - x * (nodes**_BETA_SPACING).astype(x.dtype))
-    logs = (_BETA_SPACING * (a + 1) - 1) * np.log(nodes).astype(x.dtype)
-    terms = jnp.exp(outside + log + jnp.log(total) + logs + (b - 1) * rest)
-    last = jnp.exp(outside + b * jnp.log(1 - x))
-    return jnp.where(x > 0, jnp.sum(weights.astype(x.dtype) * terms, axis=0) + last, 0)
+    nodes, weights = _nodes(x, _BETA_NODES, _BETA_SPACING)
+    powers = (_BETA_SPACING * (a + 1) - 1) * np.log(nodes) + (b - 1) * jnp.log(1 - x * nodes**_BETA_SPACING)
+    integral = jnp.sum(weights * _density(outside + log + jnp.log(total) + powers), axis=0)
+    return jnp.where(x > 0, integral + _density(outside + b * jnp.log(1 - x)), 0)
 
 
-def _nodes(count: int, spacing: int, ndim: int) -> tuple[np.ndarray, np.ndarray]:
+def _nodes(x: Any, count: int, spacing: int) -> tuple[np.ndarray, np.ndarray]:
     """Nodes s in (0, 1) and weights, on a new first axis: the sum approximates the integral over u = s^spacing.
 
     The density must come with a factor s^(spacing - 1), which here is part of the exponents.
     """
     nodes, weights = np.polynomial.legendre.leggauss(count)
-    shape = (count, *(1,) * ndim)
-    return ((nodes + 1) / 2).reshape(shape), (spacing * weights / 2).reshape(shape)
+    shape = (count, *(1,) * x.ndim)
+    return ((nodes + 1) / 2).reshape(shape).astype(x.dtype), (spacing * weights / 2).reshape(shape).astype(x.dtype)
+
+
+def _density(logarithm: Any) -> Any:
+    """Of a density of u at the nodes, which is below 5 for all arguments that are allowed."""
+    return jnp.exp(within(logarithm, -2000, 2))
 
 
 # -- the Hurwitz zeta function and the derivatives of digamma ---------------------------------------------------------

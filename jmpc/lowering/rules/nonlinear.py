@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import dataclasses
 import functools
 import math
 from collections.abc import Callable
@@ -14,7 +13,7 @@ import numpy as np
 from jmpc.functions import exponential, logarithm, roots, saturating, trigonometric
 from jmpc.functions.power import power as secret_power
 from jmpc.functions.power import public_power
-from jmpc.lowering import arithmetic, choosing, comparing, flooring, traits
+from jmpc.lowering import arithmetic, choosing, flooring, traits
 from jmpc.lowering.composite import compute
 from jmpc.lowering.context import Context
 from jmpc.lowering.interval import Interval, Trust, symmetric
@@ -148,7 +147,7 @@ def sqrt(context: Context, x: FixedPoint, **_: Any) -> FixedPoint:
 def _sqrt(context: Context, x: FixedPoint) -> FixedPoint:
     high = float(np.sqrt(max(x.interval.high, 0.0)))
     known = Interval(0, high * 1.001 + 1e-3, x.interval.trust)
-    options: dict[str, Any] = {"bounds": bounds(x)} if x.interval.certain and x.interval.high <= 2.0**26 else {}
+    options: dict[str, Any] = {"bounds": bounds(x)} if x.interval.high <= 2.0**26 else {}
     if x.interval.low >= 0 and not options:
         options = {"bounds": (x.interval.low, 2.0 ** (72 - 2 * context.fraction))}
 
@@ -362,26 +361,6 @@ def atan2(context: Context, y: Value, x: Value, **_: Any) -> FixedPoint:
     y, x = (context.at_fraction(context.secret(v), f) for v in (y, x))
     sharing = trigonometric.atan2(context.protocol, y.ring, x.ring, f)
     return FixedPoint(sharing, f, symmetric(3.2), x.dtype)
-
-
-@rule("asin")
-def asin(context: Context, x: FixedPoint, **_: Any) -> FixedPoint:
-    """The angle of the point (sqrt(1 - x^2), x)."""
-    return atan2(context, x, _other_leg(context, x))
-
-
-@rule("acos")
-def acos(context: Context, x: FixedPoint, **_: Any) -> FixedPoint:
-    return atan2(context, _other_leg(context, x), x)
-
-
-def _other_leg(context: Context, x: FixedPoint) -> FixedPoint:
-    """sqrt(1 - x^2), of the exact square; 0 for |x| > 1."""
-    left = context.settled(arithmetic.subtract(context, _constant(x, 1.0), arithmetic.square(context, x)))
-    if not x.interval.inside(-1, 1):
-        inside = comparing.invert(context, comparing.negative(context, left))
-        left = dataclasses.replace(left, sharing=context.protocol.inject(context.bits(inside), left.ring))
-    return sqrt(context, dataclasses.replace(left, interval=Interval(0, 1)))
 
 
 @rule("sinh")

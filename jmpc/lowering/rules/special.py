@@ -11,7 +11,7 @@ from jax import lax
 
 from jmpc.functions import coefficients_special as fits
 from jmpc.functions.series import MOST_FRACTION, Fit
-from jmpc.lowering.composite import composite
+from jmpc.lowering.composite import bounded, composite
 from jmpc.lowering.rules.fitted import fitted
 from jmpc.protocols.base import Series
 
@@ -22,6 +22,20 @@ _LARGE = 2.0**16  # from here on acosh(x) is log(2 x), but for less than any ulp
 def cumlogsumexp(x: Any, *, axis: int, reverse: bool) -> Any:
     """Relative to the running maximum: log of the sums of exp(x - max up to there), all of them at most the length."""
     return lax.associative_scan(jnp.logaddexp, x, reverse=reverse, axis=axis)
+
+
+@composite("asin")
+def asin(x: Any) -> Any:
+    """The angle of the point (sqrt(1 - x^2), x)."""
+    x = bounded(x, -1, 1)
+    return jnp.arctan2(x, jnp.sqrt(1 - x * x))
+
+
+@composite("acos")
+def acos(x: Any) -> Any:
+    """The angle of the point (x, sqrt(1 - x^2))."""
+    x = bounded(x, -1, 1)
+    return jnp.arctan2(jnp.sqrt(1 - x * x), x)
 
 
 @composite("asinh")
@@ -38,7 +52,7 @@ def asinh(x: Any) -> Any:
 @composite("acosh")
 def acosh(x: Any) -> Any:
     """2 log(sqrt(x + 1) + sqrt(x - 1)) - log(2) up to 2^16, and from there on as log(x) grows."""
-    near = jnp.clip(x, 1, _LARGE)
+    near = bounded(x, 1, _LARGE)
     return 2 * jnp.log(jnp.sqrt(near + 1) + jnp.sqrt(near - 1)) - math.log(2) + _growth(x)
 
 
@@ -53,7 +67,7 @@ def _growth(x: Any) -> Any:
 @composite("erf_inv")
 def erf_inv(x: Any) -> Any:
     """x times a smooth function of w = -log(1 - x^2), which grows with the number of digits that 1 - |x| has."""
-    x = jnp.clip(x, -1, 1)
+    x = bounded(x, -1, 1)
     w = -(jnp.log(1 - x) + jnp.log(1 + x))
     return x * fitted(w, fits.ERF_INV, fits.ERF_INV_FINE)
 
