@@ -23,7 +23,7 @@ def digits(n: int) -> int:
 
 
 ROUNDS = {
-    "cholesky": (jnp.linalg.cholesky, lambda n: 13 * n + 45),
+    "cholesky": (jnp.linalg.cholesky, lambda n: 13 * n + 26),
     "lu": (lax.linalg.lu, lambda n: 36 * n + 1),
     "triangular_solve": (lambda a: lax.linalg.triangular_solve(a, a, left_side=True), lambda n: 2 * n + 11),
     "qr": (jnp.linalg.qr, lambda n: 44 * (n - 1) + 4 * n + 6 * digits(n) + 20),
