@@ -86,7 +86,7 @@ _NUMPY: dict[str, tuple[Any, ...]] = {
     **_named("cross", V[:3], W[:3]),
     **_named("cov corrcoef", X),
     **_named("atleast_1d atleast_2d atleast_3d copy ravel squeeze transpose matrix_transpose flip fliplr flipud", X),
-    **_named("rot90 permute_dims tril triu diag diagonal trace diagflat array asarray zeros_like", X),
+    **_named("rot90 tril triu diag diagonal trace diagflat array asarray zeros_like", X),
     **_named("ones_like empty_like unstack", X),
     **_named("broadcast_arrays meshgrid", V, W),
     **_named("polyadd polysub polymul", V, W),
@@ -94,7 +94,6 @@ _NUMPY: dict[str, tuple[Any, ...]] = {
     **_named("polyder polyint vander", V),
     **_named("interp", X, RISING, W),
     **_named("searchsorted", RISING, X),
-    **_named("roots", V),
     **_called(
         append=(lambda x, y: jnp.append(x, y), X, V),
         apply_along_axis=(lambda x: jnp.apply_along_axis(jnp.sum, 1, x), X),
@@ -143,6 +142,8 @@ _NUMPY: dict[str, tuple[Any, ...]] = {
         pad=(lambda x: jnp.pad(x, 1), X),
         partition=(lambda x: jnp.partition(x, 2, axis=1)[:, 2], X),
         percentile=(lambda x: jnp.percentile(x, 30.0), X),
+        permute_dims=(lambda x: jnp.permute_dims(x, (1, 0)), X),
+        roots=(lambda v: jnp.roots(v, strip_zeros=False), V),
         piecewise=(lambda x: jnp.piecewise(x, [x < 0, x >= 0], [lambda v: -v, lambda v: v * 2]), X),
         place=(lambda x, v: jnp.place(x, x > 0, v, inplace=False), X, V),
         poly=(lambda v: jnp.poly(v), V),
@@ -184,14 +185,22 @@ _NUMPY: dict[str, tuple[Any, ...]] = {
     ),
 }
 
+
+def _rebuilt(values: Any, vectors: Any) -> tuple[Any, Any]:
+    """What does not depend on the signs of eigenvectors and singular vectors."""
+    return values, (vectors * values) @ vectors.T
+
+
 _LINALG: dict[str, tuple[Any, ...]] = {
-    **_named("cholesky cond det inv pinv slogdet matrix_rank eigvalsh eigh svd svdvals qr eig eigvals", SQUARE),
+    **_named("cholesky cond det inv pinv slogdet matrix_rank eigvalsh svdvals qr eig eigvals", SQUARE),
     **_named("norm matrix_norm vector_norm diagonal trace matrix_transpose", X),
     **_named("matmul", X, Y.T),
     **_named("outer vecdot", V, W),
     **_named("cross", V[:3], W[:3]),
     **_named("solve lstsq", SKEW, W),
     **_called(
+        eigh=(lambda x: _rebuilt(*jnp.linalg.eigh(x)), SQUARE),  # eigenvectors have any sign
+        svd=(lambda x: _rebuilt(*jnp.linalg.svd(x)[1::-1]), SQUARE),
         matrix_power=(lambda x: jnp.linalg.matrix_power(x, 3), SQUARE),
         multi_dot=(lambda x, y, z: jnp.linalg.multi_dot([x, y, z]), X, SQUARE, Y.T),
         tensordot=(lambda x, y: jnp.linalg.tensordot(x, y), X, Y),
