@@ -21,7 +21,7 @@ from jmpc.lowering import Precision
 from jmpc.lowering.rules import eigen
 from jmpc.protocols.rep3 import Rep3
 
-from .helpers import ULP, plain, secure
+from .helpers import ULP, Clear, plain, secure
 
 RNG = np.random.default_rng(7)
 
@@ -299,6 +299,23 @@ def test_function(name):
     f, args, ulps = FUNCTIONS[name]
     for got, want in zip(secure(f, *args), plain(f, *args), strict=True):
         close(got, want, ulps)
+
+
+@pytest.mark.parametrize("known", [0, 1])
+def test_solve_where_one_side_is_public(known):
+    args = [Clear(x) if i == known else x for i, x in enumerate((WELL, C))]
+    (got,), (want,) = secure(jnp.linalg.solve, *args), plain(jnp.linalg.solve, *args)
+    close(got, want, 4)
+    f = (lambda b: jnp.linalg.solve(WELL, b)) if known == 0 else (lambda a: jnp.linalg.solve(a, C))
+    close(secure(f, (C, WELL)[known])[0], want, 4)
+
+
+def test_matrices_of_one_row_or_column():
+    for a in (np.float32([[4]]), np.float32([[3, -1, 2]]), np.float32([[0.5], [-2]])):
+        for got, want in zip(secure(lax.linalg.lu, a), plain(lax.linalg.lu, a), strict=True):
+            close(got, want, 1)
+        close(secure(jnp.linalg.svdvals, a)[0], plain(jnp.linalg.svdvals, a)[0], 2)
+    close(secure(jnp.linalg.inv, np.float32([[4]]))[0], np.float32([[0.25]]), 2)
 
 
 DERIVATIVES: dict[str, tuple[Callable[..., Any], np.ndarray, float]] = {
