@@ -21,7 +21,7 @@ from jmpc.lowering import Precision
 from jmpc.lowering.rules import eigen
 from jmpc.protocols.rep3 import Rep3
 
-from .helpers import ULP, plain, secure
+from .helpers import ULP, Clear, plain, secure
 
 RNG = np.random.default_rng(7)
 
@@ -257,7 +257,7 @@ def structured(n: int) -> dict[str, np.ndarray]:
     }
 
 
-@pytest.mark.parametrize("n", [8, 29])
+@pytest.mark.parametrize("n", [pytest.param(8, marks=pytest.mark.slow), 29])
 def test_the_sweeps_are_enough(n):
     """In plain JAX, for all structured matrices at once."""
     a = np.stack(list(structured(n).values())).astype(np.float32)
@@ -301,6 +301,22 @@ def test_function(name):
         close(got, want, ulps)
 
 
+@pytest.mark.parametrize("known", [0, 1])
+def test_solve_where_one_side_is_public(known):
+    args = [Clear(x) if i == known else x for i, x in enumerate((WELL, C))]
+    (got,), (want,) = secure(jnp.linalg.solve, *args), plain(jnp.linalg.solve, *args)
+    close(got, want, 4)
+    f = (lambda b: jnp.linalg.solve(WELL, b)) if known == 0 else (lambda a: jnp.linalg.solve(a, C))
+    close(secure(f, (C, WELL)[known])[0], want, 4)
+
+
+def test_matrices_of_one_row_or_column():
+    for a in (np.float32([[3, -1, 2]]), np.float32([[0.5], [-2]])):
+        for got, want in zip(secure(lax.linalg.lu, a), plain(lax.linalg.lu, a), strict=True):
+            close(got, want, 1)
+    close(secure(jnp.linalg.svdvals, a)[0], plain(jnp.linalg.svdvals, a)[0], 2)
+
+
 DERIVATIVES: dict[str, tuple[Callable[..., Any], np.ndarray, float]] = {
     "solve": (lambda a: jnp.sum(jnp.linalg.solve(a, C) ** 2), WELL, 10),
     "cholesky": (lambda a: jnp.sum(jnp.sin(jnp.linalg.cholesky(a))), WELL_POSITIVE, 10),
@@ -319,13 +335,22 @@ def test_derivative(name):
     close(got, want, ulps)
 
 
-@pytest.mark.parametrize("f", [jnp.linalg.inv, jnp.linalg.svdvals, lambda a: jnp.linalg.qr(a)[0]])
+@pytest.mark.parametrize(
+    "f",
+    [
+        jnp.linalg.cholesky,
+        pytest.param(lambda a: jnp.linalg.qr(a)[0], marks=pytest.mark.slow),
+        pytest.param(jnp.linalg.inv, marks=pytest.mark.slow),
+        pytest.param(jnp.linalg.svdvals, marks=pytest.mark.slow),
+    ],
+)
 def test_three_parties(f):
-    (got,), (want,) = secure(f, WELL[:2, :2], protocol=Rep3(("s0", "s1", "s2"))), plain(f, WELL[:2, :2])
+    a = WELL_POSITIVE[:2, :2] / 4
+    (got,), (want,) = secure(f, a, protocol=Rep3(("s0", "s1", "s2"))), plain(f, a)
     close(got, want, 10)
 
 
-@pytest.mark.parametrize("fraction", [10, 23])
+@pytest.mark.parametrize("fraction", [pytest.param(10, marks=pytest.mark.slow), 23])
 def test_other_precisions(fraction):
     """Errors in ulp of that precision are those of the usual one."""
     a, ulp = np.round(WELL * 16) / 16, 2.0 ** (18 - fraction)

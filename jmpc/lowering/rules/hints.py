@@ -29,7 +29,8 @@ from jmpc.functions.trigonometric import atan2
 from jmpc.lowering.context import Context
 from jmpc.lowering.interval import Interval, Trust, symmetric
 from jmpc.lowering.registry import rule
-from jmpc.lowering.values import FixedPoint, Value
+from jmpc.lowering.rules.elementwise import divide
+from jmpc.lowering.values import FixedPoint, Public, Value
 
 _FEW_COMPARISONS = 2048
 
@@ -78,7 +79,9 @@ def _narrowed(context: Context, x: FixedPoint, *, low: float, high: float) -> Fi
 
 
 @rule(_quotient_p.name)
-def _quotient(context: Context, x: Value, y: Value) -> FixedPoint:
+def _quotient(context: Context, x: Value, y: Value) -> Value:
+    if isinstance(y, Public):
+        return divide(context, x, y)
     f = context.fraction
     x, y = (context.at_fraction(context.secret(v), f) for v in (x, y))
     exponents, bits = _exponents(context, y), 33 - f
