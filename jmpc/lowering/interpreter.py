@@ -52,27 +52,25 @@ def run(context: Context, jaxpr: Jaxpr, consts: Sequence[Any], args: Sequence[Va
     for eqn in rest:
         context.watch(0)
         context.equation = eqn
+        found = recognised.get(id(eqn))
+        argument = None if found is None else env.get(found.argument)
+        if found is not None and isinstance(argument, FixedPoint):
+            if found.rule is not None:
+                env.update(zip(eqn.outvars, apply(context, eqn, [argument], found.rule), strict=True))
+            continue
         operands = [read(env, atom) for atom in eqn.invars]
         if all(isinstance(x, Public) for x in operands):
             place = context.placer().equation(eqn, [placement.of_value(x) for x in operands])[0]
             results: Sequence[Value] = public.evaluate(context, eqn, place, operands)
         else:
-            results = apply(context, eqn, operands, _shortcut(recognised.get(id(eqn)), env))
+            results = apply(context, eqn, operands)
         env.update(zip(eqn.outvars, results, strict=True))
     context.equation = outer
     return [read(env, atom) for atom in jaxpr.outvars]
 
 
-def _shortcut(recognised: univariate.Recognised | None, env: public.Env) -> Rule | None:
-    """The rule of an equation that is recognised as a function of an earlier value."""
-    argument = None if recognised is None else env.get(recognised.argument)
-    if recognised is None or not isinstance(argument, FixedPoint):
-        return None
-    return lambda context, *_, **__: recognised.evaluate(context, argument)
-
-
-def apply(context: Context, eqn: JaxprEqn, operands: Sequence[Value], shortcut: Rule | None = None) -> list[Value]:
-    """The rule of an equation with a secret operand, or a shortcut to its result, at the user's line."""
+def apply(context: Context, eqn: JaxprEqn, operands: Sequence[Value], rule: Rule | None = None) -> list[Value]:
+    """The rule of an equation with a secret operand, or the given one for it, at the user's line."""
     name = eqn.primitive.name
     if name not in RULES:
         reason, instead = REFUSED.get(name, ("there is no protocol for it on secret values", _ADVICE))
@@ -83,7 +81,7 @@ def apply(context: Context, eqn: JaxprEqn, operands: Sequence[Value], shortcut: 
         raise context.refuse("its result is complex, and complex numbers have no secret form", _AS_TWO_REALS)
     known = source_line(eqn) != UNKNOWN_LINE  # otherwise what is traced stays at the line of the call
     with user_context(eqn.source_info) if known else contextlib.nullcontext():
-        out = (shortcut or RULES[name])(context, *operands, **eqn.params)
+        out = (rule or RULES[name])(context, *operands, **eqn.params)
     results = list(out) if eqn.primitive.multiple_results else [out]
     for var, result in zip(eqn.outvars, results, strict=True):
         expected = (getattr(var.aval, "shape", None), public.dtype_of(var))

@@ -11,15 +11,16 @@ from __future__ import annotations
 import math
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any, TypeAlias
+from typing import Any, TypeAlias, TypeVar
 
 import numpy as np
 from jax.extend.core import JaxprEqn, Literal, Var
 
-from jmpc.lowering.context import Context
-from jmpc.lowering.values import FixedPoint, Public, Value
+from jmpc.lowering.registry import Rule
+from jmpc.lowering.values import Public, Value
 
-Evaluate: TypeAlias = Callable[[Context, FixedPoint], FixedPoint]
+F = TypeVar("F", bound=Callable[..., Any])
+
 Exact: TypeAlias = Callable[[np.ndarray], np.ndarray]
 
 _MOST_EQUATIONS = 16
@@ -27,35 +28,35 @@ _TOLERANCE = 1e-6  # a float32 constant is off by 6e-8 of it, an ulp at 18 fract
 _FAR = [30.0, 100.0, 500.0]
 _POINTS = np.concatenate([np.linspace(-9.03, 9.01, 61), _FAR, np.negative(_FAR)])
 
-KNOWN: list[tuple[Exact, Evaluate]] = []  # filled where jmpc.lowering.rules is imported
+KNOWN: list[tuple[Exact, Rule]] = []  # filled where jmpc.lowering.rules is imported
 
 
-def known(exact: Exact) -> Callable[[Evaluate], Evaluate]:
-    """Registers how the function with these exact values is computed on a secret."""
+def known(exact: Exact) -> Callable[[F], F]:
+    """Registers the rule of a function of one real with these exact values."""
 
-    def register(evaluate: Evaluate) -> Evaluate:
-        KNOWN.append((exact, evaluate))
-        return evaluate
+    def register(rule: F) -> F:
+        KNOWN.append((exact, rule))
+        return rule
 
     return register
 
 
 @dataclass(frozen=True)
 class Recognised:
-    """An equation whose result is a known function of the value of `argument`."""
+    """An equation whose result is `rule` of the value of `argument`; without a rule, one that only such a one needs."""
 
     argument: Var
-    evaluate: Evaluate
+    rule: Rule | None
 
 
 def find(equations: Sequence[JaxprEqn], env: Mapping[Var, Value], results: Sequence[Any]) -> dict[int, Recognised]:
     """What is recognised among equations in order, by their ids; `env` has what is known already."""
     search = _Search(equations, env, results)
-    return {
-        id(eqn): found
-        for eqn in equations
-        if eqn.primitive.name in ("mul", "div") and (found := search.recognise(eqn)) is not None
-    }
+    every: dict[int, Recognised] = {}
+    for eqn in equations:
+        if eqn.primitive.name in ("mul", "div"):
+            every.update(search.recognise(eqn))
+    return every
 
 
 class _Search:
@@ -67,22 +68,34 @@ class _Search:
             if isinstance(atom, Var):
                 self.uses[atom] = self.uses.get(atom, 0) + 1
 
-    def recognise(self, eqn: JaxprEqn) -> Recognised | None:
+    def recognise(self, eqn: JaxprEqn) -> dict[int, Recognised]:
         """Looks back from an equation, always through the latest one, for single values that it depends on."""
         members, open_vars = [eqn], self._secrets(eqn)
         while len(members) <= _MOST_EQUATIONS:
             if len(open_vars) == 1 and any(member.primitive.name in _SATURATING for member in members):
                 (argument,) = open_vars
-                evaluate = self._matching(members, argument)
-                if evaluate is not None:
-                    return Recognised(argument, evaluate)
+                rule = self._matching(members, argument)
+                if rule is not None:
+                    return {
+                        **{id(inner): Recognised(argument, None) for inner in self._inner(members)},
+                        id(eqn): Recognised(argument, rule),
+                    }
             latest = max(open_vars, key=lambda var: self.makers.get(var, (-1,))[0], default=None)
             maker = self.makers.get(latest) if latest is not None else None
             if latest is None or maker is None or not _elementwise(maker[1]) or not self._inside(maker[1], members):
-                return None
+                return {}
             open_vars = (open_vars - {latest}) | self._secrets(maker[1])
             members.append(maker[1])
-        return None
+        return {}
+
+    def _inner(self, members: Sequence[JaxprEqn]) -> list[JaxprEqn]:
+        """Those that only the first of the members needs."""
+        needed = [members[0]]
+        for eqn in members[1:]:
+            (var,) = eqn.outvars
+            if sum(atom is var for user in needed for atom in user.invars) == self.uses[var]:
+                needed.append(eqn)
+        return needed[1:]
 
     def _inside(self, eqn: JaxprEqn, members: Sequence[JaxprEqn]) -> bool:
         """Whether what is expensive is used by the members alone: otherwise it would be computed twice over."""
@@ -95,18 +108,18 @@ class _Search:
 
     def _constant(self, atom: Any) -> float | None:
         if isinstance(atom, Literal):
-            return float(atom.val)
+            return float(atom.val) if np.ndim(atom.val) == 0 else math.nan  # which no function has as its values
         value = self.env.get(atom)
         if isinstance(value, Public) and value.known and value.array.size == 1 and value.array.dtype.kind in "fiu":
             return float(value.array.reshape(()))
         return None
 
-    def _matching(self, members: Sequence[JaxprEqn], argument: Var) -> Evaluate | None:
+    def _matching(self, members: Sequence[JaxprEqn], argument: Var) -> Rule | None:
         with np.errstate(all="ignore"):
             values = self._values(members, argument)
-            for exact, evaluate in KNOWN:
+            for exact, rule in KNOWN:
                 if (np.abs(values - exact(_POINTS)) <= _TOLERANCE * (1 + np.abs(_POINTS))).all():
-                    return evaluate
+                    return rule
         return None
 
     def _values(self, members: Sequence[JaxprEqn], argument: Var) -> np.ndarray:

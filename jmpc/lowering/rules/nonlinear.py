@@ -299,22 +299,22 @@ def erfc(context: Context, x: FixedPoint, **_: Any) -> Value:
 
 
 @known(lambda x: 1 / (1 + np.exp(-x)))
-def _sigmoid(context: Context, x: FixedPoint) -> FixedPoint:
+def _sigmoid(context: Context, x: FixedPoint, **_: Any) -> FixedPoint:
     return logistic(context, x)
 
 
 @known(lambda x: x / (1 + np.exp(-x)))
-def _silu(context: Context, x: FixedPoint) -> FixedPoint:
+def _silu(context: Context, x: FixedPoint, **_: Any) -> FixedPoint:
     return apply(context, x, saturating.silu, _rectified(x, -0.279, context), bounds=bounds(x))
 
 
 @known(lambda x: x * (1 + np.vectorize(math.erf)(x / math.sqrt(2))) / 2)
-def _gelu(context: Context, x: FixedPoint) -> FixedPoint:
+def _gelu(context: Context, x: FixedPoint, **_: Any) -> FixedPoint:
     return apply(context, x, saturating.gelu, _rectified(x, -0.17, context), bounds=bounds(x))
 
 
 @known(lambda x: x * (1 + np.tanh(math.sqrt(2 / math.pi) * (x + 0.044715 * x**3))) / 2)
-def _gelu_tanh(context: Context, x: FixedPoint) -> FixedPoint:
+def _gelu_tanh(context: Context, x: FixedPoint, **_: Any) -> FixedPoint:
     return apply(context, x, saturating.gelu_tanh, _rectified(x, -0.171, context), bounds=bounds(x))
 
 
