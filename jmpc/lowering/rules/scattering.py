@@ -202,7 +202,7 @@ def _combined(
     if rows.count == 0 or 0 in updates.shape or 0 in x.shape:
         return x
     if isinstance(indices, Public) and indices.known:
-        return _at_known(context, x, np.asarray(indices.array), updates, rows, combine)
+        return _at_known(context, x, np.asarray(indices.array), updates, combine, params)
     base = x if neutral is None else Public(np.full(x.shape, neutral, x.dtype))
     if is_secret(indices):
         positions = _located(context, x.shape, indices, updates, rows, params)
@@ -219,13 +219,15 @@ def _combined(
     return combine(context, x, fold(context, last, combine))
 
 
-def _at_known(context: Context, x: Value, indices: np.ndarray, updates: Value, rows: Rows, combine: Combine) -> Value:
+def _at_known(
+    context: Context, x: Value, indices: np.ndarray, updates: Value, combine: Combine, params: dict[str, Any]
+) -> Value:
     """Only what meets is combined: updates with their neighbours of the same element, in halves, then with x."""
-    target, update = _meetings(x.shape, indices, updates.shape, rows)
+    target, update = _meetings(x.shape, indices, updates.shape, params)
     if target.size == 0:
         return x
-    split = moved(context, context.secret(updates), lambda slot: rows.split(slot).reshape(-1))
-    pending = _taken(context, split, update)
+    flat = moved(context, context.secret(updates), lambda slot: slot.reshape(-1))
+    pending = _taken(context, flat, update)
     while (pairs := _pairs(target)).size:
         single = np.setdiff1d(np.arange(target.size), np.concatenate([pairs, pairs + 1]))
         met = combine(context, _taken(context, pending, pairs), _taken(context, pending, pairs + 1))
@@ -244,20 +246,31 @@ def _at_known(context: Context, x: Value, indices: np.ndarray, updates: Value, r
 
 
 def _meetings(
-    shape: tuple[int, ...], indices: np.ndarray, update_shape: Sequence[int], rows: Rows
+    shape: tuple[int, ...], indices: np.ndarray, update_shape: Sequence[int], params: dict[str, Any]
 ) -> tuple[np.ndarray, np.ndarray]:
-    """(element of x, element of the updates split in rows) for each that is not dropped, ordered by the first."""
-    size = int(np.prod(update_shape))
-    own = np.arange(size, dtype=np.int32).reshape(rows.count, *rows.window)
+    """(element of x, element of the updates) for each that is not dropped, ordered by the first.
+
+    A gather of the positions in x tells where each element of the updates would come from, and so where it goes.
+    """
+    numbers = params["dimension_numbers"]
+    single = {*numbers.inserted_window_dims, *numbers.operand_batching_dims}
+    window = iter(numbers.update_window_dims)
+    sizes = [1 if d in single else update_shape[next(window)] for d in range(len(shape))]
+    gathered = lax.GatherDimensionNumbers(
+        offset_dims=numbers.update_window_dims,
+        collapsed_slice_dims=numbers.inserted_window_dims,
+        start_index_map=numbers.scatter_dims_to_operand_dims,
+        operand_batching_dims=numbers.operand_batching_dims,
+        start_indices_batching_dims=numbers.scatter_indices_batching_dims,
+    )
+    clip = lax.GatherScatterMode.from_any(params["mode"]) is lax.GatherScatterMode.CLIP
     with jax.ensure_compile_time_eval():
-        write = jax.jit(lambda vector, row: rows.write(jnp.full(shape, -1, np.int32), vector, row))
-        pairs = zip(rows.vectors(indices, rows.coordinates), own, strict=True)
-        written = [np.asarray(write(vector, row)) for vector, row in pairs]
-    found = [(np.flatnonzero(w >= 0), w[w >= 0]) for w in written]
-    target = np.concatenate([t for t, _ in found])
-    update = np.concatenate([u for _, u in found])
-    order = np.argsort(target, kind="stable")
-    return target[order], update[order]
+        places = jnp.arange(int(np.prod(shape)), dtype=np.int32).reshape(shape)
+        mode = lax.GatherScatterMode.CLIP if clip else lax.GatherScatterMode.FILL_OR_DROP
+        target = np.asarray(lax.gather(places, indices, gathered, sizes, mode=mode, fill_value=-1)).reshape(-1)
+    (update,) = np.nonzero(target >= 0)
+    order = np.argsort(target[update], kind="stable")
+    return target[update][order], update[order]
 
 
 def _pairs(target: np.ndarray) -> np.ndarray:
