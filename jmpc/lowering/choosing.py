@@ -25,6 +25,8 @@ from jmpc.lowering.values import (
 )
 from jmpc.protocols.base import Bits, Ring
 
+_AS_GOOD_AS_INFINITE = 2.0**64  # no number of 64 bits, whatever the precision
+
 
 def unify(context: Context, values: Sequence[Value]) -> list[Secret]:
     """Values of one dtype as secrets of one static form, for operations that are the same map of every slot."""
@@ -54,11 +56,12 @@ def with_interval(value: Secret, known: Interval | None) -> Secret:
 def finite(context: Context, x: Value) -> Value:
     """A public value with its infinities replaced by the largest numbers that an input may be.
 
-    For selections and padding, where an infinity stands for "never the maximum" or "weight zero".
+    For selections and padding, where an infinity stands for "never the maximum" or "weight zero". So do the extremes
+    of a floating type, such as the -3.4e38 with which flax masks attention.
     """
     if not (isinstance(x, Public) and x.known and is_float(x.dtype)):
         return x
-    infinite = np.isinf(np.asarray(x.array, np.float64))
+    infinite = np.abs(np.asarray(x.array, np.float64)) >= _AS_GOOD_AS_INFINITE
     if not infinite.any():
         return x
     limit = min(encoding.input_limits(x.dtype, context.precision)[1] / 2, float(jnp.finfo(x.dtype).max))
