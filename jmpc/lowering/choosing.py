@@ -25,6 +25,8 @@ from jmpc.lowering.values import (
 )
 from jmpc.protocols.base import Bits, Ring
 
+_AS_GOOD_AS_INFINITE = 2.0**64  # no number of 64 bits, whatever the precision
+
 
 def unify(context: Context, values: Sequence[Value]) -> list[Secret]:
     """Values of one dtype as secrets of one static form, for operations that are the same map of every slot."""
@@ -54,13 +56,13 @@ def with_interval(value: Secret, known: Interval | None) -> Secret:
 def finite(context: Context, x: Value) -> Value:
     """A public value with its infinities replaced by the largest numbers that an input may be, and NaN by 0.
 
-    For selections and padding, where an infinity stands for "never the maximum" or "weight zero", and NaN for what is
-    not defined.
+    For selections and padding, where an infinity stands for "never the maximum" or "weight zero" (so do the extremes of
+    a floating type, such as the -3.4e38 with which flax masks attention), and NaN for what is not defined.
     """
     if not (isinstance(x, Public) and x.known and is_float(x.dtype)):
         return x
-    infinite = np.isinf(np.asarray(x.array, np.float64))
-    if np.isfinite(np.asarray(x.array, np.float64)).all():
+    infinite = np.abs(np.asarray(x.array, np.float64)) >= _AS_GOOD_AS_INFINITE
+    if not infinite.any() and np.isfinite(np.asarray(x.array, np.float64)).all():
         return x
     limit = min(encoding.input_limits(x.dtype, context.precision)[1] / 2, float(jnp.finfo(x.dtype).max))
 
