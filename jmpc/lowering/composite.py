@@ -2,13 +2,12 @@
 
 Such a function is ordinary JAX and works on plain arrays as well, where it can be compared with the primitive. It
 is written for fixed point: no value of it leaves the range or vanishes below an ulp, and where the size of a value
-is known it says so, with `within`, or with `jnp.maximum` and `bounded`: that makes quotients and roots cheap and
-constants precise.
+is known it says so, with `jnp.maximum` and `bounded`, or for nothing with what is in `rules/hints.py`: that makes
+quotients and roots cheap and constants precise.
 """
 
 from __future__ import annotations
 
-import dataclasses
 import functools
 import inspect
 from collections.abc import Callable
@@ -17,12 +16,10 @@ from typing import Any, TypeVar
 import jax
 import numpy as np
 from jax import lax
-from jax.extend.core import Primitive
 
 from jmpc._compat import dce
 from jmpc.choreography.inline import inline_calls
 from jmpc.lowering.context import Context
-from jmpc.lowering.interval import Interval
 from jmpc.lowering.registry import rule
 from jmpc.lowering.values import Value, is_key
 
@@ -55,24 +52,6 @@ def composite(*primitives: str) -> Callable[[F], F]:
 def bounded(x: Any, low: float, high: float) -> Any:
     """x clamped to an interval that is then known; cheaper than `jnp.clip`, which is two selections."""
     return lax.clamp(x.dtype.type(low), x, x.dtype.type(high))
-
-
-_within_p = Primitive("within")
-
-
-def within(x: Any, low: float, high: float) -> Any:
-    """x, of which mathematics says that it lies between, errors included; no message."""
-    return _within_p.bind(x, low=float(low), high=float(high))
-
-
-_within_p.def_impl(lambda x, *, low, high: x)
-_within_p.def_abstract_eval(lambda x, *, low, high: jax.core.ShapedArray(x.shape, x.dtype))
-
-
-@rule("within")
-def _within(context: Context, x: Value, *, low: float, high: float) -> Value:
-    del context
-    return dataclasses.replace(x, interval=Interval(low, high), trait=None)
 
 
 def compute(context: Context, function: Callable[..., Any], *operands: Value) -> list[Value]:

@@ -40,7 +40,7 @@ def _in_the_clear(x: Any, *, fits: tuple[Fit, ...]) -> Any:
     return (waves + series.constant) * 2.0 ** fits[-1].exponent
 
 
-@rule("fitted_series")
+@rule("fitted_series", hint=True)
 def fitted_series(context: Context, x: FixedPoint, *, fits: tuple[Fit, ...]) -> FixedPoint:
     fit = choose(fits, context.fraction)
     return apply(context, x, _smooth, Interval(*fit.limits), fit=fit)

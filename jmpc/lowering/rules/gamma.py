@@ -16,9 +16,10 @@ import jax.numpy as jnp
 import numpy as np
 from jax import lax
 
-from jmpc.lowering.composite import bounded, composite, compute, within
+from jmpc.lowering.composite import bounded, composite, compute
 from jmpc.lowering.context import Context
 from jmpc.lowering.registry import rule
+from jmpc.lowering.rules.hints import promise
 from jmpc.lowering.rules.nonlinear import uniform
 from jmpc.lowering.values import Value
 
@@ -81,7 +82,7 @@ def _nodes(x: Any, count: int, spacing: int) -> tuple[np.ndarray, np.ndarray]:
 
 def _density(logarithm: Any) -> Any:
     """Of a density of u at the nodes, which is below 5 for all arguments that are allowed."""
-    return jnp.exp(within(logarithm, -2000, 2))
+    return jnp.exp(promise(logarithm, -2000.0, 2.0))
 
 
 # -- the Hurwitz zeta function and the derivatives of digamma ---------------------------------------------------------

@@ -69,7 +69,7 @@ def angle(y: Any, x: Any) -> Any:
     return _angle_p.bind(y, x)
 
 
-@rule(_promise_p.name)
+@rule(_promise_p.name, hint=True)
 def _narrowed(context: Context, x: FixedPoint, *, low: float, high: float) -> FixedPoint:
     del context
     if x.interval.inside(low, high):
@@ -78,7 +78,7 @@ def _narrowed(context: Context, x: FixedPoint, *, low: float, high: float) -> Fi
     return dataclasses.replace(x, interval=known)
 
 
-@rule(_quotient_p.name)
+@rule(_quotient_p.name, hint=True)
 def _quotient(context: Context, x: Value, y: Value) -> Value:
     if isinstance(y, Public):
         return divide(context, x, y)
@@ -89,7 +89,7 @@ def _quotient(context: Context, x: Value, y: Value) -> Value:
     return FixedPoint(sharing, f, symmetric(2.0**bits, trust=Trust.PROMISED), x.dtype)
 
 
-@rule(_inverse_root_p.name)
+@rule(_inverse_root_p.name, hint=True)
 def _inverse_root(context: Context, x: FixedPoint) -> FixedPoint:
     f = context.fraction
     x = context.at_fraction(x, f)
@@ -98,7 +98,7 @@ def _inverse_root(context: Context, x: FixedPoint) -> FixedPoint:
     return FixedPoint(sharing, f, Interval(0, 2.0 ** (f / 2)), x.dtype)
 
 
-@rule(_angle_p.name)
+@rule(_angle_p.name, hint=True)
 def _angle(context: Context, y: Value, x: Value) -> FixedPoint:
     f = context.fraction
     y, x = (context.at_fraction(context.secret(v), f) for v in (y, x))
