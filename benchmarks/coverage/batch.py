@@ -6,6 +6,7 @@ from collections.abc import Iterator, Sequence
 
 from benchmarks.coverage import listing
 from benchmarks.coverage.cases import Case, harnesses
+from benchmarks.coverage.functions import examples
 from benchmarks.coverage.own import own
 from benchmarks.coverage.score import Outcome, judged, run
 
@@ -13,6 +14,7 @@ from benchmarks.coverage.score import Outcome, judged, run
 def every_case() -> Iterator[Case]:
     yield from harnesses()
     yield from own()
+    yield from examples()
 
 
 def batch_outcomes(names: Sequence[str], only_list: bool) -> list[Outcome]:
