@@ -35,7 +35,8 @@ def pairs():
     for case in REFUSALS:
         for around in AROUND:
             if around != "grad" or (case.differentiable and case.x.dtype == np.float32):
-                yield pytest.param(case, around, id=f"{case.primitive}, {case.reason}, in {around}")
+                marks = () if around in ("nothing", "scan in jit", "secret cond") else (pytest.mark.slow,)
+                yield pytest.param(case, around, marks=marks, id=f"{case.primitive}, {case.reason}, in {around}")
 
 
 @pytest.mark.parametrize(("case", "around"), list(pairs()))

@@ -26,7 +26,7 @@ from .table_functions import FUNCTIONS, Function
 DOCUMENTATION = Path(__file__).parents[2] / "docs" / "functions.md"
 
 
-@pytest.mark.parametrize("fraction", FRACTIONS)
+@pytest.mark.parametrize("fraction", [pytest.param(f, marks=pytest.mark.slow if f < 18 else ()) for f in FRACTIONS])
 @pytest.mark.parametrize("function", FUNCTIONS, ids=lambda function: function.name)
 def test_error(function: Function, fraction: int) -> None:
     args = function.points(fraction)
