@@ -1,5 +1,6 @@
 """jmpc: ordinary JAX functions on data that no single machine is allowed to see."""
 
+from jmpc import debug as debug
 from jmpc.api.define import Variable as Variable
 from jmpc.api.define import define_constant as define_constant
 from jmpc.api.define import define_local_computation as define_local_computation
@@ -60,7 +61,7 @@ from jmpc.api.values import Value as Value
 from jmpc.config import LocalConfig as LocalConfig
 from jmpc.config import RemoteConfig as RemoteConfig
 from jmpc.errors import JmpcError as JmpcError
-from jmpc.lowering.values import Precision as Precision
+from jmpc.precision import Precision as Precision
 from jmpc.providers import provider as provider
 from jmpc.providers import sink as sink
 from jmpc.runtime.cache import use_compilation_cache as use_compilation_cache

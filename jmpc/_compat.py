@@ -295,6 +295,17 @@ def user_line() -> str:
     return line_of(source_info_util.current())
 
 
+def innermost_line(traceback: Any) -> str:
+    """The user's line that a traceback ends in, before it goes on in libraries, as `source_line` writes it."""
+    found = UNKNOWN_LINE
+    while traceback is not None:
+        code = traceback.tb_frame.f_code
+        if _is_user_filename(code.co_filename):
+            found = _short_line(f"{code.co_filename}:{traceback.tb_lineno} ({code.co_qualname})")
+        traceback = traceback.tb_next
+    return found
+
+
 def user_context(source_info: Any) -> AbstractContextManager[None]:
     """Equations traced inside carry the given equation's source information."""
     return source_info_util.user_context(source_info.traceback, name_stack=source_info.name_stack)

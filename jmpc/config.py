@@ -33,10 +33,10 @@ from .errors import AuthenticationError, ConfigError
 from .net.keys import KeyRing, check_key
 from .net.transport import is_loopback
 from .policy import check_rules
+from .precision import HIGHEST, LOWEST, USUAL, Precision
 
 Role = Literal["server", "owner", "driver"]
 
-DEFAULT_PRECISION: Final = 18  # fractional bits of a fixed-point value
 DEFAULT_TIMEOUT: Final = 30.0
 _ROLES: Final = ("server", "owner", "driver")
 _SERVERS: Final = 3
@@ -72,18 +72,18 @@ class LocalConfig:
     Arguments:
         servers: the names of the servers, in the order of their parts in a protocol.
         driver: the player that this script acts as.
-        precision: fractional bits of a fixed-point value unless a value says otherwise.
+        precision: fractional bits of a fixed-point value, as a number from 8 to 30 or a `jmpc.Precision`.
         mode: "fused" or "threads".
 
     Raises:
-        ConfigError: fewer than three servers, a bad name, or an unknown mode.
+        ConfigError: fewer than three servers, a bad name, an impossible precision, or an unknown mode.
     """
 
     def __init__(
         self,
         servers: tuple[str, ...] = ("server0", "server1", "server2"),
         driver: str = "driver",
-        precision: int = DEFAULT_PRECISION,
+        precision: int | Precision = USUAL,
         mode: Mode | str = Mode.FUSED,
     ) -> None:
         self.servers, self.driver, self.me = tuple(servers), driver, driver
@@ -136,8 +136,11 @@ class RemoteConfig:
     keys: Path = Path("keys")
     timeout: float = DEFAULT_TIMEOUT
     insecure: bool = False
-    precision: int = DEFAULT_PRECISION
+    precision: int | Precision = USUAL  # a number of fractional bits, once it is made
     policy: Mapping[str, Any] = field(default_factory=dict)
+
+    def __post_init__(self) -> None:
+        object.__setattr__(self, "precision", _checked_precision(self.precision, "RemoteConfig"))
 
     @classmethod
     def load(
@@ -305,7 +308,7 @@ def _parse_full(data: dict[str, Any], file: Path) -> RemoteConfig:
         players[name] = _player(name, fields, driver, file)
     config = _checked(players, driver, file)
     keys, timeout = data.get("keys", "keys"), data.get("timeout", DEFAULT_TIMEOUT)
-    insecure, precision = data.get("insecure", False), data.get("precision", DEFAULT_PRECISION)
+    insecure, precision = data.get("insecure", False), data.get("precision", USUAL)
     if not isinstance(keys, str) or not keys:
         raise ConfigError(f"{file}: keys is the path of a directory, not {_type(keys)}")
     if type(timeout) not in (int, float) or not 0 < timeout < math.inf:
@@ -402,9 +405,12 @@ def _check_name(name: Any, where: str) -> None:
 
 
 def _checked_precision(value: Any, where: str) -> int:
-    if type(value) is not int or not 1 <= value <= 30:
-        raise ConfigError(f"{where}: precision is a number of fractional bits from 1 to 30, not {value!r}")
-    return value
+    try:
+        return Precision.of(value).fraction
+    except ValueError:
+        raise ConfigError(
+            f"{where}: precision is a number of fractional bits from {LOWEST} to {HIGHEST}, not {value!r}"
+        ) from None
 
 
 def _only(data: dict[str, Any], known: tuple[str, ...], where: str) -> None:

@@ -2,12 +2,15 @@ import json
 import threading
 from pathlib import Path
 
+import numpy as np
 import pytest
 
+import jmpc
 from jmpc import admin
 from jmpc.config import LocalConfig, Mode, Player, RemoteConfig, split_address
 from jmpc.errors import AuthenticationError, ConfigError
 from jmpc.net.keys import KeyRing
+from jmpc.precision import Precision
 
 SEED = """{
     "server0": "10.0.0.10:4440",
@@ -261,3 +264,26 @@ def test_check_reports_unprotected_and_mixed_up_keys(write, tmp_path, capsys):
 def test_check_of_a_bad_file(write, capsys):
     assert admin.main(["check", write("{")]) == 1
     assert "not JSON" in capsys.readouterr().err
+
+
+def test_a_precision_is_a_number_or_itself(write, tmp_path):
+    players = RemoteConfig.load(write(full())).players
+    for fraction in (8, 24, 30):
+        for precision in (fraction, Precision(fraction)):
+            config = RemoteConfig(players, precision=precision)
+            assert LocalConfig(precision=precision).precision == config.precision == fraction
+            config.save(tmp_path / "saved.json")
+            assert RemoteConfig.load(tmp_path / "saved.json").precision == fraction
+    for wrong in (7, 31, 18.0, True, "18", None):
+        with pytest.raises(ConfigError, match="RemoteConfig: precision is .* from 8 to 30, not"):
+            RemoteConfig(players, precision=wrong)
+        with pytest.raises(ConfigError, match="LocalConfig: precision"):
+            LocalConfig(precision=wrong)
+
+
+def test_precisions_of_a_simulation():
+    x = np.float32([0.1])
+    for precision in (8, Precision(8)):
+        assert jmpc.simulate(lambda x: x, precision=precision)(x) == 26 / 256
+    with pytest.raises(ValueError, match="a precision of 40 fractional bits: between 8 and 30"):
+        jmpc.simulate(lambda x: x, precision=40)

@@ -89,6 +89,11 @@ def test_kernels_have_one_name():
     assert not offenders(lambda tree: starting(imported(tree), "kernels"))
 
 
+def test_only_users_reach_the_debugger():
+    found = offenders(lambda tree: starting(imported(tree) | attributes(tree), "jmpc.debug"))
+    assert {name for name in found if not name.startswith("jmpc/debug/")} <= {"jmpc/__init__.py"}
+
+
 def test_nothing_turns_data_into_code():
     modules = ("pickle", "cloudpickle", "dill", "marshal", "shelve", "joblib", "runpy")
     assert not offenders(lambda tree: starting(imported(tree), *modules))

@@ -13,8 +13,9 @@ import jax
 import numpy as np
 from jax.extend.core import ClosedJaxpr, Literal
 
-from jmpc._compat import dce
+from jmpc._compat import dce, user_line
 from jmpc.api.operators import Operators
+from jmpc.api.tracing import explained
 from jmpc.api.values import DRIVER, Effect, Node, Value, Visibility, assign, output, whereabouts
 from jmpc.choreography.inline import captured, inline_calls
 from jmpc.computation import ArrayType, Compute, Constant, Publish, Read, Source
@@ -34,18 +35,19 @@ class Variable(Operators):
     """A value that lives across runs: as shares on the servers, or in the clear at one player.
 
     Use `value` (or the variable itself, in operators and functions) for its current value, `assign` for an
-    effect that `run` performs.
+    effect that `run` performs. It is reported at `line`.
     """
 
     name: str
     type: ArrayType
     initial: Value
+    line: str
     player: str | None = None
     value: Value = field(init=False)
 
     def __post_init__(self) -> None:
         player = self.player
-        node = Node((), (self.type,), lambda _, __: Read(self.name, self.type, player), variable=self)
+        node = Node((), (self.type,), lambda _, __: Read(self.name, self.type, player), variable=self, line=self.line)
         seen = Visibility.SECRET if player is None else Visibility.CLEAR
         object.__setattr__(self, "value", Value(node, 0, seen, player))
 
@@ -114,7 +116,11 @@ class TracedCall:
 
 
 def trace_call(fn: Callable[..., Any], args: tuple[Any, ...], kwargs: Mapping[str, Any]) -> TracedCall:
-    """Traces `fn`: values, variables and arrays are its arguments; anything else is passed to it as it is."""
+    """Traces `fn`: values, variables and arrays are its arguments; anything else is passed to it as it is.
+
+    Raises:
+      TraceError: where `fn` needs the numbers of what is private, with the user's line.
+    """
     leaves, tree = jax.tree.flatten((args, kwargs))
     places = [i for i, leaf in enumerate(leaves) if _is_argument(leaf)]
     values = tuple(as_value(leaves[i]) for i in places)
@@ -126,7 +132,8 @@ def trace_call(fn: Callable[..., Any], args: tuple[Any, ...], kwargs: Mapping[st
         args, kwargs = jax.tree.unflatten(tree, filled)
         return fn(*args, **kwargs)
 
-    closed, shape = jax.make_jaxpr(flat, return_shape=True)(*(value.aval for value in values))
+    with explained():
+        closed, shape = jax.make_jaxpr(flat, return_shape=True)(*(value.aval for value in values))
     return TracedCall(getattr(fn, "__name__", type(fn).__name__), closed, values, jax.tree.structure(shape))
 
 
@@ -154,7 +161,7 @@ def define_private_variable(initial: Any, *, range: Range | None = None) -> Vari
     else:
         array = np.asarray(jax.numpy.asarray(initial))
         value = _source(DRIVER, (ArrayType.of(array),), "", lambda: array, range)[0]
-    return Variable(_variable_name(), value.type, value.shared())
+    return Variable(_variable_name(), value.type, value.shared(), user_line())
 
 
 def define_local_variable(player: str, initial: Any) -> Variable:
@@ -169,7 +176,7 @@ def define_local_variable(player: str, initial: Any) -> Variable:
     else:
         make = initial if callable(initial) else functools.partial(jax.numpy.asarray, initial)
         value = define_local_computation(player, make)
-    return Variable(_variable_name(), value.type, value, player)
+    return Variable(_variable_name(), value.type, value, user_line(), player)
 
 
 def define_private_input(

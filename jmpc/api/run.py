@@ -16,6 +16,7 @@ from jmpc.api.graph import Built, build
 from jmpc.api.session import LocalSession, Session, open_session
 from jmpc.api.values import DRIVER, Effect, Value, assign
 from jmpc.config import LocalConfig, RemoteConfig
+from jmpc.precision import USUAL, Precision
 
 
 class _Default:
@@ -95,18 +96,19 @@ def _start(session: Session, variables: Sequence[Variable]) -> Built:
     return build(effects, session.servers, session.driver, session.fraction)
 
 
-def simulate(fn: Callable[..., Any], *, precision: int = 18) -> Callable[..., Any]:
+def simulate(fn: Callable[..., Any], *, precision: int | Precision = USUAL) -> Callable[..., Any]:
     """`fn` run on secrets in a fused simulation: plain arrays in, plain arrays out; for notebooks and tests.
 
     Every array among the arguments is secret-shared, every result opened. Anything else (Python numbers, strings) is
-    passed to `fn` as it is.
+    passed to `fn` as it is. Reals have `precision` fractional bits, 8 to 30.
     """
+    fraction = Precision.of(precision).fraction
 
     @functools.wraps(fn)
     def call(*args: Any, **kwargs: Any) -> Any:
         if any(isinstance(leaf, Value | Variable) for leaf in jax.tree.leaves((args, kwargs))):
             raise TypeError("simulate takes arrays; private values belong to jmpc.function and jmpc.run")
-        session = _simulation(precision)
+        session = _simulation(fraction)
         leaves, tree = jax.tree.flatten(_secret_call(fn, args, kwargs), is_leaf=_is_fetch)
         built = build(leaves, session.servers, session.driver, session.fraction)
         outputs = session.run(built)
@@ -116,9 +118,9 @@ def simulate(fn: Callable[..., Any], *, precision: int = 18) -> Callable[..., An
 
 
 @functools.cache
-def _simulation(precision: int) -> LocalSession:
+def _simulation(fraction: int) -> LocalSession:
     """One for the whole process, so that what is compiled once serves every call."""
-    return LocalSession(LocalConfig(precision=precision))
+    return LocalSession(LocalConfig(precision=fraction))
 
 
 def explain(fn: Callable[..., Any] | Any, *args: Any, **kwargs: Any) -> Account:

@@ -2,7 +2,8 @@
 
 JAX wraps a function in a call equation wherever a transform wants to find it again: `jit`, `custom_jvp`, `remat`
 and their like. None of them changes a value. Neither does where an array is placed, so `device_put` and the like
-disappear too; and uninitialised memory (`jnp.empty`) becomes zeros, because players must agree on every bit.
+disappear too; uninitialised memory (`jnp.empty`) becomes zeros, because players must agree on every bit; and what is
+concatenated is not empty, because a compiler fails there.
 Loops and branches stay; their bodies are inlined in themselves.
 """
 
@@ -24,13 +25,14 @@ _IDENTITIES = frozenset({"device_put", "copy", "name", "random_clone", "stop_gra
 _Env = dict[Var, Atom]
 
 
-def inline_calls(jaxpr: ClosedJaxpr) -> ClosedJaxpr:
+def inline_calls(jaxpr: ClosedJaxpr, source: Any = None) -> ClosedJaxpr:
     """Substitutes the body of every call for the call, with fresh variables for every copy.
 
     Equations keep their source information, except those of a library function: JAX traces it once for all of
-    its callers, so its equations carry the first caller's line; they get the line of the call instead.
+    its callers, so its equations carry the first caller's line; they get the line of the call instead. With `source`
+    all equations get that.
     """
-    return _inline(jaxpr, None, {})
+    return _inline(jaxpr, source, {})
 
 
 def captured(jaxpr: ClosedJaxpr) -> Iterator[Any]:
@@ -111,6 +113,9 @@ class _Scope:
             primitive, params, invars = _zeros(eqn.outvars[0].aval)
             self.eqns.append(_compat.make_equation(invars, outvars, primitive, params, info))
             return
+        if eqn.primitive is lax.concatenate_p:
+            # At an empty operand XLA's compiler for CPUs may abort the process (jaxlib 0.10.2).
+            invars = [x for x in invars if x.aval.size] or invars[:1]
         params = {key: self._param(value, info) for key, value in eqn.params.items()}
         self.eqns.append(eqn.replace(invars=invars, outvars=outvars, params=params, source_info=info))
 

@@ -36,13 +36,17 @@ from jmpc.functions.logarithm import log2 as log2
 from jmpc.functions.normalize import Method as Method
 from jmpc.functions.power import integer_power as integer_power
 from jmpc.functions.power import power as power
+from jmpc.functions.power import public_power as public_power
 from jmpc.functions.reciprocal import divide as divide
 from jmpc.functions.reciprocal import reciprocal as reciprocal
+from jmpc.functions.remainder import remainder as remainder
 from jmpc.functions.roots import norm as norm
+from jmpc.functions.roots import ratio_to_root as ratio_to_root
 from jmpc.functions.roots import rsqrt as rsqrt
 from jmpc.functions.roots import sqrt as sqrt
 from jmpc.functions.saturating import erf as erf
 from jmpc.functions.saturating import gelu as gelu
+from jmpc.functions.saturating import gelu_tanh as gelu_tanh
 from jmpc.functions.saturating import sigmoid as sigmoid
 from jmpc.functions.saturating import silu as silu
 from jmpc.functions.saturating import tanh as tanh

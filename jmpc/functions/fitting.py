@@ -1,5 +1,8 @@
 """How the numbers in `coefficients.py` were found: `python -m jmpc.functions.fitting` prints that file.
 
+With the argument `rectified` it prints `coefficients_rectified.py`, of the functions that are x far to the right;
+`fitting_special.py` does the same for `coefficients_special.py`.
+
 A function on [low, high] is fitted by a Fourier series whose period is longer than the interval (a
 Fourier extension: nothing is asked of the series outside, so the function need not be periodic), with the
 largest error made small by Lawson's reweighting of a least-squares problem. A tiny ridge keeps the
@@ -9,7 +12,8 @@ coefficients of the ill-conditioned basis small, below 2 as the integer gates re
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Iterator
+import sys
+from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass
 
 import numpy as np
@@ -22,7 +26,10 @@ _POINTS = 4000
 
 @dataclass(frozen=True)
 class Target:
-    """What is fitted: `even` and `odd` say which waves may be used, `relative` which error counts."""
+    """What is fitted: `even` and `odd` say which waves may be used, `relative` which error counts.
+
+    `function` is what the series stands for, divided by 2^exponent.
+    """
 
     name: str
     function: Callable[[np.ndarray], np.ndarray]
@@ -34,6 +41,7 @@ class Target:
     odd: bool = True
     relative: bool = False
     most_fraction: int = 30
+    exponent: int = 0
 
 
 @dataclass(frozen=True)
@@ -101,6 +109,11 @@ def _gelu_even(x: np.ndarray) -> np.ndarray:
     return x * _erf(x / math.sqrt(2)) / 2
 
 
+def _gelu_tanh_even(x: np.ndarray) -> np.ndarray:
+    """The form with tanh, less x / 2."""
+    return x * np.tanh(math.sqrt(2 / math.pi) * (x + 0.044715 * x**3)) / 2
+
+
 def targets() -> Iterator[Target]:
     """Everything in `coefficients.py`, in its order."""
     yield _mantissa("RECIPROCAL", lambda x: 1 / x, 8, 19, relative=True)
@@ -122,12 +135,19 @@ def targets() -> Iterator[Target]:
     yield _odd("ERF_COARSE", _erf, 2.8, 11.2, _odds(5), 12)
     yield _odd("ERF", _erf, 3.4, 14.0, _odds(8), 18)
     yield _odd("ERF_FINE", _erf, 4.0, 16.0, _odds(10), 30)
-    for name, reach, period, n, most in (
-        ("GELU_COARSE", 4.0, 14.0, 6, 12),
-        ("GELU", 5.0, 16.0, 10, 18),
-        ("GELU_FINE", 5.6, 18.0, 14, 30),
+
+
+def rectified_targets() -> Iterator[Target]:
+    """Everything in `coefficients_rectified.py`, in its order."""
+    for name, function, reach, period, n, most in (
+        ("GELU_COARSE", _gelu_even, 4.0, 14.0, 6, 12),
+        ("GELU", _gelu_even, 5.0, 16.0, 10, 18),
+        ("GELU_FINE", _gelu_even, 5.6, 18.0, 14, 30),
+        ("GELU_TANH_COARSE", _gelu_tanh_even, 4.0, 14.0, 6, 12),
+        ("GELU_TANH", _gelu_tanh_even, 4.8, 15.0, 10, 18),
+        ("GELU_TANH_FINE", _gelu_tanh_even, 5.5, 16.0, 16, 30),
     ):
-        yield Target(name, _gelu_even, -reach, reach, period, _all(n), odd=False, most_fraction=most)
+        yield Target(name, function, -reach, reach, period, _all(n), odd=False, most_fraction=most)
 
 
 def _mantissa(
@@ -176,18 +196,21 @@ def _print_tuple(name: str, values: tuple[int, ...]) -> None:
     print("        ),")
 
 
-def main() -> None:
-    print('"""Fitted Fourier series, printed by `jmpc.functions.fitting`; coefficients in Q30."""\n')
+def print_fits(targets: Iterable[Target], printer: str) -> None:
+    """The module with the coefficients of all these."""
+    print(f'"""Fitted Fourier series, printed by `{printer}`; coefficients in Q30."""\n')
     print("from jmpc.functions.series import Fit")
     print("from jmpc.protocols.base import Series")
-    for target in targets():
+    for target in targets:
         fitted = fit(target)
         print(f"\n{target.name} = Fit(")
         print(f"    period={target.period},")
         print(f"    low={target.low},")
         print(f"    high={target.high},")
-        print(f"    error=2.0 ** {math.log2(fitted.error):.2f},")
+        print(f"    error=2.0 ** {math.log2(fitted.error) + target.exponent:.2f},")
         print(f"    most_fraction={target.most_fraction},")
+        if target.exponent:
+            print(f"    exponent={target.exponent},")
         print("    series=Series(")
         _print_tuple("harmonics", target.harmonics)
         _print_tuple("cosines", _integers(fitted.cosines))
@@ -197,4 +220,5 @@ def main() -> None:
 
 
 if __name__ == "__main__":
-    main()
+    rectified = "rectified" in sys.argv[1:]
+    print_fits(rectified_targets() if rectified else targets(), "jmpc.functions.fitting")

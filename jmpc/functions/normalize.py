@@ -72,6 +72,11 @@ class Exponents:
         """How many thresholds tell them apart."""
         return 2 * self.count if self.signed else self.count - 1 + self.zero
 
+    @property
+    def few(self) -> bool:
+        """Whether thresholds are the cheaper method."""
+        return self.comparisons <= _FEW_EXPONENTS
+
 
 def known_exponents(bounds: Bounds | None, fraction: int) -> Exponents:
     """What the promise bounds[0] <= x <= bounds[1], in real units, says about the words of x."""
@@ -193,8 +198,7 @@ def normalize(
     cheaper one for the number of possible exponents.
     """
     if method is None:
-        few = exponents.comparisons <= _FEW_EXPONENTS
-        method = Method.THRESHOLDS if few else Method.WORD
+        method = Method.THRESHOLDS if exponents.few else Method.WORD
     find = _by_thresholds if method is Method.THRESHOLDS else _by_word
     return find(protocol, x, exponents, tables)
 

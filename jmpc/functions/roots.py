@@ -27,6 +27,7 @@ _PRODUCT_BITS = 61
 _PRECISION = 24  # the fits are good to 2^-24
 _LEAST_PRECISION = 16
 _SQRT_GUARD = 2
+_RATIO_GUARD = 6  # a numerator's truncation costs 2^-(_RATIO_GUARD - 1) ulp of the quotient
 
 
 def rsqrt(
@@ -95,6 +96,40 @@ def sqrt(
     value = gate(protocol, turn, fitted.SQRT.series)
     root = protocol.truncate(value, GATE_SCALE - precision)
     return protocol.truncate(protocol.multiply(root, power), precision + _SQRT_GUARD)
+
+
+def ratio_to_root(
+    protocol: Protocol,
+    x: Ring,
+    y: Ring,
+    fraction: int,
+    *,
+    quotient_bits: int | None = None,
+    bounds: Bounds | None = None,
+    method: Method | None = None,
+) -> Ring:
+    """x / y^(1/2) for y > 0, without the error that x * y^(-1/2) has where y is large; shapes broadcast.
+
+    Domain: |x / y^(1/2)| < 2^Q, with Q = 33 - f unless told; garbage beyond, and for y < 0. x / 0 is 0. Error:
+    2.2 ulp + 2^-20.5 |x / y^(1/2)| + 2^-(60 - Q - f) |x|. Rounds: 19, 7777 bits; 11 with narrow bounds.
+
+    Args:
+      quotient_bits: Q.
+      bounds: a promise about y; a negative lower end counts as 0.
+    """
+    check_fraction(fraction)
+    quotient_bits = 33 - fraction if quotient_bits is None else quotient_bits
+    exponents = _positive(bounds, fraction)
+    # y = m 2^e in words: x 2^(scale - e/2) is q m^(1/2) 2^left for the quotient q, and m is in [1/2, 1].
+    left = _PRODUCT_BITS - quotient_bits
+    kept = fraction + _RATIO_GUARD
+    precision = min(_PRECISION, left - 1 - kept)
+    _check_precision(precision, f"a quotient below 2^{quotient_bits}", fraction)
+    table = HalfPower(left - fraction / 2, -0.5, exponents)
+    turn, (power,) = normalize(protocol, y, exponents, [table], method)
+    root = protocol.truncate(gate(protocol, turn, fitted.RSQRT.series), GATE_SCALE - precision)
+    numerator = protocol.truncate(protocol.multiply(x, power), left - kept)
+    return protocol.truncate(protocol.multiply(numerator, root), kept + precision - fraction)
 
 
 def norm(

@@ -30,8 +30,9 @@ MOST_FRACTION = 30
 class Fit:
     """A Fourier series fitted on [low, high] with the given period, all in real units.
 
-    `error` is the largest deviation on the interval (absolute, or relative for reciprocals and roots);
-    `most_fraction` is the largest number of fractional bits at which it is meant to be used.
+    The function is 2^exponent times the series, whose values and coefficients are small. `error` is the largest
+    deviation on the interval (absolute, or relative for reciprocals and roots); `most_fraction` is the largest
+    number of fractional bits at which it is meant to be used.
     """
 
     period: float
@@ -40,6 +41,14 @@ class Fit:
     error: float
     most_fraction: int
     series: Series
+    exponent: int = 0
+
+    @property
+    def limits(self) -> Bounds:
+        """What the function lies between, also outside of the interval."""
+        amplitude = sum(map(abs, (*self.series.cosines, *self.series.sines))) * 2.0**-30
+        low, high = self.series.constant - amplitude, self.series.constant + amplitude
+        return low * 2.0**self.exponent, high * 2.0**self.exponent
 
 
 def choose(fits: tuple[Fit, ...], fraction: int) -> Fit:
@@ -77,4 +86,4 @@ def smooth(protocol: Protocol, x: Ring, fit: Fit, fraction: int, out_fraction: i
     """
     out_fraction = fraction if out_fraction is None else out_fraction
     value = gate(protocol, to_turn(protocol, x, fit.period, fraction), fit.series)
-    return protocol.truncate(value, GATE_SCALE - out_fraction)
+    return protocol.truncate(value, GATE_SCALE - fit.exponent - out_fraction)

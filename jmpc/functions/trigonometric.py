@@ -44,21 +44,24 @@ def sin_cos(protocol: Protocol, x: Ring, fraction: int) -> tuple[Ring, Ring]:
     return sine, cosine
 
 
-def tan(
-    protocol: Protocol,
-    x: Ring,
-    fraction: int,
-    *,
-    quotient_bits: int = 8,
-    method: Method | None = None,
-) -> Ring:
-    """The tangent of x in radians, where |tan x| < 2^quotient_bits; garbage nearer to a pole.
+def tan(protocol: Protocol, x: Ring, fraction: int, *, method: Method | None = None) -> Ring:
+    """The tangent of x in radians.
 
-    Error at f = 18: 2.2 ulp + 2^-21.3 |tan x| + 2^-24 tan^2 x, for |x| < 64. Rounds: 21, 9195 bits.
+    Domain: |tan x| < 2^(Q - 1) with Q = `tangent_bits`, 2^14 at f = 18. Nearer to a pole, from 2^Q on, it is 0, like a
+    quotient by 0. Error at f = 18: 2.2 ulp + 2^-21.3 |tan x| + 2^-24 tan^2 x, for |x| < 64: what an error of 2^-24 in
+    x would do. Rounds: 21, 9201 bits.
     """
     sine, cosine = _waves(protocol, x, fraction, _TAN_FRACTION, (_SINE, _COSINE))
-    exponents = Exponents(high=_TAN_FRACTION + 1, signed=True)
+    quotient_bits = tangent_bits(fraction)
+    # A smaller cosine counts as 0, but for one octave, see `normalize`.
+    least = _TAN_FRACTION + 2 - quotient_bits
+    exponents = Exponents(least, _TAN_FRACTION + 1, signed=True)
     return ratio(protocol, sine, cosine, fraction, quotient_bits, exponents, method)
+
+
+def tangent_bits(fraction: int) -> int:
+    """The Q for which tangents are below 2^Q."""
+    return max(8, min(15, 33 - fraction))
 
 
 def atan_unit(protocol: Protocol, x: Ring, fraction: int) -> Ring:

@@ -19,6 +19,7 @@ from jmpc.lowering.values import Boolean as Boolean
 from jmpc.lowering.values import FixedPoint as FixedPoint
 from jmpc.lowering.values import Integer as Integer
 from jmpc.lowering.values import Precision as Precision
+from jmpc.lowering.values import PrecisionWarning as PrecisionWarning
 from jmpc.lowering.values import Public as Public
 from jmpc.lowering.values import RangeWarning as RangeWarning
 from jmpc.lowering.values import Value as Value

@@ -14,10 +14,10 @@ from typing import Any
 import jax.numpy as jnp
 import numpy as np
 
-from jmpc.lowering import encoding, interval
+from jmpc.lowering import encoding, interval, origins, wrapping
 from jmpc.lowering.context import Context
 from jmpc.lowering.interval import RANGE_BITS, Interval, Trust
-from jmpc.lowering.values import Boolean, FixedPoint, Integer, Public, Secret, Value
+from jmpc.lowering.values import Boolean, FixedPoint, Integer, PrecisionWarning, Public, Secret, Value
 from jmpc.protocols.base import Product, Ring
 
 Bilinear = Callable[[Any, Any], Any]
@@ -75,12 +75,27 @@ def _add_public(context: Context, x: Secret, y: Public, *, negative: bool) -> Se
         return context.protocol.add_public(x.sharing, _negated(words) if negative else words)
 
     if isinstance(x, Integer):
-        x = _in_ring(context, x)
-        return wrapped(x, moved(x, 0), x.interval + known if x.interval else None)
+        ring = _in_ring(context, x)
+        total = wrapped(ring, moved(ring, 0), x.interval + known if x.interval else None)
+        return total if negative else wrapping.added(context, x, y, total)
     real = _ready_for_summand(context, x, y)
+    if y.known and context.vanishes(y, real.fraction):
+        _warn_of_vanishing(context, y, real.fraction)
     limit = interval.representable(real.fraction).high
     sum_interval = (real.interval + known).clip(-limit, limit)
-    return FixedPoint(moved(real, real.fraction), real.fraction, sum_interval, real.dtype)
+    total = FixedPoint(moved(real, real.fraction), real.fraction, sum_interval, real.dtype)
+    again = lambda of: _add_public(context, of, y, negative=negative)
+    return origins.added(context, x, y, -1 if negative else 1, total, again)
+
+
+def _warn_of_vanishing(context: Context, y: Public, fraction: int) -> None:
+    size, step = float(np.abs(np.asarray(y.array, np.float64)).max()), 2.0**-fraction
+    context.warn(
+        f"a constant of {size:g} that is added to a secret counts as 0: numbers have steps of {step:.2g} there. "
+        f"Nothing is infinite without it: quotients by 0, and reciprocals of 0 and its root, are 0. To limit them add "
+        f"{step:.2g} or more, scale the computation up, or raise the precision",
+        PrecisionWarning,
+    )
 
 
 def _negated(words: Any) -> Any:

@@ -8,7 +8,7 @@ from collections.abc import Sequence
 import jax.numpy as jnp
 import numpy as np
 
-from jmpc.lowering import encoding, interval
+from jmpc.lowering import encoding, interval, origins
 from jmpc.lowering.arithmetic import add, align, multiply, same_sharing, subtract
 from jmpc.lowering.comparing import invert, less, negative
 from jmpc.lowering.context import Context
@@ -24,6 +24,8 @@ from jmpc.lowering.values import (
     is_float,
 )
 from jmpc.protocols.base import Bits, Ring
+
+_AS_GOOD_AS_INFINITE = 2.0**64  # no number of 64 bits, whatever the precision
 
 
 def unify(context: Context, values: Sequence[Value]) -> list[Secret]:
@@ -52,20 +54,21 @@ def with_interval(value: Secret, known: Interval | None) -> Secret:
 
 
 def finite(context: Context, x: Value) -> Value:
-    """A public value with its infinities replaced by the largest numbers that an input may be.
+    """A public value with its infinities replaced by the largest numbers that an input may be, and NaN by 0.
 
-    For selections and padding, where an infinity stands for "never the maximum" or "weight zero".
+    For selections and padding, where an infinity stands for "never the maximum" or "weight zero" (so do the extremes of
+    a floating type, such as the -3.4e38 with which flax masks attention), and NaN for what is not defined.
     """
     if not (isinstance(x, Public) and x.known and is_float(x.dtype)):
         return x
-    infinite = np.isinf(np.asarray(x.array, np.float64))
-    if not infinite.any():
+    infinite = np.abs(np.asarray(x.array, np.float64)) >= _AS_GOOD_AS_INFINITE
+    if not infinite.any() and np.isfinite(np.asarray(x.array, np.float64)).all():
         return x
     limit = min(encoding.input_limits(x.dtype, context.precision)[1] / 2, float(jnp.finfo(x.dtype).max))
 
     def replaced() -> Public:
         # numpy's own types only: extension floats have no copysign
-        array = np.asarray(x.array, np.float64)
+        array = np.nan_to_num(np.asarray(x.array, np.float64), nan=0.0, posinf=np.inf, neginf=-np.inf)
         return Public(np.where(infinite, np.copysign(limit, array), array).astype(x.dtype))
 
     return context.once(x, "finite", replaced)
@@ -180,15 +183,19 @@ def _extreme(context: Context, x: Value, y: Value, *, largest: bool) -> Value:
     if isinstance(x, Integer):
         return _extreme_integers(context, x, y, largest)
     if is_zero(y):  # the sign of x itself: x is settled and truncated once for all uses
-        chosen = gate(context, _condition(context, x, largest), x)
+        condition = _condition(context, x, largest)
+        chosen = gate(context, condition, x)
     else:
         x = context.at_most(x)
         y = y if isinstance(y, Public) else context.at_most(y)
         difference = subtract(context, x, y)
-        chosen = add(context, gate(context, _condition(context, difference, largest), difference), y)
+        condition = _condition(context, difference, largest)
+        chosen = add(context, gate(context, condition, difference), y)
     pick = max if largest else min
     a, b = x.interval, context.interval(y)
-    return with_interval(chosen, Interval(pick(a.low, b.low), pick(a.high, b.high), min(a.trust, b.trust)))
+    known = Interval(pick(a.low, b.low), pick(a.high, b.high), min(a.trust, b.trust))
+    chosen = with_interval(chosen, known)
+    return origins.maximum(context, x, y, condition, chosen) if largest else chosen
 
 
 def _condition(context: Context, difference: FixedPoint, largest: bool) -> Boolean:
@@ -231,8 +238,10 @@ def absolute(context: Context, x: Secret) -> Secret:
 def sign_of(context: Context, x: Secret) -> Secret:
     """-1, 0 or 1: 1 - [x < 0] - [x < 1] in words."""
     settled = context.settled(x)
-    bits = context.protocol.less_than_each(settled.ring, [0, 1])
-    (minus,) = context.protocol.to_ring(bits, [[-1, -1]])
+    below, not_above = context.protocol.less_than_each(settled.ring, [0, 1])
+    if isinstance(x, Integer) and x.known.low <= -(2**63):  # of which 1 cannot be subtracted
+        not_above = context.protocol.or_(below, not_above)
+    (minus,) = context.protocol.to_ring([below, not_above], [[-1, -1]])
     ring = context.protocol.add_public(minus, 1)
     if isinstance(x, Integer):
         return Integer(ring, x.dtype, Interval(-1, 1))

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import dataclasses
 import warnings
-from collections.abc import Callable, Hashable
+from collections.abc import Callable, Hashable, Sequence
 from typing import Any, TypeVar
 
 import jax
@@ -110,6 +110,9 @@ class Context:
             context = context.parent
         return None
 
+    def lowered(self, eqn: JaxprEqn, operands: Sequence[Value], results: Sequence[Value]) -> None:
+        """Called for every equation with a secret operand, once it is lowered; here it does nothing."""
+
     # -- messages to the user ----------------------------------------------------------------------------
 
     @property
@@ -120,11 +123,11 @@ class Context:
 
     def refuse(self, reason: str, instead: str) -> TraceError:
         """The error to raise where the current equation cannot be lowered."""
-        name = self.equation.primitive.name if self.equation is not None else "this operation"
-        return TraceError(f"{self.line}: `{name}`: {reason}. {instead}")
+        name = f"`{self.equation.primitive.name}`: " if self.equation is not None else ""
+        return TraceError(f"{self.line}: {name}{reason}. {instead}")
 
-    def warn(self, message: str) -> None:
-        warnings.warn(f"{self.line}: {message}", RangeWarning, stacklevel=2)
+    def warn(self, message: str, category: type[Warning] = RangeWarning) -> None:
+        warnings.warn(f"{self.line}: {message}", category, stacklevel=2)
 
     # -- secrets in standard form --------------------------------------------------------------------------
 
@@ -261,7 +264,7 @@ class Context:
             known = interval.of_array(np.asarray(value.array)) if value.known else interval.of_dtype(dtype)
             return Integer(self.protocol.constant(words), np.dtype(dtype), known)
         if not is_float(dtype):
-            raise self.refuse(f"values of type {dtype} cannot be secret", "Use real, integer or boolean arrays")
+            raise self.refuse(f"a value of type {dtype} cannot be secret", "Use real, integer or boolean arrays")
         fraction = self.fraction
         if value.known:
             self.check_finite(value)
@@ -317,6 +320,11 @@ class Context:
         )
         return self._release(words, value.at)
 
+    def vanishes(self, value: Public, fraction: int) -> bool:
+        """Whether a known constant that is not zero becomes zero at this fraction."""
+        array = np.asarray(value.array, np.float64)
+        return bool(array.any()) and not np.round(array * 2.0**fraction).any()
+
     def check_constant(self, value: Public, fraction: int) -> None:
         """Refuses a constant that is not finite or does not fit the ring at this fraction."""
         self.check_finite(value)
@@ -324,7 +332,8 @@ class Context:
         if largest * 2.0**fraction >= 2.0**RANGE_BITS:
             raise self.refuse(
                 f"a public constant of magnitude {largest:g} does not fit {fraction} fraction bits",
-                "Scale the computation so that its constants stay below 2^26, or use a lower precision",
+                f"Scale the computation so that its constants stay below 2^{RANGE_BITS - 2 * self.fraction}, or use a "
+                "lower precision",
             )
 
     def everyone(self, value: Public) -> Public:

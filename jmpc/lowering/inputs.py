@@ -9,10 +9,11 @@ import jax
 import numpy as np
 
 from jmpc.choreography.primitives import release
+from jmpc.errors import TraceError
 from jmpc.lowering import encoding
 from jmpc.lowering.context import Context
 from jmpc.lowering.encoding import Encoding, Range
-from jmpc.lowering.values import Boolean, FixedPoint, Integer, Public, Secret, Value, is_boolean, is_float
+from jmpc.lowering.values import Boolean, FixedPoint, Integer, Public, Secret, Value, is_boolean, is_float, is_integer
 from jmpc.protocols.base import Bits, Ring
 
 
@@ -22,8 +23,16 @@ def share(context: Context, x: Any, owner: str, range: Range | None = None) -> S
     The owner alone checks its reals and integers, and other players count on no more of them than that a
     false input may give false results. A boolean must be one whatever its owner sends, because selections multiply by
     it: with any other word for it they would show both of their cases. Hence it is shared as a bit.
+
+    Raises:
+      TraceError: for a type that has no secret form, or a range that the type or the words cannot represent.
     """
     dtype, protocol = np.dtype(x.dtype), context.protocol
+    if not (is_boolean(dtype) or is_integer(dtype) or is_float(dtype)):
+        raise TraceError(
+            f"{context.line}: an input of type {dtype} cannot be secret; real, integer and boolean arrays can. Bring "
+            "the real and the imaginary part of complex numbers as two real arrays"
+        )
     if is_boolean(dtype):
         return Boolean(protocol.share_bits(x.astype(np.uint8), owner, 1))
     ring = protocol.share(encoding.encode(x, context.precision, range, owner), owner)

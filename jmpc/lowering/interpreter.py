@@ -7,17 +7,20 @@ from collections.abc import Sequence
 from typing import Any
 
 import jax
+import jax.numpy as jnp
+import numpy as np
 from jax.extend.core import ClosedJaxpr, Jaxpr, JaxprEqn, Literal, Var
 
 from jmpc._compat import UNKNOWN_LINE, dce, source_line, user_context
+from jmpc.choreography.holders import inner_jaxprs
 from jmpc.choreography.inline import inline_calls
-from jmpc.errors import TraceError
-from jmpc.lowering import placement, public
+from jmpc.lowering import placement, public, univariate
 from jmpc.lowering.context import Context
+from jmpc.lowering.idioms import with_sign_tests
 from jmpc.lowering.placement import Placement, Where
 from jmpc.lowering.public import Unit, read
-from jmpc.lowering.registry import REFUSED, RULES
-from jmpc.lowering.values import Public, Value
+from jmpc.lowering.registry import REFUSED, RULES, Rule
+from jmpc.lowering.values import FixedPoint, Public, Value
 
 
 def lower(closed_jaxpr: ClosedJaxpr, args: Sequence[Value], context: Context) -> list[Value]:
@@ -44,9 +47,17 @@ def run(context: Context, jaxpr: Jaxpr, consts: Sequence[Any], args: Sequence[Va
     env: public.Env = {var: public.constant(const) for var, const in zip(jaxpr.constvars, consts, strict=True)}
     env.update(zip(jaxpr.invars, args, strict=True))
     outer = context.equation
-    for eqn, place in _public_part(context, jaxpr, env):
+    rest = with_sign_tests(_public_part(context, jaxpr, env), jaxpr.outvars)
+    recognised = univariate.find(rest, env, jaxpr.outvars)
+    for eqn in rest:
         context.watch(0)
         context.equation = eqn
+        found = recognised.get(id(eqn))
+        argument = None if found is None else env.get(found.argument)
+        if found is not None and isinstance(argument, FixedPoint):
+            if found.rule is not None:
+                env.update(zip(eqn.outvars, apply(context, eqn, [argument], found.rule), strict=True))
+            continue
         operands = [read(env, atom) for atom in eqn.invars]
         if all(isinstance(x, Public) for x in operands):
             place = context.placer().equation(eqn, [placement.of_value(x) for x in operands])[0]
@@ -58,28 +69,32 @@ def run(context: Context, jaxpr: Jaxpr, consts: Sequence[Any], args: Sequence[Va
     return [read(env, atom) for atom in jaxpr.outvars]
 
 
-def apply(context: Context, eqn: JaxprEqn, operands: Sequence[Value]) -> list[Value]:
-    """The rule of an equation with a secret operand, at the user's line."""
+def apply(context: Context, eqn: JaxprEqn, operands: Sequence[Value], rule: Rule | None = None) -> list[Value]:
+    """The rule of an equation with a secret operand, or the given one for it, at the user's line."""
     name = eqn.primitive.name
     if name not in RULES:
         reason, instead = REFUSED.get(name, ("there is no protocol for it on secret values", _ADVICE))
-        raise TraceError(f"{context.line}: `{name}`: {reason}. {instead}")
-    if eqn.effects:
-        raise TraceError(f"{context.line}: `{name}` has side effects on secret values. {_ADVICE}")
+        raise context.refuse(reason, instead)
+    if eqn.effects and not inner_jaxprs(eqn):  # of a loop or branch, the body's own equations say so
+        raise context.refuse("it has side effects on secret values", _ADVICE)
+    if any(jnp.issubdtype(public.dtype_of(var), np.complexfloating) for var in eqn.outvars):
+        raise context.refuse("its result is complex, and complex numbers have no secret form", _AS_TWO_REALS)
     known = source_line(eqn) != UNKNOWN_LINE  # otherwise what is traced stays at the line of the call
     with user_context(eqn.source_info) if known else contextlib.nullcontext():
-        out = RULES[name](context, *operands, **eqn.params)
+        out = (rule or RULES[name])(context, *operands, **eqn.params)
     results = list(out) if eqn.primitive.multiple_results else [out]
     for var, result in zip(eqn.outvars, results, strict=True):
         expected = (getattr(var.aval, "shape", None), public.dtype_of(var))
         assert (result.shape, result.dtype) == expected, f"the rule of `{name}` gave {result}, not {var.aval}"
+    context.lowered(eqn, operands, results)
     return results
 
 
+_AS_TWO_REALS = "Compute with the real and the imaginary part as two real arrays"
 _ADVICE = "Compute it from public values, or express it with operations listed in jmpc.lowering.supported_primitives()"
 
 
-def _public_part(context: Context, jaxpr: Jaxpr, env: public.Env) -> list[tuple[JaxprEqn, Placement]]:
+def _public_part(context: Context, jaxpr: Jaxpr, env: public.Env) -> list[JaxprEqn]:
     """Evaluates all equations that no secret leads to; returns the others, in order."""
     placer = context.placer()
     places: dict[Var, Placement] = {var: placement.of_value(value) for var, value in env.items()}
@@ -94,7 +109,7 @@ def _public_part(context: Context, jaxpr: Jaxpr, env: public.Env) -> list[tuple[
         joined = placer.join(*inputs)
         if joined.where is Where.SECRET or any(v in late for v in eqn.invars if isinstance(v, Var)):
             late.update(eqn.outvars)
-            rest.append((eqn, joined))
+            rest.append(eqn)
         else:
             units.add(eqn, outs[0] if outs else joined)
     units.flush()

@@ -11,6 +11,7 @@ from jax.extend.core import JaxprEqn, Literal, Var, jaxpr_as_fun
 
 from jmpc._compat import make_closed, source_line, user_context
 from jmpc.choreography.fingerprint import Fingerprint
+from jmpc.choreography.holders import all_equations, inner_jaxprs
 from jmpc.choreography.iterations import bounded, has_while
 from jmpc.choreography.primitives import local
 from jmpc.choreography.sizes import costliest_turn
@@ -120,12 +121,19 @@ _MOVES: dict[str, Callable[..., np.ndarray]] = {"broadcast_in_dim": _broadcast, 
 
 def _bind(eqn: JaxprEqn, arrays: Sequence[Any]) -> list[Any]:
     if eqn.effects:
+        culprit, effects = _effectful(eqn), ", ".join(map(str, eqn.effects))
         raise TraceError(
-            f"{source_line(eqn)}: `{eqn.primitive.name}` has side effects ({', '.join(map(str, eqn.effects))}). "
-            "A computation is data that every player checks before it runs: remove the callback, print or reference"
+            f"{source_line(culprit)}: `{culprit.primitive.name}` has side effects ({effects}). A computation "
+            "is data that every player checks before it runs: remove the callback, print or reference"
         )
     out = eqn.primitive.bind(*arrays, **eqn.primitive.get_bind_params(eqn.params))
     return list(out) if eqn.primitive.multiple_results else [out]
+
+
+def _effectful(eqn: JaxprEqn) -> JaxprEqn:
+    """The equation in it that has side effects; of a loop or branch it is one of the body's."""
+    parts = [part for body in inner_jaxprs(eqn) for part in all_equations(body)]
+    return next((part for part in parts if part.effects and not inner_jaxprs(part)), eqn)
 
 
 class Unit:

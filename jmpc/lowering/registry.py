@@ -17,17 +17,19 @@ Rule: TypeAlias = Callable[..., Value | Sequence[Value]]
 F = TypeVar("F", bound=Callable[..., Any])
 
 RULES: dict[str, Rule] = {}  # filled where jmpc.lowering.rules is imported
+HINTS: set[str] = set()  # of these, the names of what only composites use
 REFUSED: dict[str, tuple[str, str]] = {}  # why a primitive has no rule, and what to do instead
 
 
-def rule(*primitives: str) -> Callable[[F], F]:
-    """Registers the decorated function as the rule of the primitives of these names."""
+def rule(*primitives: str, hint: bool = False) -> Callable[[F], F]:
+    """Registers the decorated function as the rule of the primitives of these names; a `hint` is none of JAX's."""
 
     def register(function: F) -> F:
         for primitive in primitives:
             if primitive in RULES:
                 raise ValueError(f"`{primitive}` has two rules")
             RULES[primitive] = function
+        HINTS.update(primitives if hint else ())
         return function
 
     return register
@@ -41,4 +43,4 @@ def refuse(*primitives: str, reason: str, instead: str) -> None:
 
 def supported_primitives() -> list[str]:
     """The names of all primitives that secret values may meet."""
-    return sorted(RULES)
+    return sorted(set(RULES) - HINTS)

@@ -27,8 +27,12 @@ def by_secret(context: Context, x: Value, amount: Value, shift: Shift) -> Intege
     for stage in range(stages):
         bit = context.protocol.parity(steps, 1 << stage)
         words = _where(context, bit, context.protocol.map(lambda slot, k=1 << stage: shift(slot, k), words), words)
-    below, inside = context.protocol.less_than_each(context.extended(amount).ring, [0, x.width])
-    outside = context.protocol.invert(context.protocol.xor(below, inside))
+    below, not_above = context.protocol.less_than_each(context.extended(amount).ring, [0, x.width])
+    if amount.width == 64:  # the comparison with the width wraps for the least of all numbers
+        inside = context.protocol.and_(not_above, context.protocol.invert(below))
+    else:
+        inside = context.protocol.xor(below, not_above)
+    outside = context.protocol.invert(inside)
     emptied = context.protocol.map(lambda slot: shift(slot, x.width), words)
     return Integer(_where(context, outside, emptied, words), x.dtype)
 

@@ -12,6 +12,7 @@ import jax.numpy as jnp
 import numpy as np
 
 from jmpc.lowering.interval import Interval, symmetric
+from jmpc.precision import Precision as Precision
 from jmpc.protocols.base import Bits, Product, Ring
 
 
@@ -19,15 +20,8 @@ class RangeWarning(UserWarning):
     """A value leaves the range in which fixed-point arithmetic is correct: certainly, or by declared ranges."""
 
 
-@dataclass(frozen=True)
-class Precision:
-    """How reals become integers: x is stored as round(x * 2^fraction)."""
-
-    fraction: int = 18
-
-    def __post_init__(self) -> None:
-        if not 8 <= self.fraction <= 30:
-            raise ValueError(f"a fraction of {self.fraction} bits: between 8 and 30 are possible, 18 is usual")
+class PrecisionWarning(UserWarning):
+    """A constant is smaller than the steps of fixed-point numbers, and counts as 0."""
 
 
 @dataclass(frozen=True)

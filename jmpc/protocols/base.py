@@ -211,8 +211,11 @@ class Protocol(abc.ABC):
         """[x < 0], width 1. With a known |x| < 2^(range_bits - 1) it is cheaper."""
 
     @abc.abstractmethod
-    def less_than_each(self, x: Ring, thresholds: Sequence[int]) -> list[Bits]:
-        """[x < t] for each public signed integer t; cheaper than one `sign` for each."""
+    def less_than_each(self, x: Ring, thresholds: Sequence[int], range_bits: int = RING_BITS) -> list[Bits]:
+        """[x < t] for each public signed integer t; cheaper than one `sign` for each.
+
+        With known |x - t| < 2^(range_bits - 1) it is cheaper still.
+        """
 
     @abc.abstractmethod
     def is_zero(self, x: Ring) -> Bits:

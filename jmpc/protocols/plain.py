@@ -139,8 +139,8 @@ class Plain(Protocol):
     def sign(self, x: Ring, range_bits: int = RING_BITS) -> Bits:
         return Bits((bit_at(x.slots[0], range_bits - 1),), 1)
 
-    def less_than_each(self, x: Ring, thresholds: Sequence[int]) -> list[Bits]:
-        return [self.sign(self.add_public(x, -t)) for t in thresholds]
+    def less_than_each(self, x: Ring, thresholds: Sequence[int], range_bits: int = RING_BITS) -> list[Bits]:
+        return [self.sign(self.add_public(x, -t), range_bits) for t in thresholds]
 
     def is_zero(self, x: Ring) -> Bits:
         return Bits(((x.slots[0] == np.uint64(0)).astype(np.uint8),), 1)

@@ -32,6 +32,7 @@ from jmpc.net.computations import decode_computation, encode_computation
 from jmpc.net.framing import RUN_BYTES, Header, Kind
 from jmpc.net.transport import Transport
 from jmpc.policy import Policy
+from jmpc.precision import Precision
 from jmpc.protocols.rep3 import Rep3
 from jmpc.remember import Remembered
 from jmpc.runtime import orders
@@ -73,7 +74,7 @@ class RemoteSession:
             )
         self.servers = config.servers[:3]
         self.driver = config.me
-        self.fraction = config.precision
+        self.fraction = Precision.of(config.precision).fraction
         self.built: Remembered[tuple[Any, ...], Built] = Remembered(KEPT_GRAPHS)
         self._config = config
         self._id = secrets.token_bytes(RUN_BYTES)

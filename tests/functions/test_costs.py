@@ -52,6 +52,7 @@ ROWS = np.random.default_rng(0).normal(0, 3, (4, 8))
 ONE = (spread(1.0, 250.0),)
 SIGNS = np.resize([1.0, -1.0, -1.0], N)
 PAIR = (np.resize([5.0, -3.0, 0.25, -100.0, 0.0], N), SIGNS * spread(2.0**-6, 2.0**27))
+ROOTS = (SIGNS * spread(0.01, 100.0), spread(2.0**-10, 2.0**10))
 ANGLES = (np.sign(PAIR[0]) * spread(0.01, 500), WIDE)
 BASES = (spread(2.0**-6, 2.0**6), np.resize([0.0, 1.0, -2.0, 3.5, 2.75, -0.5], N))
 
@@ -62,6 +63,10 @@ def smooth(name: str, run: Any, inputs: Any, exact: Any, rounds: int, bits: floa
 
 def gelu(x: np.ndarray) -> np.ndarray:
     return x * (1 + erf(x / np.sqrt(2))) / 2
+
+
+def gelu_tanh(x: np.ndarray) -> np.ndarray:
+    return x * (1 + np.tanh(np.sqrt(2 / np.pi) * (x + 0.044715 * x**3))) / 2
 
 
 def inverse(x: np.ndarray) -> np.ndarray:
@@ -89,6 +94,7 @@ CASES = [
     ),
     smooth("divide", functions.divide, PAIR, np.divide, 19, 8606, 2.2, 2**-21.3),
     smooth("rsqrt", functions.rsqrt, (POSITIVE,), lambda x: x**-0.5, 19, 7528, 2.2, 2**-22.8),
+    smooth("ratio to root", functions.ratio_to_root, ROOTS, lambda x, y: x / np.sqrt(y), 19, 7777, 2.2, 2**-21),
     smooth("sqrt", functions.sqrt, (POSITIVE / 2,), np.sqrt, 19, 7505, 2.2, 2**-22),
     smooth("log2", functions.log2, (POSITIVE,), np.log2, 17, 7000, 1.3),
     smooth("log", functions.log, (POSITIVE,), np.log, 17, 6980, 1.6),
@@ -102,17 +108,27 @@ CASES = [
         (spread(-4, 4),), np.exp, 4, 3162, 1.6, 2**-22.3,
     ),
     smooth("power", functions.power, BASES, np.power, 25, 12343, 2.0, 2**-19.5),
+    smooth(
+        "power 1.7", lambda p, x, f: functions.public_power(p, x, 1.7, f),
+        BASES[:1], lambda x: x**1.7, 24, 12257, 2.0, 2**-20.5,
+    ),
+    smooth(
+        "cube root", lambda p, x, f: functions.public_power(p, x, 1 / 3, f),
+        (spread(2.0**-18, 2.0**40),), np.cbrt, 25, 13341, 2.0, 2**-21.5,
+    ),
+    Case("remainder", functions.remainder, PAIR, np.fmod, 36, 12284, 0),
     smooth("cube", lambda p, x, f: functions.integer_power(p, x, 3, f), ONE, lambda x: x**3, 4, 492, 260, 2**-17),
     # Saturating functions.
     smooth("sigmoid", functions.sigmoid, (NEAR,), expit, 6, 6455, 1.9),
     smooth("tanh", functions.tanh, (NEAR,), np.tanh, 6, 6839, 1.9),
     smooth("erf", functions.erf, (NEAR,), erf, 6, 4023, 1.9),
     smooth("gelu", functions.gelu, (NEAR,), gelu, 6, 4591, 1.9),
+    smooth("gelu with tanh", functions.gelu_tanh, (NEAR,), gelu_tanh, 6, 4591, 1.9),
     smooth("silu", functions.silu, (NEAR,), lambda x: x * expit(x), 6, 8419, 3.5),
     # Trigonometry.
     smooth("sin_cos", functions.sin_cos, (spread(-64, 64),), lambda x: (np.sin(x), np.cos(x)), 2, 976, 1.2),
     smooth("sin", functions.sin, (spread(-64, 64),), np.sin, 2, 616, 1.2),
-    smooth("tan", functions.tan, (spread(-1.5, 1.5),), np.tan, 21, 9195, 2.2, 2**-19),
+    smooth("tan", functions.tan, (spread(-1.5, 1.5),), np.tan, 21, 9201, 2.2, 2**-19),
     smooth("atan_unit", functions.atan_unit, (spread(-1, 1),), np.arctan, 2, 2408, 1.2),
     smooth("atan", functions.atan, (NEAR / 4,), np.arctan, 23, 12795, 3.5),
     smooth("atan2", functions.atan2, ANGLES, np.arctan2, 28, 14931, 3.5),

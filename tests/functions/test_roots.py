@@ -6,7 +6,7 @@ from typing import Any
 
 import numpy as np
 import pytest
-from functions.accuracy import FRACTIONS, deviation, encode, interpret, linear, logarithmic, value
+from functions.accuracy import FRACTIONS, deviation, encode, evaluate, interpret, linear, logarithmic, value
 
 from jmpc import functions
 from jmpc.functions import Method
@@ -63,6 +63,25 @@ def test_a_root_that_does_not_fit_is_refused() -> None:
         interpret(lambda p, x: functions.sqrt(p, x, 30, bounds=(0.0, 2.0**32)), [1])
     with pytest.raises(ValueError, match="x\\^-1/2"):
         interpret(lambda p, x: functions.rsqrt(p, x, 30, bounds=(2.0**-29, 1.0)), [1])
+
+
+@pytest.mark.parametrize("fraction", [12, 18, 24])
+def test_ratio_to_root(fraction: int) -> None:
+    rng, bits = np.random.default_rng(4), 33 - fraction
+    y = np.round(2.0 ** rng.uniform(0, min(44, 26 + fraction), 30_000)).astype(np.int64)
+    quotient = rng.choice([-1, 1], y.size) * 2.0 ** rng.uniform(-fraction, bits - 0.01, y.size)
+    x = np.round(quotient * np.sqrt(y * 2.0**fraction)).astype(np.int64)
+    fits = np.abs(x) < 2**61
+    x, y = x[fits], y[fits]
+    exact = x / np.sqrt(y * 2.0**fraction)
+    allowed = 2.0**-20.5 * np.abs(exact) + 2.0 ** (fraction - 60 + bits) * np.abs(x / 2.0**fraction)
+    for (words,) in evaluate(lambda p, x, y: functions.ratio_to_root(p, x, y, fraction), [x, y]):
+        assert (np.abs(words / 2.0**fraction - exact) - allowed).max() <= 2.2 * 2.0**-fraction
+
+
+def test_ratio_to_the_root_of_nothing_is_nothing() -> None:
+    words = value(interpret(lambda p, x, y: functions.ratio_to_root(p, x, y, 18), [5, 1 << 40, -3], [0, 0, 0]))
+    assert not words.any()
 
 
 def test_norm() -> None:

@@ -17,6 +17,10 @@ def gelu(x: np.ndarray) -> np.ndarray:
     return x * (1 + erf(x / np.sqrt(2))) / 2
 
 
+def gelu_tanh(x: np.ndarray) -> np.ndarray:
+    return x * (1 + np.tanh(np.sqrt(2 / np.pi) * (x + 0.044715 * x**3))) / 2
+
+
 def silu(x: np.ndarray) -> np.ndarray:
     return x * expit(x)
 
@@ -26,6 +30,7 @@ EXACT: dict[Callable[..., Any], Callable[..., np.ndarray]] = {
     functions.tanh: np.tanh,
     functions.erf: erf,
     functions.gelu: gelu,
+    functions.gelu_tanh: gelu_tanh,
     functions.silu: silu,
 }
 
@@ -36,6 +41,7 @@ BOUNDS = {
     functions.tanh: {12: 1.9, 18: 1.9, 24: 7.5},
     functions.erf: {12: 1.9, 18: 1.9, 24: 1.9},
     functions.gelu: {12: 1.9, 18: 1.9, 24: 1.9},
+    functions.gelu_tanh: {12: 1.9, 18: 1.9, 24: 1.9},
     functions.silu: {12: 1.9, 18: 3.5, 24: 50.0},
 }
 

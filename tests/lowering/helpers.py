@@ -11,8 +11,10 @@ import numpy as np
 from jax.extend.core import ClosedJaxpr, jaxpr_as_fun
 
 from jmpc.choreography import primitives as prim
+from jmpc.choreography.holders import infer_holders
 from jmpc.choreography.inline import inline_calls
 from jmpc.choreography.trace import Choreography, trace
+from jmpc.errors import ChoreographyError
 from jmpc.lowering import Context, Precision, Public, lower
 from jmpc.lowering.inputs import reveal, share
 from jmpc.protocols.base import Protocol
@@ -53,7 +55,17 @@ def lowered(
 
     flat = [x.astype(v.aval.dtype) for x, v in zip(flat, closed.jaxpr.invars, strict=True)]
     with jax.enable_x64(True):
-        return inline_calls(jax.make_jaxpr(run)(*flat)), flat
+        made = inline_calls(jax.make_jaxpr(run)(*flat))
+    _check_captured(made, len(flat), (*context.parties, OWNER))
+    return made, flat
+
+
+def _check_captured(closed: ClosedJaxpr, arguments: int, players: Sequence[str]) -> None:
+    """Nobody holds an array that a rule captures without declaring it; who holds the rest matters to nobody here."""
+    try:
+        infer_holders(closed, [frozenset(players)] * arguments, players)
+    except ChoreographyError as error:
+        assert "captured" not in str(error), error
 
 
 def flattened(args: Sequence[Any]) -> list[tuple[np.ndarray, bool]]:

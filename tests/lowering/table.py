@@ -137,6 +137,11 @@ SMOOTH = [
     Case("logsumexp axis", lambda x: jax.nn.logsumexp(x, axis=0, keepdims=True), (X,)),
     Case("logaddexp", jnp.logaddexp, (X, Y), 6),
     Case("masked softmax", lambda x: jax.nn.softmax(jnp.where(jnp.tri(3, 4) > 0, x, -jnp.inf)), (X,)),
+    Case(
+        "softmax masked with the least float",
+        lambda x: jax.nn.softmax(jnp.where(jnp.tri(3, 4) > 0, x, jnp.finfo(np.float32).min)),
+        (X,),
+    ),
     Case("standardize", lambda x: jax.nn.standardize(x, axis=-1), (X,), 16, 5e-5),
     Case("l2 normalise", lambda x: x / jnp.linalg.norm(x, axis=-1, keepdims=True), (X,), 8),
 ]

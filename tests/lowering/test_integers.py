@@ -1,12 +1,19 @@
 """Integers of every width against numpy, which wraps as JAX does."""
 
+import functools
+
 import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
+from hypothesis import HealthCheck, given, settings
+from hypothesis import strategies as st
+from jax import lax
 
-from .helpers import secure
+from .evaluation import evaluate
+from .helpers import lowered, secure
 
+N = 40
 WIDTHS = [np.dtype(f"{kind}int{bits}") for kind in ("", "u") for bits in (8, 16, 32, 64)]
 
 
@@ -44,20 +51,118 @@ def test_against_numpy(dtype):
             np.testing.assert_array_equal(a, np.asarray(b))
 
 
-@pytest.mark.parametrize("dtype", WIDTHS[:3] + WIDTHS[4:7], ids=str)
-def test_division_by_constants_and_secrets(dtype):
-    x, y = samples(dtype)
-    y = np.where(y == 0, np.array(3, dtype), y)
-    if np.iinfo(dtype).min < 0:  # the one quotient that C leaves undefined
-        y = np.where(y == -1, np.array(2, dtype), y)
+def edges(dtype):
+    """The extremes, small numbers and powers of two."""
+    info = np.iinfo(dtype)
+    signed = {-1, -2, -7} if info.min < 0 else set()
+    powers = {1 << k for k in range(2, info.bits - 1, 5)}
+    return sorted({info.min, info.min + 1, info.max, info.max - 1, 0, 1, 3, 10, *signed, *powers})
 
-    def f(x, y):
-        return x // y, jax.lax.rem(x, y), jax.lax.div(x, np.array(7, dtype)), x % np.array(8, dtype)
 
-    got = secure(f, x, y)
-    want = jax.tree.leaves(f(jnp.asarray(x), jnp.asarray(y)))
-    for a, b in zip(got, want, strict=True):
-        np.testing.assert_array_equal(a, np.asarray(b))
+def fixed(dtype):
+    """An array of constants."""
+    return np.resize(np.array(edges(dtype), dtype), N)
+
+
+def numbers(dtype):
+    one = st.one_of(st.sampled_from(edges(dtype)), st.integers(np.iinfo(dtype).min, np.iinfo(dtype).max))
+    return st.lists(one, min_size=N, max_size=N).map(lambda values: np.array(values, dtype))
+
+
+@functools.cache
+def programs(f, *dtypes):
+    """`f` on secrets of these types, lowered once, and by JAX."""
+    args = [np.zeros(N, dtype) for dtype in dtypes]
+    return lowered(f, *args)[0], jax.jit(f)
+
+
+def agrees(f, *args):
+    """The same words and types as JAX's own."""
+    with jax.enable_x64(True), np.errstate(all="ignore"):
+        program, reference = programs(f, *(x.dtype for x in args))
+        for got, want in zip(evaluate(program, args), jax.tree.leaves(reference(*args)), strict=True):
+            assert got.dtype == want.dtype
+            np.testing.assert_array_equal(got, np.asarray(want))
+
+
+def arithmetic(x, y):
+    return x + y, x - y, x * y, -x, abs(x), jnp.sign(x), x**3, jnp.abs(x - y), x * y + x
+
+
+def with_constants(x):
+    y = fixed(x.dtype)
+    return x + y, y - x, x * y, jnp.maximum(x, y), x < y, x >= y, x == y, x & y, x | y, x ^ y
+
+
+def orders(x, y):
+    extrema = jnp.maximum(x, y), jnp.minimum(x, y), jnp.clip(x, 3, 100), x.max(), x.min()
+    return *extrema, x < y, x <= y, x == y, x != y, x + y > x, x - y < y
+
+
+def bits(x, y):
+    return x & y, x | y, x ^ y, ~x, lax.population_count(x), lax.clz(x), lax.clz(x - y)
+
+
+def shifts(x, k):
+    return lax.shift_left(x, k), lax.shift_right_logical(x, k), lax.shift_right_arithmetic(x, k)
+
+
+def shifts_by_constants(x):
+    width = np.iinfo(x.dtype).bits
+    every = (np.arange(N) * 5 % (width + 2)).astype(x.dtype)
+    single = [shifted for k in (0, 3, width - 1, width) for shifted in shifts(x, x.dtype.type(k))]
+    return *shifts(x, every), *shifts(x, fixed(x.dtype)), *single
+
+
+def shifts_of_constants(k):
+    return shifts(fixed(k.dtype), k)
+
+
+def division(x, y):
+    return lax.div(x, y), lax.rem(x, y)
+
+
+def division_by_constants(x):
+    y = fixed(x.dtype)
+    y = np.where(y == 0, y.dtype.type(5), y)
+    single = [
+        d for k in (1, 7, 8, np.iinfo(x.dtype).max, np.iinfo(x.dtype).min or 3) for d in division(x, x.dtype.type(k))
+    ]
+    return *division(x, y), *single, x // y, x % y
+
+
+def conversions(x, y):
+    return [[v.astype(other) for other in WIDTHS] for v in (x, x * y, x > y)], x.astype(bool), (x >> 1).astype(np.int8)
+
+
+def through_floats(x):
+    small = x >> max(0, np.iinfo(x.dtype).bits - 20)
+    return small.astype(np.float64), (small.astype(np.float64) / 4).astype(x.dtype)
+
+
+BINARY = [arithmetic, orders, bits, shifts, division, conversions]
+UNARY = [with_constants, shifts_by_constants, shifts_of_constants, division_by_constants, through_floats]
+
+
+@pytest.mark.parametrize("f", BINARY, ids=lambda f: f.__name__)
+@pytest.mark.parametrize("dtype", WIDTHS, ids=str)
+@settings(max_examples=10, deadline=None, suppress_health_check=list(HealthCheck))
+@given(st.data())
+def test_of_two_secrets(f, dtype, data):
+    agrees(f, data.draw(numbers(dtype)), data.draw(numbers(dtype)))
+
+
+@pytest.mark.parametrize("f", UNARY, ids=lambda f: f.__name__)
+@pytest.mark.parametrize("dtype", WIDTHS, ids=str)
+@settings(max_examples=10, deadline=None, suppress_health_check=list(HealthCheck))
+@given(st.data())
+def test_with_constants(f, dtype, data):
+    agrees(f, data.draw(numbers(dtype)))
+
+
+def test_floor_division_and_modulo_by_secrets():
+    for dtype in WIDTHS[:3] + WIDTHS[4:7]:
+        agrees(lambda x, y: (x // y, x % y), fixed(dtype), fixed(dtype)[::-1])
 
 
 def test_opened_words_have_no_bits_above_the_width():

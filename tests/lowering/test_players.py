@@ -15,18 +15,20 @@ from jmpc.protocols.rep3 import Rep3
 from .evaluation import evaluate
 from .helpers import Clear, checked, choreography, plain, released
 from .table import COMPARISONS, ELEMENTWISE, LINEAR, REDUCTIONS, SMOOTH, Case
+from .table_scatters import GENERIC, SCATTERS
 from .table_secret import INDEXING, SORTING
 from .table_shapes import CASTS, INTEGERS, LOGIC, SHAPES, WINDOWS
 
 SERVERS = ("server0", "server1", "server2")
 ALL = [
     *(ELEMENTWISE + SMOOTH + COMPARISONS + REDUCTIONS + LINEAR),
-    *(SHAPES + WINDOWS + CASTS + INTEGERS + LOGIC + INDEXING + SORTING),
+    *(SHAPES + WINDOWS + CASTS + INTEGERS + LOGIC + INDEXING + SORTING + SCATTERS + GENERIC),
 ]
 CHOSEN = """mul|div|maximum|clip|round half even|remainder|softmax|lt constant|of a product|where constants
 |where bool input|select_n integer|argmax|matmul constant|conv|stack of kinds|pad with a constant|scatter add
 |gradient of overlapping max pool|int8 to int32|int8 division|logic of both forms|int or mask|shifted words
-|secret indices|take fills|update at a secret"""
+|secret indices|take fills|update at a secret|scatter max reals at constants|scatter max integers at secret places
+|scatter multiply reals at public places|scatter set reals at secret places|window maxima from 1"""
 X = np.array([0.5, -1.25, 2.0], np.float32)
 W = np.array([1.5, 0.25, -0.75], np.float32)
 

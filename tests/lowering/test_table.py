@@ -4,12 +4,15 @@ import pytest
 
 from .helpers import plain, secure
 from .table import COMPARISONS, ELEMENTWISE, LINEAR, REDUCTIONS, SMOOTH, Case
+from .table_scatters import GENERIC, SCATTERS
 from .table_secret import INDEXING, SORTING
 from .table_shapes import CASTS, INTEGERS, LOGIC, SHAPES, WINDOWS
+from .table_special import SPECIAL
 
 ALL = [
     *(ELEMENTWISE + SMOOTH + COMPARISONS + REDUCTIONS + LINEAR),
-    *(SHAPES + WINDOWS + CASTS + INTEGERS + LOGIC + INDEXING + SORTING),
+    *(SHAPES + WINDOWS + CASTS + INTEGERS + LOGIC + INDEXING + SORTING + SPECIAL),
+    *(SCATTERS + GENERIC),
 ]
 
 

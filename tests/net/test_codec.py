@@ -632,6 +632,8 @@ def test_fuzz_edited_objects(data):
     edited = copied(seed(data.draw(st.sampled_from(sorted(CASES)))))
     for _ in range(data.draw(st.integers(1, 3))):
         places = list(positions(edited))
+        if not places:
+            break
         parent, key = places[data.draw(st.integers(0, len(places) - 1))]
         action = data.draw(st.sampled_from(["replace", "nudge", "delete", "copy"]))
         if action == "delete":

@@ -64,6 +64,7 @@ def _words(*widths: int) -> Callable[..., list[np.ndarray]]:
 
 
 THRESHOLDS = (0, -(1 << 40), 12345)
+THRESHOLDS_33 = (0, -(1 << 31), 12345)
 WEIGHTS = ((1, 2, -4), (1 << 40, 0, (1 << 63) + 1))
 SINE, COSINE = Series((1,), (0,), (1 << 30,)), Series((1,), (1 << 30,), (0,))
 ODD = Series(tuple(range(1, 37, 2)), (0,) * 18, tuple((1 << 30) // k for k in range(2, 20)), 0.25)
@@ -90,8 +91,8 @@ def _exp2(out: tuple[Ring, Ring], x: np.ndarray) -> None:
     assert np.abs(mantissa / 2.0**46 * 2.0 ** (8 * q) / 2.0 ** (x / 2.0**48) - 1).max() < 2**-22.3
 
 
-def _thresholds(out: list[Bits], x: np.ndarray) -> None:
-    for y, t in zip(out, THRESHOLDS, strict=True):
+def _thresholds(out: list[Bits], x: np.ndarray, thresholds: tuple[int, ...] = THRESHOLDS) -> None:
+    for y, t in zip(out, thresholds, strict=True):
         same(x < t, y)
 
 
@@ -174,6 +175,14 @@ CASES = (
         _thresholds,
         5,
         632 + 2 * 151,
+    ),
+    Case(
+        "less_than_each_33",
+        lambda p, x: p.less_than_each(x, THRESHOLDS_33, 33),
+        _one(31),
+        lambda out, x: _thresholds(out, x, THRESHOLDS_33),
+        4,
+        312 + 2 * 71,
     ),
     Case(
         "is_zero",

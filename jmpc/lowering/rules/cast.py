@@ -38,7 +38,8 @@ def bitcast_convert_type(context: Context, x: Secret, *, new_dtype: Any, **_: An
         return x
     raise context.refuse(
         "it reads the bits of a floating-point number, and secret reals are fixed-point numbers",
-        "Use arithmetic: jnp.abs, jnp.sign, jnp.floor, jnp.log2",
+        "Use arithmetic: jnp.signbit or x < 0 for the sign, jnp.floor(jnp.log2(jnp.abs(x))) for the exponent, "
+        "x * 2.0**n or x * jnp.exp2(n) instead of jnp.ldexp and jnp.frexp",
     )
 
 
@@ -59,9 +60,7 @@ def convert(context: Context, x: Secret, dtype: np.dtype) -> Secret:
         return arithmetic.as_real(context, x, dtype) if is_float(dtype) else arithmetic.as_integer(context, x, dtype)
     if is_float(dtype):
         return _to_real(context, x, dtype)
-    if not is_integer(dtype):
-        instead = "Use real, integer or boolean types; two real arrays for complex numbers"
-        raise context.refuse(f"a conversion of secret values to {dtype}", instead)
+    assert is_integer(dtype), dtype
     if isinstance(x, Integer):
         return _to_width(context, x, dtype)
     return to_integer(context, toward_zero(context, x), dtype)

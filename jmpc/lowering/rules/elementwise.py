@@ -12,10 +12,12 @@ from jmpc.choreography.primitives import local
 from jmpc.functions import comparison
 from jmpc.functions.normalize import known_exponents
 from jmpc.functions.reciprocal import ratio, reciprocal
-from jmpc.lowering import arithmetic, choosing, traits
+from jmpc.functions.roots import ratio_to_root
+from jmpc.lowering import arithmetic, choosing, flooring, traits
 from jmpc.lowering.comparing import equal, invert
 from jmpc.lowering.context import Context
 from jmpc.lowering.interval import Interval, Trust, symmetric
+from jmpc.lowering.origins import Root
 from jmpc.lowering.registry import rule
 from jmpc.lowering.rules.integers import divide_integers
 from jmpc.lowering.values import Boolean, FixedPoint, Integer, Public, Secret, Spread, Value, is_float
@@ -97,6 +99,8 @@ def _clip(context: Context, x: FixedPoint, lower: Public, upper: Public) -> Valu
     ends = float(lower.array.reshape(())), float(upper.array.reshape(()))
     if ends[0] > ends[1]:
         return choosing.minimum(context, choosing.maximum(context, x, lower), upper)
+    if x.interval.certain and x.interval.inside(*ends):
+        return x
     x = context.at_fraction(x, context.fraction)
     words = [round(end * 2.0**context.fraction) for end in ends]
     if max(map(abs, words)) >= 1 << _WORD_BITS:
@@ -112,10 +116,9 @@ def integer_pow(context: Context, x: Secret, *, y: int, **_: Any) -> Value:
 
 
 def power(context: Context, x: Secret, exponent: int) -> Value:
-    """x^n by squaring; of a negative n the quotient 1 / x^-n."""
-    one = Public(np.ones((), x.dtype))
+    """x^n by squaring; of a negative n it is (1 / x)^-n, which loses nothing however small or large x is."""
     if exponent < 0:
-        return divide(context, one, power(context, x, -exponent))
+        return power(context, divide(context, Public(np.ones((), x.dtype)), x), -exponent)
     if exponent == 0:
         return Public(np.ones(x.shape, x.dtype))
     result: Secret | None = None
@@ -154,14 +157,28 @@ def divide(context: Context, x: Value, y: Value) -> Value:
         y = y.trait.of
     if isinstance(x, Public) and x.known and (np.abs(np.asarray(x.array, np.float64)) == 1).all():
         return arithmetic.multiply(context, _reciprocal(context, y), x)
+    root = context.remembered(y, Root)
+    if root is not None and isinstance(root.of, FixedPoint):
+        return _quotient_by_root(context, context.secret(x), root.of)
     return _quotient(context, context.secret(x), y)
+
+
+def _quotient_by_root(context: Context, x: FixedPoint, y: FixedPoint) -> FixedPoint:
+    """x / sqrt(y): one normalisation for both."""
+    f = context.fraction
+    x, y = context.at_fraction(x, f), context.at_fraction(y, f)
+    sharing = ratio_to_root(context.protocol, x.ring, y.ring, f, bounds=(y.interval.low, y.interval.high))
+    return FixedPoint(sharing, f, symmetric(2.0 ** (33 - f), trust=Trust.PROMISED), x.dtype)
 
 
 def _reciprocal_of_public(context: Context, y: Public) -> Public:
     if y.known:
         array = np.asarray(y.array, np.float64)
         if not array.all():
-            raise context.refuse("a division by a public zero", "Fixed-point numbers have no infinity")
+            raise context.refuse(
+                "a division by a public zero, and fixed-point numbers have no infinity",
+                "Replace the zeros of the divisor first, x / jnp.where(y == 0, 1, y)",
+            )
         return Public(1.0 / array)
     player = y.at or context.first
     closed = jax.make_jaxpr(lambda v: 1.0 / v)(jax.ShapeDtypeStruct(y.shape, y.dtype))
@@ -170,6 +187,10 @@ def _reciprocal_of_public(context: Context, y: Public) -> Public:
 
 
 def _reciprocal(context: Context, y: FixedPoint) -> FixedPoint:
+    return flooring.beside(context, y, _reciprocal_of, lambda v: 1 / np.float64(v))
+
+
+def _reciprocal_of(context: Context, y: FixedPoint) -> FixedPoint:
     f = context.fraction
     y = context.at_fraction(y, f)
     bounds = (y.interval.low, y.interval.high)

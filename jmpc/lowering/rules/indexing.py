@@ -12,9 +12,8 @@ import numpy as np
 from jax import lax
 
 from jmpc import kernels
-from jmpc.lowering import arithmetic, choosing, lookup
+from jmpc.lowering import arithmetic, lookup, wrapping
 from jmpc.lowering.context import Context
-from jmpc.lowering.interval import Interval
 from jmpc.lowering.registry import rule
 from jmpc.lowering.rules.shape import joined, moved
 from jmpc.lowering.values import Boolean, Public, Value, is_boolean
@@ -22,11 +21,6 @@ from jmpc.lowering.values import Boolean, Public, Value, is_boolean
 
 def public_index(context: Context, *indices: Value) -> list[Any]:
     """Indices as operands that everyone has."""
-    if not all(isinstance(index, Public) for index in indices):
-        raise context.refuse(
-            "an index that is secret",
-            "Which element is written would show in the access. Select with jax.nn.one_hot(index, n), which writes all",
-        )
     return [context.operand(context.everyone(index)) for index in indices]
 
 
@@ -37,7 +31,7 @@ def is_secret(*indices: Value) -> bool:
 @rule("dynamic_slice")
 def dynamic_slice(context: Context, x: Value, *starts: Value, slice_sizes: Sequence[int], **_: Any) -> Value:
     if is_secret(*starts):
-        positions = _starts(context, x.shape, starts, slice_sizes)
+        positions = lookup.locate_to_read(context, starts, _room(x.shape, slice_sizes), clamp=True)
         return lookup.read(context, positions, x, lambda slot, at: lax.dynamic_slice(slot, list(at), slice_sizes))
     indices = public_index(context, *starts)
     return moved(context, x, lambda slot: lax.dynamic_slice(slot, indices, slice_sizes))
@@ -51,23 +45,31 @@ def dynamic_update_slice(context: Context, x: Value, update: Value, *starts: Val
     return joined(context, [x, update], lambda slot, new: lax.dynamic_update_slice(slot, new, indices))
 
 
-def _starts(context: Context, shape: Sequence[int], starts: Sequence[Value], sizes: Sequence[int]) -> lookup.Positions:
-    room = [n - size + 1 for n, size in zip(shape, sizes, strict=True)]
-    return lookup.locate(context, starts, room, clamp=True)
+def _room(shape: Sequence[int], sizes: Sequence[int]) -> list[int]:
+    """How many places a slice of `sizes` has in each dimension."""
+    return [n - size + 1 for n, size in zip(shape, sizes, strict=True)]
 
 
 def _update_at_secret(context: Context, x: Value, update: Value, starts: Sequence[Value]) -> Value:
-    positions = _starts(context, x.shape, starts, update.shape)
-    return _changed(context, positions, x, update, lambda slot, new, at: lax.dynamic_update_slice(slot, new, list(at)))
+    positions = lookup.locate(context, starts, _room(x.shape, update.shape), clamp=True)
+    return changed(context, positions, x, update, lambda slot, new, at: lax.dynamic_update_slice(slot, new, list(at)))
 
 
-def _changed(
-    context: Context, positions: lookup.Positions, x: Value, update: Value, write: Callable[[Any, Any, Any], Any]
+def changed(
+    context: Context,
+    positions: lookup.Positions,
+    x: Value,
+    update: Value,
+    write: Callable[[Any, Any, Any], Any],
+    rows: int | None = None,
 ) -> Value:
-    """x plus what one update changes at one secret position; write(x, update, at) is linear in both."""
+    """x plus what one update changes at one secret position; write(x, update, at) is linear in both.
+
+    With `rows`, there is a position for each: `write` gives [row, *x], and so is the result.
+    """
     if is_boolean(x.dtype):
         x, update = (arithmetic.as_integer(context, context.secret(v), np.int8) for v in (x, update))
-        return Boolean(context.ring(_changed(context, positions, x, update, write)))
+        return Boolean(context.ring(changed(context, positions, x, update, write, rows)))
 
     every = context.declared(positions.all())
 
@@ -76,10 +78,20 @@ def _changed(
         return jax.vmap(lambda at: write(slot, new, at) - slot)(every)
 
     def there(unit: Any, change: Any) -> Any:
-        return jnp.tensordot(unit.reshape(-1), change, axes=1)
+        if rows is None:
+            return jnp.tensordot(unit.reshape(-1), change, axes=1)
+        weights = jnp.moveaxis(unit, -1, 0).reshape(-1, rows, *(1,) * (change.ndim - 2))
+        return jnp.sum(weights * change, axis=0, dtype=change.dtype)
 
     difference = lookup.weighted(context, positions, joined(context, [x, update], changes), there)
-    return arithmetic.add(context, x, difference)
+    return arithmetic.add(context, x if rows is None else _repeated(context, x, rows), difference)
+
+
+def _repeated(context: Context, x: Value, rows: int) -> Value:
+    shape = (rows, *x.shape)
+    if isinstance(x, Public):
+        return Public(jnp.broadcast_to(x.array, shape) if not x.known else np.broadcast_to(x.array, shape), x.at)
+    return arithmetic.broadcast(context, x, shape)
 
 
 @rule("gather")
@@ -114,7 +126,7 @@ def _gather_secret(
 ) -> Value:
     sizes = [x.shape[d] - slice_sizes[d] + 1 for d in numbers.start_index_map]
     clamp = lax.GatherScatterMode.from_any(mode) is not lax.GatherScatterMode.FILL_OR_DROP
-    positions = lookup.locate(context, _parts(context, indices), sizes, clamp=clamp)
+    positions = lookup.locate_to_read(context, parts(context, indices), sizes, clamp=clamp)
     if _is_table(numbers, slice_sizes, x.shape):
         return _read_table(context, positions, x, numbers)
     batch = indices.shape[:-1]
@@ -145,7 +157,7 @@ def _read_table(context: Context, positions: lookup.Positions, x: Value, numbers
     def read(unit: Any, slot: Any) -> Any:
         return kernels.dot_general(unit, slot, (((rank,), (d,)), ((), ())))
 
-    return _offsets_in_place(context, lookup.weighted(context, positions, context.secret(x), read), numbers, rank)
+    return _offsets_in_place(context, lookup.pick(context, positions, x, read), numbers, rank)
 
 
 def _offsets_in_place(context: Context, x: Any, numbers: lax.GatherDimensionNumbers, batch_rank: int) -> Value:
@@ -158,107 +170,16 @@ def _offsets_in_place(context: Context, x: Any, numbers: lax.GatherDimensionNumb
     return moved(context, x, lambda slot: jnp.transpose(slot, order))
 
 
-@rule("scatter-add", "scatter_add")
-def scatter_add(context: Context, x: Value, indices: Value, updates: Value, **params: Any) -> Value:
-    """x plus the updates scattered onto zeros: one linear map, so products stay products."""
-    zeros = _scattered(context, indices, updates, x.shape, params)
-    return arithmetic.add(context, x, zeros)
-
-
-@rule("scatter-sub", "scatter_sub")
-def scatter_sub(context: Context, x: Value, indices: Value, updates: Value, **params: Any) -> Value:
-    return arithmetic.subtract(context, x, _scattered(context, indices, updates, x.shape, params))
-
-
-def _scattered(
-    context: Context, indices: Value, updates: Value, shape: tuple[int, ...], params: dict[str, Any]
-) -> Value:
-    if is_secret(indices):
-        return _scattered_to_secret(context, indices, updates, shape, params)
-    (index,) = public_index(context, indices)
-    secret = context.secret(updates)
-
-    def scatter(slot: Any) -> Any:
-        return lax.scatter_add(jnp.zeros(shape, slot.dtype), index, slot, **_scatter_params(params))
-
-    result = moved(context, secret, scatter)
-    # any number of updates may meet in one element
-    meeting = int(np.prod(updates.shape))
-    known = getattr(secret, "interval", None)
-    if known is not None:
-        known = Interval(min(0, known.low * meeting), max(0, known.high * meeting), known.trust)
-    return choosing.with_interval(result, known)
-
-
-def _scattered_to_secret(
-    context: Context, indices: Value, updates: Value, shape: tuple[int, ...], params: dict[str, Any]
-) -> Value:
-    """Every update goes to every position, times its unit vector's element there."""
-    positions = _targets(context, indices, updates, shape, params["dimension_numbers"])
-    window = set(params["dimension_numbers"].update_window_dims)
-    batch = [d for d in range(len(updates.shape)) if d not in window]
-    options = _scatter_params(params)
-    every = context.declared(positions.all())
-
-    def spread(unit: Any, slot: Any) -> Any:
-        def at_one(at: Any, weight: Any) -> Any:
-            sizes = [n if d in batch else 1 for d, n in enumerate(slot.shape)]
-            index = jnp.broadcast_to(at, indices.shape)
-            return lax.scatter_add(jnp.zeros(shape, slot.dtype), index, slot * weight.reshape(sizes), **options)
-
-        each = jax.vmap(at_one)(every, jnp.moveaxis(unit, -1, 0))
-        return jnp.sum(each, axis=0, dtype=slot.dtype)
-
-    result = lookup.weighted(context, positions, context.secret(updates), spread)
-    return choosing.with_interval(result, None)
-
-
-def _targets(
-    context: Context, indices: Value, updates: Value, shape: Sequence[int], numbers: lax.ScatterDimensionNumbers
-) -> lookup.Positions:
-    """Where the updates go; what lies outside goes nowhere."""
-    single = (*numbers.inserted_window_dims, *numbers.operand_batching_dims)
-    windowed = [d for d in range(len(shape)) if d not in single]
-    window = dict(zip(windowed, (updates.shape[d] for d in numbers.update_window_dims), strict=True))
-    sizes = [shape[d] - window.get(d, 1) + 1 for d in numbers.scatter_dims_to_operand_dims]
-    return lookup.locate(context, _parts(context, indices), sizes, clamp=False)
-
-
-def _parts(context: Context, indices: Value) -> list[Any]:
+def parts(context: Context, indices: Value) -> list[Any]:
     """The components of index vectors, each with what is known of all."""
+    known = wrapping.components(context, indices)
+    if known is not None:
+        return [
+            wrapping.squeezed(part) if isinstance(part, Public) else moved(context, part, lambda slot: slot[..., 0])
+            for part in known
+        ]
     every = context.secret(indices)
+    if indices.shape[-1] == 1:
+        return [moved(context, every, lambda slot: slot[..., 0])]
     parts = [moved(context, every, lambda slot, i=i: slot[..., i]) for i in range(indices.shape[-1])]
     return [dataclasses.replace(part, interval=every.interval) for part in parts]
-
-
-def _scatter_params(params: dict[str, Any]) -> dict[str, Any]:
-    return {name: params[name] for name in _SCATTER_PARAMS}
-
-
-_SCATTER_PARAMS = ("dimension_numbers", "indices_are_sorted", "unique_indices", "mode")
-
-
-@rule("scatter")
-def scatter(context: Context, x: Value, indices: Value, updates: Value, **params: Any) -> Value:
-    """Which update wins an element is decided once, on public indices, and is the same for every slot."""
-    options = _scatter_params(params)
-    if is_secret(indices) and int(np.prod(indices.shape[:-1])) == 1:
-        positions = _targets(context, indices, updates, x.shape, options["dimension_numbers"])
-
-        def write(slot: Any, new: Any, at: Any) -> Any:
-            return lax.scatter(slot, jnp.broadcast_to(at, indices.shape), new, **options)
-
-        return _changed(context, positions, x, updates, write)
-    (index,) = public_index(context, indices)
-    if options["unique_indices"]:
-        return joined(context, [x, updates], lambda slot, new: lax.scatter(slot, index, new, **options))
-    places = jnp.arange(int(np.prod(updates.shape)), dtype=np.int32).reshape(updates.shape)
-    winner = lax.scatter(jnp.full(x.shape, -1, np.int32), index, places, **options)
-    return joined(context, [x, updates], _choose(winner))
-
-
-def _choose(winner: Any) -> Callable[[Any, Any], Any]:
-    def choose(slot: Any, new: Any) -> Any:
-        return jnp.where(winner < 0, slot, jnp.take(new.reshape(-1), jnp.maximum(winner, 0)))
-
-    return choose

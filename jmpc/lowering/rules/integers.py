@@ -1,4 +1,4 @@
-"""Quotients and remainders: of integers, and remainders of reals by public divisors."""
+"""Quotients and remainders: of integers, and remainders of reals."""
 
 from __future__ import annotations
 
@@ -7,16 +7,15 @@ from typing import Any
 
 import numpy as np
 
+from jmpc.functions.remainder import remainder
 from jmpc.kernels.bits import low_mask, word_dtype
 from jmpc.lowering import arithmetic, choosing, comparing, division
 from jmpc.lowering.context import Context
-from jmpc.lowering.interval import Interval
+from jmpc.lowering.interval import Interval, Trust
 from jmpc.lowering.registry import rule
 from jmpc.lowering.rules import logic
-from jmpc.lowering.values import Boolean, Integer, Public, Value, is_float
+from jmpc.lowering.values import Boolean, FixedPoint, Integer, Public, Value, is_float
 from jmpc.protocols.base import Bits, Ring
-
-_LONG_DIVISION_BITS = 60
 
 
 @rule("rem")
@@ -24,10 +23,7 @@ def rem(context: Context, x: Value, y: Value, **_: Any) -> Value:
     if not is_float(x.dtype):
         return divide_integers(context, x, y)[1]
     if not isinstance(y, Public) or not y.known:
-        raise context.refuse(
-            "the remainder of real numbers by a divisor that is not a constant",
-            "Use x - y * jnp.floor(x / y), or divide by a constant",
-        )
+        return _by_real(context, x, y)
     divisor = np.asarray(y.array, np.float64)
     _no_zero(context, divisor)
     x = context.at_fraction(x, context.fraction)
@@ -39,6 +35,15 @@ def rem(context: Context, x: Value, y: Value, **_: Any) -> Value:
     limit = float(np.abs(divisor).max())
     known = Interval(-limit if x.interval.low < 0 else 0.0, limit if x.interval.high > 0 else 0.0)
     return dataclasses.replace(x, sharing=ring, interval=known, trait=None)
+
+
+def _by_real(context: Context, x: Value, y: Value) -> FixedPoint:
+    f = context.fraction
+    shape = np.broadcast_shapes(x.shape, y.shape)
+    x, y = (arithmetic.broadcast(context, context.at_fraction(context.secret(v), f), shape) for v in (x, y))
+    limit = x.interval.magnitude  # also by 0
+    known = Interval(-limit if x.interval.low < 0 else 0.0, limit if x.interval.high > 0 else 0.0, Trust.PROMISED)
+    return FixedPoint(remainder(context.protocol, x.ring, y.ring), f, known, x.dtype)
 
 
 def divide_integers(context: Context, x: Value, y: Value) -> tuple[Integer, Integer]:
@@ -57,6 +62,8 @@ def _by_public(context: Context, x: Integer, divisors: np.ndarray) -> tuple[Inte
         return _wide_by_public(context, x, magnitudes, divisors)
     if magnitudes.size == 1 and (k := int(magnitudes.flat[0])) & (k - 1) == 0:
         split = _by_power_of_two(context, x, k)
+    elif not division.can_divide_by_public(bound, magnitudes):
+        return _by_secret(context, x, Public(divisors))
     else:
         split = division.floor_divide_by_public(context, x.ring, bound, np.asarray(magnitudes, np.int64))
     split = _toward_zero(context, x, split, np.asarray(magnitudes, np.int64))
@@ -100,37 +107,35 @@ def _results(context: Context, x: Integer, split: division.Division, divisors: n
 def _wide_by_public(
     context: Context, x: Integer, magnitudes: np.ndarray, divisors: np.ndarray
 ) -> tuple[Integer, Integer]:
-    """64-bit integers that may use all their bits: unsigned ones by powers of two only."""
+    """64-bit integers that may use all their bits."""
     k = int(magnitudes.flat[0])
     if x.signed or magnitudes.size != 1 or k & (k - 1):
-        raise context.refuse(
-            "a division of 64-bit integers that may be 2^61 or more",
-            "Declare a range for the input, use 32-bit integers, or divide unsigned ones by a power of two",
-        )
-    del divisors
+        return _by_secret(context, x, Public(divisors))
     shift = Public(np.asarray(k.bit_length() - 1).astype(x.dtype))
     mask = Public(np.asarray(k - 1).astype(x.dtype))
     return logic.shift_right_logical(context, x, shift), logic.bitwise_and(context, x, mask)
 
 
 def _by_secret(context: Context, x: Value, y: Value) -> tuple[Integer, Integer]:
+    """As in JAX, x / 0 is -1 and x remains."""
     x, y = (context.extended(context.secret(v)) for v in (x, y))
     shape = np.broadcast_shapes(x.shape, y.shape)
     x, y = (arithmetic.broadcast(context, v, shape) for v in (x, y))
-    bits = max(int(v.interval.magnitude).bit_length() for v in (x, y))
-    if bits > _LONG_DIVISION_BITS:
-        raise context.refuse(
-            "a division of 64-bit integers by a secret one",
-            f"Use 32-bit integers, or declare ranges below 2^{_LONG_DIVISION_BITS}",
-        )
+    bits = max(int(v.known.magnitude).bit_length() for v in (x, y))
     split = division.divide_by_secret(context, _magnitude_bits(context, x, bits), _magnitude(context, y))
     remainder = _with_sign(context, split.remainder, _sign(context, x))
-    differ = _differ(context, _sign(context, x), _sign(context, y))
-    quotient = _with_sign(context, split.quotient, differ)
+    quotient = split.quotient
+    signs = _differ(context, _sign(context, x), _sign(context, y))
+    if y.known.mignitude == 0:
+        zero = context.protocol.is_zero(y.ring)
+        if signs is not None:
+            signs = Boolean(context.protocol.and_(context.bits(signs), context.protocol.invert(zero)))
+        (beyond,) = context.protocol.to_ring([zero], [[-(1 << bits)]])  # all bits set are -1
+        quotient = context.protocol.add(quotient, beyond)
     largest = int(x.known.magnitude)
     return (
-        Integer(quotient, x.dtype, Interval(-largest - 1, largest + 1)),
-        Integer(remainder, x.dtype, Interval(-largest, largest)),
+        arithmetic.wrapped(x, _with_sign(context, quotient, signs), Interval(-largest - 1, largest + 1)),
+        arithmetic.wrapped(x, remainder, Interval(-largest, largest)),
     )
 
 
@@ -172,4 +177,7 @@ def _common(divisors: np.ndarray) -> np.ndarray:
 
 def _no_zero(context: Context, divisors: np.ndarray) -> None:
     if not np.all(divisors != 0):
-        raise context.refuse("a division by a public zero", "Its result is undefined on secret values")
+        raise context.refuse(
+            "a division by a public zero, whose result is undefined",
+            "Replace the zeros of the divisor first, x / jnp.where(y == 0, 1, y)",
+        )

@@ -5,7 +5,6 @@ from __future__ import annotations
 import math
 from typing import Any
 
-import jax.numpy as jnp
 import numpy as np
 from jax import lax
 
@@ -24,12 +23,12 @@ def dot_general(
     y: Value,
     *,
     dimension_numbers: Any,
-    preferred_element_type: Any = None,
     **_: Any,
 ) -> Value:
     (contracting, _y), _batch = dimension_numbers
     terms = math.prod(x.shape[d] for d in contracting)
-    dtype = preferred_element_type or jnp.promote_types(x.dtype, y.dtype)
+    assert context.equation is not None
+    dtype = context.equation.outvars[0].aval.dtype
     wanted = np.int32 if is_boolean(dtype) else dtype
     x, y = (_as_type(context, v, wanted) for v in (x, y))
     product = arithmetic.bilinear(context, x, y, lambda a, b: kernels.dot_general(a, b, dimension_numbers), terms=terms)

@@ -8,6 +8,7 @@ from typing import Any
 import jax.numpy as jnp
 import numpy as np
 
+from jmpc.functions.words import leading_one
 from jmpc.kernels.bits import arithmetic_shift_right, word_dtype
 from jmpc.kernels.bits import shift_left as shift_word_left
 from jmpc.kernels.bits import shift_right as shift_word_right
@@ -143,12 +144,10 @@ def shift_right_logical(context: Context, x: Value, amount: Value, **_: Any) -> 
 @rule("shift_right_arithmetic")
 def shift_right_arithmetic(context: Context, x: Value, amount: Value, **_: Any) -> Value:
     if not isinstance(amount, Public):
-        return shifts.by_secret(context, x, amount, arithmetic_shift_right if x.signed else shift_word_right)
+        return shifts.by_secret(context, x, amount, arithmetic_shift_right)
     x, k = _shifted(context, x, amount)
-    if exact := _exact_shift(context, x, k):
+    if x.signed and (exact := _exact_shift(context, x, k)):
         return exact
-    if not x.signed:
-        return Integer(_map_words(context, x, lambda slot: shift_word_right(slot, k)), x.dtype)
     return Integer(_map_words(context, x, lambda slot: arithmetic_shift_right(slot, k)), x.dtype)
 
 
@@ -158,6 +157,18 @@ def population_count(context: Context, x: Integer, **_: Any) -> Value:
     bits = [context.protocol.parity(words, 1 << i) for i in range(x.width)]
     (ring,) = context.protocol.to_ring(bits, [[1] * x.width])
     return Integer(ring, x.dtype, Interval(0, x.width))
+
+
+@rule("clz")
+def clz(context: Context, x: Integer, **_: Any) -> Value:
+    """The width, less the place of the leading one (from 1), which is read off octal digits."""
+    protocol, digits = context.protocol, range(8)
+    wide = protocol.map_bits(lambda slot: slot.astype(np.uint64), context.words(x), width=64)
+    one = leading_one(protocol, wide)
+    bits = [protocol.parity(one, 0xFF << (8 * m)) for m in digits]
+    bits += [protocol.parity(one, 0x0101010101010101 << n) for n in digits]
+    (place,) = protocol.to_ring(bits, [[*(8 * m for m in digits), *(n + 1 for n in digits)]])
+    return Integer(protocol.add_public(protocol.negate(place), x.width), x.dtype, Interval(0, x.width))
 
 
 def _shifted(context: Context, x: Value, amount: Value) -> tuple[Integer, Any]:

@@ -2,24 +2,31 @@
 
 from __future__ import annotations
 
-import dataclasses
+import functools
+import math
 from collections.abc import Callable
 from typing import Any
 
+import jax.numpy as jnp
 import numpy as np
 
 from jmpc.functions import exponential, logarithm, roots, saturating, trigonometric
 from jmpc.functions.power import power as secret_power
-from jmpc.lowering import arithmetic, choosing, traits
+from jmpc.functions.power import public_power
+from jmpc.lowering import arithmetic, choosing, flooring, traits
+from jmpc.lowering.composite import compute
 from jmpc.lowering.context import Context
 from jmpc.lowering.interval import Interval, Trust, symmetric
+from jmpc.lowering.origins import Root
 from jmpc.lowering.registry import rule
 from jmpc.lowering.rules.elementwise import power
-from jmpc.lowering.values import Attains, FixedPoint, Integer, Public, Value
+from jmpc.lowering.univariate import known
+from jmpc.lowering.values import Attains, FixedPoint, Integer, Public, Value, is_float
 from jmpc.protocols.base import Ring
 
 _LARGEST_EXP = 2.0**24.5  # where functions.exp is cut off at f = 18
 _SOFTMAX_FRACTION = 28
+_MOST_PRODUCTS = 64  # up to this exponent a power is made of products
 
 
 def apply(
@@ -85,6 +92,10 @@ def expm1(context: Context, x: FixedPoint, **_: Any) -> Value:
 
 @rule("log")
 def log(context: Context, x: FixedPoint, **_: Any) -> FixedPoint:
+    return flooring.beside(context, x, _log, np.log)
+
+
+def _log(context: Context, x: FixedPoint) -> FixedPoint:
     def evaluate(x: FixedPoint) -> FixedPoint:
         standard = _log_scale(context, x)
         sharing = logarithm.log(
@@ -128,16 +139,43 @@ def log1p(context: Context, x: FixedPoint, **_: Any) -> FixedPoint:
 
 @rule("sqrt")
 def sqrt(context: Context, x: FixedPoint, **_: Any) -> FixedPoint:
+    root = flooring.beside(context, x, _sqrt, np.sqrt)
+    context.once(root, Root, lambda: Root(x))
+    return root
+
+
+def _sqrt(context: Context, x: FixedPoint) -> FixedPoint:
     high = float(np.sqrt(max(x.interval.high, 0.0)))
     known = Interval(0, high * 1.001 + 1e-3, x.interval.trust)
-    options = {"bounds": bounds(x)} if x.interval.certain and x.interval.high <= 2.0**26 else {}
+    options: dict[str, Any] = {"bounds": bounds(x)} if x.interval.high <= 2.0**26 else {}
     if x.interval.low >= 0 and not options:
         options = {"bounds": (x.interval.low, 2.0 ** (72 - 2 * context.fraction))}
-    return apply(context, x, roots.sqrt, known, **options)
+
+    def evaluate(x: FixedPoint) -> FixedPoint:
+        standard = _root_scale(context, x)
+        sharing = roots.sqrt(
+            context.protocol, standard.ring, context.fraction, in_fraction=standard.fraction, **options
+        )
+        return FixedPoint(sharing, context.fraction, known, x.dtype)
+
+    return narrowly(context, x, evaluate)
+
+
+def _root_scale(context: Context, x: FixedPoint) -> FixedPoint:
+    """`x` with all the bits it has, as a sum of squares: half of the bits of a small x are those of its root.
+
+    Not where it might be negative by rounding, which a truncation mostly hides.
+    """
+    exact = context.fraction <= x.fraction <= 2 * context.fraction and x.interval.low >= 0
+    return context.at_fraction(x, x.fraction if exact else context.fraction)
 
 
 @rule("rsqrt")
 def rsqrt(context: Context, x: FixedPoint, **_: Any) -> FixedPoint:
+    return flooring.beside(context, x, _rsqrt, lambda v: 1 / np.sqrt(v))
+
+
+def _rsqrt(context: Context, x: FixedPoint) -> FixedPoint:
     limit = 2.0 ** (context.fraction / 2)
     if x.interval.low > 0:
         limit = min(limit, float(1 / np.sqrt(x.interval.low)) * 1.001 + 1e-3)
@@ -147,31 +185,56 @@ def rsqrt(context: Context, x: FixedPoint, **_: Any) -> FixedPoint:
 @rule("cbrt")
 def cbrt(context: Context, x: FixedPoint, **_: Any) -> Value:
     """sign(x) |x|^(1/3)."""
-    root = _power(context, choosing.absolute(context, x), _constant(x, 1 / 3, np.float64))
+    root = _by_public(context, choosing.absolute(context, x), 1 / 3, 2.0**-context.fraction)  # 0 counts as an ulp
     return arithmetic.multiply(context, choosing.sign_of(context, x), root)
 
 
 @rule("pow")
 def pow_(context: Context, x: Value, y: Value, **_: Any) -> Value:
-    exponent = _uniform(y)
-    if exponent is not None and not isinstance(x, Public):
-        if exponent == int(exponent) and abs(exponent) <= 64:
-            return power(context, x, int(exponent))
-        if exponent == 0.5:
-            return sqrt(context, x)
-        if exponent == -0.5:
-            return rsqrt(context, x)
-    if isinstance(x, Integer) or isinstance(y, Integer):
+    exponent = uniform(y)
+    if exponent is not None and isinstance(x, FixedPoint):
+        x = arithmetic.broadcast(context, x, np.broadcast_shapes(x.shape, y.shape))
+        return _power_by_constant(context, x, exponent)
+    if isinstance(y, Public) and y.known and not isinstance(x, Public) and _small_integers(y.array):
+        return compute(context, functools.partial(integer_powers, exponents=np.asarray(y.array)), x)[0]
+    if isinstance(x, Integer) or isinstance(y, Integer) or not is_float(y.dtype):
         raise context.refuse(
-            "a power of secret integers, or with a secret integer exponent",
-            "Convert the exponent to float, or use a constant exponent",
+            "a power of secret integers, or with a secret or large integer exponent",
+            "Convert the exponent to float (the base must be positive then), or use constant exponents up to 64",
         )
     if isinstance(x, Public):
         return _power_of_public(context, x, y)
     return _power(context, x, y)
 
 
-def _uniform(y: Value) -> float | None:
+def _power_by_constant(context: Context, x: FixedPoint, exponent: float) -> Value:
+    if exponent == int(exponent) and abs(exponent) <= _MOST_PRODUCTS:
+        return power(context, x, int(exponent))
+    if exponent == 0.5:
+        return sqrt(context, x)
+    if exponent == -0.5:
+        return rsqrt(context, x)
+    return _by_public(context, x, exponent)
+
+
+def _small_integers(exponents: Any) -> bool:
+    exponents = np.asarray(exponents, np.float64)
+    return bool((exponents == np.round(exponents)).all() and (np.abs(exponents) <= _MOST_PRODUCTS).all())
+
+
+def integer_powers(x: Any, exponents: np.ndarray) -> Any:
+    """x^n for public integers n, one for each x: by squaring."""
+    n = np.abs(exponents).astype(np.int64)
+    base = jnp.where(exponents < 0, 1 / x, x) if (exponents < 0).any() else x
+    result = jnp.ones(np.broadcast_shapes(x.shape, exponents.shape), x.dtype)
+    for place in range(int(n.max(initial=0)).bit_length()):
+        base = base * base if place else base
+        result = jnp.where(n >> place & 1 == 1, result * base if place else base, result)
+    return result
+
+
+def uniform(y: Value) -> float | None:
+    """The number that all elements of a public constant are."""
     if isinstance(y, Public) and y.known and y.array.size and (y.array == y.array.flat[0]).all():
         return float(y.array.flat[0])
     return None
@@ -191,7 +254,7 @@ def _power_of_public(context: Context, x: Public, y: FixedPoint) -> Value:
 def _power(context: Context, x: FixedPoint, y: Value) -> FixedPoint:
     f = context.fraction
     shape = np.broadcast_shapes(x.shape, y.shape)
-    x, y = (context.at_fraction(context.secret(_narrow(v)), f) for v in (x, y))
+    x, y = (context.at_fraction(context.secret(v), f) for v in (x, y))
     x, y = (arithmetic.broadcast(context, v, shape) for v in (x, y))
     low = max(0.0, x.interval.low)  # a negative base is garbage, as a complex number is NaN in JAX
     promise = (low, max(low, x.interval.high))
@@ -199,9 +262,14 @@ def _power(context: Context, x: FixedPoint, y: Value) -> FixedPoint:
     return FixedPoint(sharing, f, Interval(0, _LARGEST_EXP), x.dtype)
 
 
-def _narrow(y: Value) -> Value:
-    """An exponent computed here in double precision, in a type that values have."""
-    return Public(y.array.astype(np.float32)) if isinstance(y, Public) and y.dtype == np.float64 else y
+def _by_public(context: Context, x: FixedPoint, exponent: float, least: float = 0.0) -> FixedPoint:
+    low = max(least, x.interval.low)  # as in _power
+    promise = (low, max(low, x.interval.high))
+    return apply(context, x, _public_power, Interval(0, _LARGEST_EXP), exponent=exponent, bounds=promise)
+
+
+def _public_power(protocol: Any, x: Ring, fraction: int, *, exponent: float, bounds: Any) -> Ring:
+    return public_power(protocol, x, exponent, fraction, bounds=bounds)
 
 
 # -- saturating functions --------------------------------------------------------------------------------------
@@ -227,6 +295,35 @@ def erfc(context: Context, x: FixedPoint, **_: Any) -> Value:
     return arithmetic.subtract(context, _constant(x, 1.0), erf(context, x))
 
 
+# -- recognised by their values ----------------------------------------------------------------------------------
+
+
+@known(lambda x: 1 / (1 + np.exp(-x)))
+def _sigmoid(context: Context, x: FixedPoint, **_: Any) -> FixedPoint:
+    return logistic(context, x)
+
+
+@known(lambda x: x / (1 + np.exp(-x)))
+def _silu(context: Context, x: FixedPoint, **_: Any) -> FixedPoint:
+    return apply(context, x, saturating.silu, _rectified(x, -0.279, context), bounds=bounds(x))
+
+
+@known(lambda x: x * (1 + np.vectorize(math.erf)(x / math.sqrt(2))) / 2)
+def _gelu(context: Context, x: FixedPoint, **_: Any) -> FixedPoint:
+    return apply(context, x, saturating.gelu, _rectified(x, -0.17, context), bounds=bounds(x))
+
+
+@known(lambda x: x * (1 + np.tanh(math.sqrt(2 / math.pi) * (x + 0.044715 * x**3))) / 2)
+def _gelu_tanh(context: Context, x: FixedPoint, **_: Any) -> FixedPoint:
+    return apply(context, x, saturating.gelu_tanh, _rectified(x, -0.171, context), bounds=bounds(x))
+
+
+def _rectified(x: FixedPoint, least: float, context: Context) -> Interval:
+    """Of a function between 0 and x, but for a dip to `least`."""
+    known = _widened(least, max(0.0, x.interval.high), context)
+    return Interval(known.low, known.high, x.interval.trust)
+
+
 def _widened(low: float, high: float, context: Context) -> Interval:
     slack = 2.0 ** (2 - context.fraction)  # the functions' errors are below four ulp
     return Interval(low - slack, high + slack)
@@ -247,7 +344,8 @@ def cos(context: Context, x: FixedPoint, *_: Any, **__: Any) -> FixedPoint:
 
 @rule("tan")
 def tan(context: Context, x: FixedPoint, *_: Any, **__: Any) -> FixedPoint:
-    return apply(context, x, trigonometric.tan, symmetric(2.0**8, trust=Trust.PROMISED))
+    limit = 2.0 ** trigonometric.tangent_bits(context.fraction)
+    return apply(context, x, trigonometric.tan, symmetric(limit, trust=Trust.PROMISED))
 
 
 @rule("atan")
@@ -263,22 +361,6 @@ def atan2(context: Context, y: Value, x: Value, **_: Any) -> FixedPoint:
     y, x = (context.at_fraction(context.secret(v), f) for v in (y, x))
     sharing = trigonometric.atan2(context.protocol, y.ring, x.ring, f)
     return FixedPoint(sharing, f, symmetric(3.2), x.dtype)
-
-
-@rule("asin")
-def asin(context: Context, x: FixedPoint, **_: Any) -> FixedPoint:
-    """The angle of the point (sqrt(1 - x^2), x)."""
-    return atan2(context, x, _other_leg(context, x))
-
-
-@rule("acos")
-def acos(context: Context, x: FixedPoint, **_: Any) -> FixedPoint:
-    return atan2(context, _other_leg(context, x), x)
-
-
-def _other_leg(context: Context, x: FixedPoint) -> FixedPoint:
-    squared = arithmetic.subtract(context, _constant(x, 1.0), arithmetic.square(context, x))
-    return sqrt(context, dataclasses.replace(squared, interval=Interval(0, 1)))
 
 
 @rule("sinh")
@@ -297,20 +379,6 @@ def _both_exps(context: Context, x: FixedPoint) -> tuple[FixedPoint, FixedPoint]
 
 def _half(context: Context, x: FixedPoint) -> Value:
     return arithmetic.multiply(context, x, _constant(x, 0.5))
-
-
-@rule("asinh")
-def asinh(context: Context, x: FixedPoint, **_: Any) -> Value:
-    """sign(x) log(|x| + sqrt(x^2 + 1))."""
-    size = choosing.absolute(context, x)
-    root = sqrt(context, arithmetic.add(context, arithmetic.square(context, x), _constant(x, 1.0)))
-    return arithmetic.multiply(context, choosing.sign_of(context, x), log(context, arithmetic.add(context, size, root)))
-
-
-@rule("acosh")
-def acosh(context: Context, x: FixedPoint, **_: Any) -> Value:
-    root = sqrt(context, arithmetic.subtract(context, arithmetic.square(context, x), _constant(x, 1.0)))
-    return log(context, arithmetic.add(context, x, root))
 
 
 @rule("atanh")

@@ -79,7 +79,7 @@ def _extreme(context: Context, x: Secret, axes: Sequence[int], function: Callabl
     x = merged(context, x, axes)
     if x.shape[-1] == 0:
         raise context.refuse("the extremum of nothing", "Give it an axis with elements")
-    bits = _difference_bits(context, x)
+    bits = difference_bits(context, x)
     if bits is None:
         return fold(context, x, combine)
     x = standard(context, x)
@@ -96,7 +96,7 @@ def standard(context: Context, x: Secret) -> Secret:
     return context.extended(x) if isinstance(x, Integer) else context.at_most(x)
 
 
-def _difference_bits(context: Context, x: Secret) -> int | None:
+def difference_bits(context: Context, x: Secret) -> int | None:
     """The range bits of differences of elements, or None where they may leave the ring (or are booleans)."""
     if isinstance(x, Boolean):
         return None
@@ -123,9 +123,12 @@ def _position(
     if isinstance(x, Boolean):
         x = arithmetic.as_integer(context, x, np.int8)
     (axis,) = axes
-    bits = _difference_bits(context, x)
+    bits = difference_bits(context, x)
     if bits is None:
-        raise context.refuse("the position of an extremum of 64-bit integers of any size", "Declare a range for them")
+        raise context.refuse(
+            "the position of an extremum of 64-bit integers of any size",
+            "Declare a range for the inputs, or use 32-bit integers",
+        )
     ready = standard(context, x)
     _value, position = extremum_with_index(context.protocol, ready.sharing, axis, which, bits)
     return Integer(position, np.dtype(index_dtype), Interval(0, x.shape[axis] - 1))
@@ -168,8 +171,7 @@ def merged(context: Context, x: Secret, axes: Sequence[int]) -> Secret:
 def fold(context: Context, x: Secret, combine: Combine, neutral: np.ndarray | None = None) -> Value:
     """Combines the last axis in halves, in logarithmically many steps."""
     if x.shape[-1] == 0:
-        if neutral is None:
-            raise context.refuse("a reduction of nothing", "Give it an axis with elements")
+        assert neutral is not None, "an extremum of nothing was refused before"
         return Public(np.full(x.shape[:-1], neutral, x.dtype))
     rest: Value | None = None
     while (n := x.shape[-1]) > 1:

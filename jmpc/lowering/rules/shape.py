@@ -10,7 +10,7 @@ import jax.numpy as jnp
 import numpy as np
 from jax import lax
 
-from jmpc.lowering import choosing, interval, traits
+from jmpc.lowering import choosing, interval, origins, traits, wrapping
 from jmpc.lowering.context import Context
 from jmpc.lowering.registry import rule
 from jmpc.lowering.values import (
@@ -20,6 +20,7 @@ from jmpc.lowering.values import (
     Public,
     Secret,
     Spread,
+    Trait,
     Value,
     is_boolean,
 )
@@ -28,7 +29,9 @@ from jmpc.lowering.values import (
 def moved(context: Context, x: Secret, f: Callable[[Any], Any]) -> Secret:
     """`x` with its elements moved by `f`; what is known relative to other values is forgotten."""
     value = dataclasses.replace(x, sharing=context.protocol.map(f, x.sharing))
-    return value if isinstance(value, Integer) else dataclasses.replace(value, trait=None)
+    if not isinstance(value, Integer):
+        value = dataclasses.replace(value, trait=None)
+    return origins.carried(context, x, value, lambda part: moved(context, part, f))
 
 
 @rule("transpose", "rev", "squeeze", "expand_dims", "slice", "copy", "copy_p", "tile")
@@ -42,7 +45,7 @@ def move(context: Context, x: Secret, **params: Any) -> Value:
 def reshape(context: Context, x: Secret, **params: Any) -> Value:
     result = move(context, x, **params)
     if isinstance(x, FixedPoint) and params.get("dimensions") is None:
-        return dataclasses.replace(result, trait=traits.after_reshape(x.trait, x.shape, result.shape))
+        return with_trait(context, result, traits.after_reshape(x.trait, x.shape, result.shape))
     return result
 
 
@@ -60,12 +63,18 @@ def broadcast_in_dim(
         for dim, size in zip(dims, x.shape, strict=True):
             sizes[dim] = size
         trait = Spread(moved(context, x, lambda slot: jnp.reshape(slot, sizes)))
-    return dataclasses.replace(result, trait=trait)
+    return with_trait(context, result, trait)
+
+
+def with_trait(context: Context, x: FixedPoint, trait: Trait | None) -> FixedPoint:
+    """The same value, of which something is known relative to others."""
+    return origins.carried(context, x, dataclasses.replace(x, trait=trait), lambda part: part)
 
 
 @rule("concatenate")
 def concatenate(context: Context, *xs: Value, dimension: int, **_: Any) -> Value:
-    return joined(context, xs, lambda *slots: lax.concatenate(slots, dimension))
+    result = joined(context, xs, lambda *slots: lax.concatenate(slots, dimension))
+    return wrapping.concatenated(context, xs, dimension, result)
 
 
 @rule("stack")
@@ -126,7 +135,8 @@ def select_n(context: Context, which: Value, *cases: Value, **_: Any) -> Value:
     if isinstance(which, Public):
         return _select_public(context, which, cases)
     if is_boolean(which.dtype):
-        return choosing.select(context, which, cases[1], cases[0])
+        chosen = choosing.select(context, which, cases[1], cases[0])
+        return wrapping.selected(context, which, cases, chosen)
     return choosing.select_many(context, which, cases)
 
 

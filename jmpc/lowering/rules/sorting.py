@@ -13,9 +13,9 @@ from jmpc.lowering import arithmetic, choosing
 from jmpc.lowering.context import Context
 from jmpc.lowering.interval import Interval
 from jmpc.lowering.registry import rule
-from jmpc.lowering.rules.reductions import standard
+from jmpc.lowering.rules.reductions import difference_bits, standard
 from jmpc.lowering.rules.shape import moved
-from jmpc.lowering.sorting import sort_rows
+from jmpc.lowering.sorting import block_size, sort_rows
 from jmpc.lowering.values import Boolean, Integer, Secret, Value
 from jmpc.protocols.base import Ring
 
@@ -24,7 +24,7 @@ _COMPARED_BITS = 63
 
 @rule("sort")
 def sort(context: Context, *operands: Value, dimension: int, num_keys: int, **_: Any) -> list[Value]:
-    """Stable. What is carried along goes through the same exchanges; several keys are sorted by from the last."""
+    """Stable. What is carried along moves alike; several keys are sorted by from the last."""
     if num_keys != 1:
         for key in reversed(range(num_keys)):
             order = [key, *(i for i in range(len(operands)) if i != key)]
@@ -34,16 +34,10 @@ def sort(context: Context, *operands: Value, dimension: int, num_keys: int, **_:
     values = [_along(context, x, dimension) for x in operands]
     key = values[0]
     rings = [x.sharing for x in values]
-    if len(values) == 1:
-        rows, bits = rings, _range_bits(context, key, 1)
-    else:  # equal keys stay in order: the position is a last digit of the key
-        n = key.shape[-1]
-        rows, bits = [_with_position(context, key, n), *rings], _range_bits(context, key, n)
-    sorted_rows = sort_rows(context, _stacked(context, rows), bits)
-    shift = len(rows) - len(values)
+    ordered = _ordered(context, key, rings if len(values) > 1 else [], key.shape[-1])
     return [
-        _back(context, _row(context, x, sorted_rows, i + shift), dimension, original)
-        for i, (x, original) in enumerate(zip(values, operands, strict=True))
+        _back(context, dataclasses.replace(x, sharing=row), dimension, original)
+        for x, row, original in zip(values, ordered, operands, strict=True)
     ]
 
 
@@ -66,14 +60,28 @@ def top_k(context: Context, x: Secret, *, k: int, axis: int = -1, **_: Any) -> l
     n = values.shape[-1]
     opposite = arithmetic.negate(context, values)
     positions = context.protocol.constant(jnp.broadcast_to(jnp.arange(n, dtype=np.uint64), values.shape))
-    rows = [_with_position(context, opposite, n), values.sharing, positions]
-    sorted_rows = sort_rows(context, _stacked(context, rows), _range_bits(context, opposite, n))
-    first = context.protocol.map(lambda slot: slot[..., :k], sorted_rows)
-    indices = Integer(positions, np.dtype(np.int32), Interval(0, n - 1))
+    largest, places = _ordered(context, opposite, [values.sharing, positions], k)
     return [
-        _back(context, _row(context, values, first, 1), axis, x),
-        _back(context, _row(context, indices, first, 2), axis, None),
+        _back(context, dataclasses.replace(values, sharing=largest), axis, x),
+        _back(context, Integer(places, np.dtype(np.int32), Interval(0, n - 1)), axis, None),
     ]
+
+
+def _ordered(context: Context, key: Any, rows: Sequence[Ring], first: int) -> list[Ring]:
+    """The first of these rows (or of the key alone) in the order of the key; equal keys stay in order.
+
+    For that, where a network sorts, the position is a last digit of the key.
+    """
+    n = key.shape[-1]
+    compared, bits = key.sharing, difference_bits(context, key)
+    if rows and block_size(key.shape) != n:
+        compared, bits = _with_position(context, key, n), _range_bits(key, n)
+    if bits is None:
+        raise context.refuse(
+            "a sort of numbers with too many bits", "Declare a smaller range for the inputs, or use 32-bit integers"
+        )
+    ordered = sort_rows(context, compared, _stacked(context, rows) if rows else None, bits, first)
+    return [_unstacked(context, ordered, i) for i in range(ordered.shape[0])]
 
 
 def _along(context: Context, x: Value, axis: int) -> Any:
@@ -89,25 +97,20 @@ def _with_position(context: Context, key: Any, n: int) -> Ring:
     return context.protocol.add_public(context.protocol.scale(key.sharing, n), positions)
 
 
-def _range_bits(context: Context, key: Any, n: int) -> int:
+def _range_bits(key: Any, n: int) -> int | None:
     """For differences of keys that were scaled by n and moved by less than n."""
     fraction = 0 if isinstance(key, Integer) else key.fraction
     width = (key.interval.high - key.interval.low) * 2**fraction
     bits = (int(width) * n + n + 2).bit_length() + 1
-    if bits > _COMPARED_BITS + (n == 1):
-        raise context.refuse(
-            "a sort of numbers with too many bits", "Declare a smaller range for the inputs, or use 32-bit integers"
-        )
-    return min(bits, 64)
+    return bits if bits <= _COMPARED_BITS else None
 
 
 def _stacked(context: Context, rows: Sequence[Ring]) -> Ring:
     return context.protocol.map(lambda *slots: jnp.stack(slots), *rows)
 
 
-def _row(context: Context, like: Any, rows: Ring, i: int) -> Any:
-    sharing = context.protocol.map(lambda slot: slot[i], rows)
-    return dataclasses.replace(like, sharing=sharing)
+def _unstacked(context: Context, rows: Ring, i: int) -> Ring:
+    return context.protocol.map(lambda slot: slot[i], rows)
 
 
 def _back(context: Context, x: Any, axis: int, original: Value | None) -> Value:

@@ -139,7 +139,9 @@ def _play(context: Context, x: Secret, windows: Windows, largest: bool) -> Tourn
     if not windows.simple:
         flat = windows.sources()
         if (flat < 0).any():
-            raise context.refuse("a maximum over a window that lies in the padding", "Use less padding")
+            raise context.refuse(
+                "an extremum of a window that lies in the padding altogether", "Pad by less than the size of the window"
+            )
         sources = context.declared(flat)
     players = moved(context, standard(context, x), lambda slot: windows.patches(slot, sources))
     levels = []

@@ -29,12 +29,13 @@ class ComparisonsMixin(ProductsMixin):
         """
         return self._signs(x, [0], range_bits)[0]
 
-    def less_than_each(self, x: Ring, thresholds: Sequence[int]) -> list[Bits]:
-        """[x < t] for each t. Rounds: 5, 632 bits, and 151 for each further threshold.
+    def less_than_each(self, x: Ring, thresholds: Sequence[int], range_bits: int = RING_BITS) -> list[Bits]:
+        """[x < t] for each t, |x - t| < 2^(range_bits - 1). Rounds: 5, 632 bits, and 151 for each further threshold.
 
-        Thresholds change c alone: C's lanes, which depend on v, are sent once for all.
+        Thresholds change c alone: C's lanes, which depend on v, are sent once for all. Up to range_bits = 33:
+        4 rounds, 312 bits, and 71 for each further threshold.
         """
-        return self._signs(x, thresholds, RING_BITS)
+        return self._signs(x, thresholds, range_bits)
 
     def is_zero(self, x: Ring) -> Bits:
         """[x == 0], as [c == -v] for all nibbles and a tree of ands. Rounds: 5, 557 bits."""

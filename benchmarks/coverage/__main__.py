@@ -1,0 +1,79 @@
+"""`python -m benchmarks.coverage`: runs all cases and writes docs/coverage.md; `--only NAME` prints those instead."""
+
+from __future__ import annotations
+
+import argparse
+import multiprocessing
+from collections import Counter
+from collections.abc import Iterator, Sequence
+from concurrent.futures import Future, ProcessPoolExecutor, as_completed
+from concurrent.futures.process import BrokenProcessPool
+
+from tqdm import tqdm
+
+from benchmarks.coverage import listing, report
+from benchmarks.coverage.batch import batch_outcomes, every_case
+from benchmarks.coverage.score import Outcome
+
+_BATCH = 16
+_BATCHES_OF_A_PROCESS = 12  # compiled programs take memory
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("--only", help="cases with this in their name: print, write nothing")
+    parser.add_argument("--jobs", type=int, default=2, help="processes (default: 2)")
+    parser.add_argument("--list", action="store_true", help="write benchmarks/coverage/cases.tsv anew; runs nothing")
+    options = parser.parse_args()
+    names = [case.name for case in every_case() if options.only is None or options.only in case.name]
+    outcomes = list(_outcomes(names, options.jobs, only_list=options.list))
+    if options.list:
+        listing.write(outcomes)
+    elif options.only is None:
+        report.write(outcomes)
+    for outcome in outcomes:
+        if options.only is not None or outcome.status not in ("passed", "out"):
+            print(f"{outcome.status:8s} {outcome.name}  {outcome.detail}  {outcome.error:.3g} ulp")
+    print(dict(Counter(outcome.status for outcome in outcomes)))
+
+
+def _outcomes(names: Sequence[str], jobs: int, *, only_list: bool) -> Iterator[Outcome]:
+    batches = [tuple(names[i : i + _BATCH]) for i in range(0, len(names), _BATCH)]
+    with tqdm(total=len(names), unit="case") as bar:
+        while batches:
+            ended: set[tuple[str, ...]] = set()
+            for batch, outcomes in _round(batches[: jobs * _BATCHES_OF_A_PROCESS], jobs, only_list):
+                ended.add(batch)
+                bar.update(len(batch))
+                yield from outcomes
+            batches = [batch for batch in batches if batch not in ended]
+
+
+def _round(
+    batches: Sequence[tuple[str, ...]], jobs: int, only_list: bool
+) -> Iterator[tuple[tuple[str, ...], list[Outcome]]]:
+    """Batches in new processes; a batch that ends its process is run case by case, and names the one."""
+    pending: list[tuple[str, ...]] = []
+    with ProcessPoolExecutor(jobs, mp_context=multiprocessing.get_context("spawn")) as pool:
+        futures: dict[Future[list[Outcome]], tuple[str, ...]] = {
+            pool.submit(batch_outcomes, batch, only_list): batch for batch in batches
+        }
+        for future in as_completed(futures):
+            try:
+                yield futures[future], future.result()
+            except BrokenProcessPool:
+                pending.append(futures[future])
+    for batch in pending:
+        yield batch, [outcome for name in batch for outcome in _alone(name, only_list)]
+
+
+def _alone(name: str, only_list: bool) -> list[Outcome]:
+    with ProcessPoolExecutor(1, mp_context=multiprocessing.get_context("spawn")) as pool:
+        try:
+            return pool.submit(batch_outcomes, (name,), only_list).result()
+        except BrokenProcessPool:
+            return [Outcome(name, name, "failed", "it ends the process")]
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,57 @@
+"""Checks of what has several right answers: eigenvectors and singular vectors have any sign."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+
+import numpy as np
+
+from benchmarks.coverage.cases import Traced
+
+Check = Callable[[Traced, Sequence[np.ndarray]], tuple[str, float]]
+
+_ULP = 2.0**-18
+_BOUND = 64.0  # ulp of the largest singular value, for each row
+
+
+def _svd(traced: Traced, got: Sequence[np.ndarray]) -> tuple[str, float]:
+    (x,) = (np.asarray(a, np.float64) for a in traced.args)
+    values, *vectors = (np.asarray(a, np.float64) for a in got)
+    wanted = np.linalg.svd(x, compute_uv=False)
+    differences = [values - wanted]
+    if vectors:
+        u, v = vectors
+        k = values.shape[-1]
+        differences += [(u[..., :k] * values[..., None, :]) @ v[..., :k, :] - x]
+        differences += [_scaled(u, wanted), _scaled(np.swapaxes(v, -1, -2), wanted)]
+    return _judged(differences, wanted)
+
+
+def _eigh(traced: Traced, got: Sequence[np.ndarray]) -> tuple[str, float]:
+    (x,) = (np.asarray(a, np.float64) for a in traced.args)
+    (vectors, values) = (np.asarray(a, np.float64) for a in _vectors_first(got))
+    lower = traced.jaxpr.jaxpr.eqns[-1].params.get("lower", True)
+    half = np.tril(x) if lower else np.swapaxes(np.triu(x), -1, -2)
+    symmetric = half + np.swapaxes(np.tril(half, -1), -1, -2)
+    wanted = np.linalg.eigvalsh(symmetric)
+    rebuilt = (vectors * values[..., None, :]) @ np.swapaxes(vectors, -1, -2)
+    return _judged([values - wanted, rebuilt - symmetric, _scaled(vectors, wanted)], wanted)
+
+
+def _vectors_first(got: Sequence[np.ndarray]) -> Sequence[np.ndarray]:
+    return got if got[0].ndim > got[1].ndim else (got[1], got[0])
+
+
+def _scaled(vectors: np.ndarray, values: np.ndarray) -> np.ndarray:
+    """How far columns are from orthonormal, in the unit of the values."""
+    gram = np.swapaxes(vectors, -1, -2) @ vectors
+    return (gram - np.eye(gram.shape[-1])) * np.abs(values).max(initial=1.0)
+
+
+def _judged(differences: Sequence[np.ndarray], values: np.ndarray) -> tuple[str, float]:
+    scale = max(1.0, float(np.abs(values).max(initial=0.0))) * max(1, values.shape[-1])
+    error = max(float(np.abs(d).max(initial=0.0)) for d in differences) / scale / _ULP
+    return ("" if error <= _BOUND else f"{error:.0f} ulp of the largest singular value, for each row"), error
+
+
+CHECKS: dict[str, Check] = {"svd": _svd, "eigh": _eigh}

@@ -1,0 +1,22 @@
+"""The committed list of cases, `cases.tsv`: of each its name, and why it is out of the domain if it is."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from pathlib import Path
+
+from benchmarks.coverage.score import Outcome
+
+PATH = Path(__file__).parent / "cases.tsv"
+
+
+def read() -> dict[str, str]:
+    """Name to the reason for being out, empty if it is in the domain."""
+    rows = (line.split("\t") for line in PATH.read_text().splitlines())
+    return {name: reason for name, reason in rows}
+
+
+def write(outcomes: Iterable[Outcome]) -> None:
+    """Replaces the list."""
+    rows = sorted((o.name, o.detail if o.status == "out" else "") for o in outcomes)
+    PATH.write_text("".join(f"{name}\t{reason}\n" for name, reason in rows))

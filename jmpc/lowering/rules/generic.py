@@ -1,0 +1,96 @@
+"""Reductions by a function of the user's: whole arrays are combined in halves, in logarithmically many steps."""
+
+from __future__ import annotations
+
+import itertools
+import math
+from collections.abc import Callable, Sequence
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+from jax import lax
+from jax.extend.core import jaxpr_as_fun
+
+from jmpc._compat import closed
+from jmpc.lowering.composite import composite
+
+Arrays = Sequence[Any]
+Combine = Callable[[Arrays, Arrays], Arrays]
+
+
+@composite("reduce")
+def reduce(*operands: Any, jaxpr: Any, dimensions: Sequence[int]) -> Arrays:
+    """The function is taken for associative and commutative, as XLA does."""
+    arrays, initial = operands[: len(operands) // 2], operands[len(operands) // 2 :]
+    rest = [d for d in range(arrays[0].ndim) if d not in dimensions]
+    shape = [arrays[0].shape[d] for d in rest]
+
+    def merged(x: Any) -> Any:
+        return jnp.transpose(x, [*dimensions, *rest]).reshape(math.prod(x.shape[d] for d in dimensions), *shape)
+
+    return _reduced(_combine(jaxpr), [merged(x) for x in arrays], initial)
+
+
+@composite("reduce_window")
+def reduce_window(
+    *operands: Any,
+    jaxpr: Any,
+    window_dimensions: Sequence[int],
+    window_strides: Sequence[int],
+    padding: Sequence[tuple[int, int]],
+    base_dilation: Sequence[int],
+    window_dilation: Sequence[int],
+) -> Arrays:
+    """One strided slice of the padded array for each place in the window, then as `reduce`; padding takes no part."""
+    arrays, initial = operands[: len(operands) // 2], operands[len(operands) // 2 :]
+    config = [(low, high, dilation - 1) for (low, high), dilation in zip(padding, base_dilation, strict=True)]
+    reach = [(n - 1) * step for n, step in zip(window_dimensions, window_dilation, strict=True)]
+
+    def patches(x: Any, fill: Any) -> Any:
+        padded = lax.pad(x, fill, config)
+        slices = []
+        for place in itertools.product(*map(range, window_dimensions)):
+            start = [i * step for i, step in zip(place, window_dilation, strict=True)]
+            stop = [n - far + s for n, far, s in zip(padded.shape, reach, start, strict=True)]
+            slices.append(lax.slice(padded, start, stop, window_strides))
+        return jnp.stack(slices)
+
+    combine, elements = _combine(jaxpr), [patches(x, fill) for x, fill in zip(arrays, initial, strict=True)]
+    if not any(map(any, config)):
+        return _reduced(combine, elements, initial)
+    there = patches(jnp.ones(arrays[0].shape, bool), jnp.asarray(False))
+    return _reduced(_where_there(combine), [there, *elements], [jnp.asarray(True), *initial])[1:]
+
+
+def _where_there(combine: Combine) -> Combine:
+    """Of (whether there is an element, elements), with what is there of the two where it is one."""
+
+    def either(a: Arrays, b: Arrays) -> Arrays:
+        (in_a, *left), (in_b, *right) = a, b
+        both = combine(left, right)
+        one = [jnp.where(in_a, x, y) for x, y in zip(left, right, strict=True)]
+        return [in_a | in_b, *(jnp.where(in_a & in_b, x, y) for x, y in zip(both, one, strict=True))]
+
+    return either
+
+
+def _combine(jaxpr: Any) -> Combine:
+    """The scalar function of a reduction for arrays of one shape."""
+    scalar = jaxpr_as_fun(closed(jaxpr))
+
+    def combine(a: Arrays, b: Arrays) -> Arrays:
+        flat = [x.reshape(-1) for x in (*a, *b)]
+        return [x.reshape(a[0].shape) for x in jax.vmap(scalar)(*flat)]
+
+    return combine
+
+
+def _reduced(combine: Combine, arrays: Arrays, initial: Arrays) -> Arrays:
+    """The first axis of all arrays, and the initial values, combined to one element."""
+    total = [jnp.broadcast_to(value, x.shape[1:]) for value, x in zip(initial, arrays, strict=True)]
+    while (n := arrays[0].shape[0]) > 1:
+        if n % 2:
+            total = combine(total, [x[-1] for x in arrays])
+        arrays = combine([x[: n // 2] for x in arrays], [x[n // 2 : n - n % 2] for x in arrays])
+    return combine(total, [x[0] for x in arrays]) if arrays[0].shape[0] else total

@@ -1,0 +1,129 @@
+"""Rounds of functions on signed secrets of the full range, with rep3 and the default precision.
+
+Reals are variables and results are kept as variables, so nothing is shared or revealed; integers are the
+inputs of a player, whose one round of sharing is taken off.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+from jax import lax
+
+import jmpc
+
+
+def rounds(f: Callable[..., Any], *args: Any, range: tuple[float, float] | None = None) -> int:
+    """Of f(*args) itself."""
+    values = [_value(x, range) for x in args]
+    results = jax.tree.leaves(jmpc.function(f)(*values), is_leaf=lambda v: isinstance(v, jmpc.Value))
+    kept = [jmpc.define_private_variable(np.zeros(r.shape, r.dtype)) for r in results]
+    account = jmpc.explain([variable.assign(r) for variable, r in zip(kept, results, strict=True)])
+    assert list(account.cost.rounds()) == [()], "a loop of unknown length"
+    shared = range is not None or any(x.dtype != np.float32 for x in args)
+    return account.rounds - shared
+
+
+def _value(x: jax.ShapeDtypeStruct, range: tuple[float, float] | None) -> Any:
+    zero = np.zeros(x.shape, x.dtype)
+    if range is None and x.dtype == np.float32:
+        return jmpc.define_private_variable(zero)
+    return jmpc.define_private_input("alice", lambda: zero, types=x, **({"range": range} if range else {}))
+
+
+def real(*shape: int) -> jax.ShapeDtypeStruct:
+    return jax.ShapeDtypeStruct(shape, np.float32)
+
+
+def index(*shape: int) -> jax.ShapeDtypeStruct:
+    return jax.ShapeDtypeStruct(shape, np.int32)
+
+
+def layer_norm(x):
+    mean = x.mean(-1, keepdims=True)
+    return (x - mean) * lax.rsqrt(jnp.square(x - mean).mean(-1, keepdims=True) + 1e-5)
+
+
+def layer_norm_by_root(x):
+    return (x - x.mean(-1, keepdims=True)) / jnp.sqrt(x.var(-1, keepdims=True) + 1e-5)
+
+
+ELEMENTWISE: dict[str, tuple[Callable[..., Any], int]] = {
+    "sigmoid": (jax.nn.sigmoid, 6),
+    "tanh": (jnp.tanh, 6),
+    "gelu": (jax.nn.gelu, 6),
+    "exact gelu": (lambda x: jax.nn.gelu(x, approximate=False), 6),
+    "silu": (jax.nn.silu, 6),
+    "exp": (jnp.exp, 6),
+    "reciprocal": (lambda x: 1 / x, 19),
+    "divide": (lambda x: x / x[::-1], 19),
+    "sqrt": (jnp.sqrt, 19),
+    "rsqrt": (lax.rsqrt, 19),
+    "log": (jnp.log, 17),
+    "relu": (jax.nn.relu, 6),
+}
+
+
+@pytest.mark.parametrize("name", ELEMENTWISE)
+def test_elementwise(name: str) -> None:
+    f, most = ELEMENTWISE[name]
+    assert rounds(f, real(8)) <= most
+
+
+@pytest.mark.parametrize("f", [lambda x: 1 / x, jnp.sqrt, lax.rsqrt, jnp.log])
+def test_declared_range(f: Callable[..., Any]) -> None:
+    assert rounds(f, real(8), range=(0.01, 100.0)) <= 12
+
+
+ALONG_AXES: dict[str, tuple[Callable[..., Any], tuple[int, ...], int]] = {
+    "softmax over 10": (jax.nn.softmax, (4, 10), 41),
+    "max over 100": (lambda x: x.max(-1), (4, 100), 42),
+    "argmax over 10": (lambda x: x.argmax(-1), (4, 10), 24),
+    "layer norm": (layer_norm, (4, 64), 24),
+    "standardize": (jax.nn.standardize, (4, 64), 25),
+    "layer norm by a root": (layer_norm_by_root, (4, 64), 28),
+    "sort of 100": (jnp.sort, (100,), 8),
+    "argsort of 2000": (jnp.argsort, (2000,), 8),
+    "the largest of 100": (lambda x: lax.top_k(x, 5), (3, 100), 8),
+}
+
+
+@pytest.mark.parametrize("name", ALONG_AXES)
+def test_along_axes(name: str) -> None:
+    f, shape, most = ALONG_AXES[name]
+    assert rounds(f, real(*shape)) <= most
+
+
+GATHERS: dict[str, Callable[..., Any]] = {
+    "index": lambda x, i: x[i],
+    "take": lambda x, i: jnp.take(x, i, axis=0),
+    "clip": lambda x, i: jnp.take(x, i, axis=0, mode="clip"),
+    "columns": lambda x, i: x[:, i],
+    "labels": lambda x, i: jnp.take_along_axis(x[:7], i[:, None], axis=1),
+    "slice": lambda x, i: lax.dynamic_slice_in_dim(x, i[0], 5),
+    "batch of slices": lambda x, i: jax.vmap(lambda j: lax.dynamic_slice_in_dim(x, j, 5))(i),
+}
+
+
+@pytest.mark.parametrize("name", GATHERS)
+def test_gather(name: str) -> None:
+    assert rounds(GATHERS[name], real(20, 4), index(7)) <= 5
+
+
+def test_known_positions() -> None:
+    """Nothing to compare: a unit vector and a product; after an argmax, too."""
+    known = rounds(lambda x: x[jnp.argmax(x[:, 0])], real(10, 4)) - rounds(lambda x: jnp.argmax(x[:, 0]), real(10, 4))
+    assert known == 2
+
+
+def test_batched_products_are_as_deep_as_one() -> None:
+    def heads(q, k):
+        return jnp.einsum("bhqd,bhkd->bhqk", q, k)
+
+    assert rounds(jnp.matmul, real(6, 4), real(4, 6)) == 2
+    assert rounds(heads, real(2, 12, 6, 4), real(2, 12, 6, 4)) == 2

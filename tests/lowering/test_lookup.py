@@ -1,0 +1,48 @@
+"""Reads and writes at secret positions, for every index: inside, from the end, and far outside."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+from jax import lax
+
+from .helpers import plain, secure
+
+X = np.arange(20, dtype=np.float32)
+PLACES = np.array([-(2**31), -1000, -21, -20, -18, -5, -4, -1, 0, 3, 4, 16, 17, 19, 20, 100, 2**31 - 1], np.int32)
+TABLE = X.reshape(5, 4)
+
+ONE: dict[str, Callable[..., Any]] = {
+    "index": lambda x, i: x[i],
+    "row": lambda x, i: x.reshape(5, 4)[i],
+    "row of booleans": lambda x, i: (x.reshape(5, 4) > 7)[i],
+    "row of integers": lambda x, i: x.astype(int).reshape(5, 4)[i],
+    "row of constants": lambda x, i: jnp.asarray(TABLE)[i] + x[0],
+    "pair": lambda x, i: x.reshape(5, 4)[i, i],
+    "public row": lambda x, i: x.reshape(5, 4)[2, i],
+    "public column": lambda x, i: x.reshape(5, 4)[i, 3],
+    "each row": lambda x, i: x.reshape(5, 4)[jnp.arange(5), i],
+    "slice": lambda x, i: lax.dynamic_slice(x, (i,), (4,)),
+    "row slice": lambda x, i: lax.dynamic_slice(x.reshape(5, 4), (i, 1), (2, 2)),
+    "clip": lambda x, i: jnp.take(x, i, mode="clip"),
+    "fill": lambda x, i: jnp.nan_to_num(jnp.take(x, i, mode="fill")),
+    "set": lambda x, i: x.at[i].set(7.0),
+    "add": lambda x, i: x.at[i].add(7.0),
+    "update": lambda x, i: lax.dynamic_update_slice(x, x[:4] + 50, (i,)),
+}
+
+
+@pytest.mark.parametrize("name", ONE)
+def test_every_index(name: str) -> None:
+    fn = jax.vmap(ONE[name], (None, 0))
+    for a, b in zip(secure(fn, X, PLACES), plain(fn, X, PLACES), strict=True):
+        np.testing.assert_array_equal(a, b)
+    alone = ONE[name]
+    for i in (np.int32(-21), np.int32(-2), np.int32(18), np.int32(20)):
+        for a, b in zip(secure(alone, X, i), plain(alone, X, i), strict=True):
+            np.testing.assert_array_equal(a, b)

@@ -1,0 +1,95 @@
+"""Sorts of every size, by counting and by merging blocks; ties stay in order."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+from jax import lax
+
+from jmpc.lowering import sorting
+from jmpc.protocols.rep3 import Rep3
+
+from .helpers import checked, released, secure
+
+SERVERS = ("s0", "s1", "s2")
+
+
+def numbers(*shape: int, seed: int = 0) -> np.ndarray:
+    """Quarters with many ties."""
+    return (np.random.default_rng(seed).integers(-8, 8, shape) / 4).astype(np.float32)
+
+
+@pytest.fixture
+def few_pairs(monkeypatch: pytest.MonkeyPatch) -> None:
+    """So that few elements are many already."""
+    monkeypatch.setattr(sorting, "_MOST_PAIRS", 20)
+
+
+def check(x: np.ndarray, **options: Any) -> None:
+    (ordered,) = secure(lambda x: jnp.sort(x, axis=-1), x, **options)
+    np.testing.assert_array_equal(ordered, np.sort(x, axis=-1))
+    places, first = secure(lambda x: (jnp.argsort(x, axis=-1), lax.top_k(x, min(3, x.shape[-1]))[1]), x, **options)
+    np.testing.assert_array_equal(places, np.argsort(x, axis=-1, kind="stable"))
+    np.testing.assert_array_equal(first, lax.top_k(jnp.asarray(x), min(3, x.shape[-1]))[1])
+
+
+@pytest.mark.parametrize("n", [*range(1, 10), 16, 31])
+def test_all_pairs(n: int) -> None:
+    check(numbers(n, seed=n))
+    check(np.zeros(n, np.float32))
+
+
+@pytest.mark.parametrize("n", [2, 7, 13])
+@pytest.mark.usefixtures("few_pairs")
+def test_blocks_are_merged(n: int) -> None:
+    check(numbers(2, n, seed=n))
+
+
+def test_rows_and_payload() -> None:
+    x, y = numbers(2, 3, 6), numbers(2, 3, 6, seed=1)
+    key, carried, flags = secure(lambda x, y: lax.sort((x, y * 2, y > 0), num_keys=1, dimension=1), x, y)
+    order = np.argsort(x, axis=1, kind="stable")
+    np.testing.assert_array_equal(key, np.take_along_axis(x, order, 1))
+    np.testing.assert_array_equal(carried, np.take_along_axis(y * 2, order, 1))
+    np.testing.assert_array_equal(flags, np.take_along_axis(y > 0, order, 1))
+
+
+def test_nothing_is_sorted() -> None:
+    (empty,) = secure(lambda x: jnp.sort(x, axis=0), np.zeros((0, 2), np.float32))
+    assert empty.shape == (0, 2)
+
+
+def test_the_whole_range_of_reals() -> None:
+    x = np.array([2.0**19, -(2.0**19), 0, 5, -5, 2.0**19, 2.0**-18], np.float32)
+    (ordered,) = secure(lambda x: jnp.sort(x * 32), x)
+    np.testing.assert_array_equal(ordered, np.sort(x * 32))
+
+
+@pytest.mark.parametrize("n", [6, 7])
+def test_with_the_protocol(n: int) -> None:
+    x = numbers(n)
+    (places,) = checked(jnp.argsort, x, protocol=Rep3(SERVERS), players=SERVERS)
+    np.testing.assert_array_equal(places, np.argsort(x, kind="stable"))
+
+
+def test_two_thousand() -> None:
+    x = np.random.default_rng(0).permutation(2000).astype(np.int32)
+    ordered, places = secure(lambda x: lax.sort((x, jnp.arange(2000)), num_keys=1), x)
+    np.testing.assert_array_equal(ordered, np.arange(2000))
+    np.testing.assert_array_equal(places, np.argsort(x))
+
+
+@pytest.mark.slow
+def test_three_thousand() -> None:
+    x = np.random.default_rng(0).integers(-1000, 1000, 3000).astype(np.int32)
+    (places,) = secure(jnp.argsort, x)
+    np.testing.assert_array_equal(places, np.argsort(x, kind="stable"))
+
+
+def test_nobody_learns_the_order() -> None:
+    """Nothing is opened but the result."""
+    assert released(jax.jit(jnp.argsort), numbers(5), protocol=Rep3(SERVERS), players=SERVERS) == {"result"}
