@@ -36,6 +36,7 @@ def _measured(name: str) -> dict[str, float]:
 
     import jmpc
 
+    jmpc.use_compilation_cache()
     function, parameters = _model(name)
     x = np.random.default_rng(1).standard_normal(_SIZES[name]).astype(np.float32)
     plain = np.asarray(jax.jit(function)(parameters, x))
