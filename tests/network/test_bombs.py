@@ -3,15 +3,19 @@
 from __future__ import annotations
 
 import dataclasses
+import re
 import secrets
 import threading
 import time
+from collections.abc import Callable
+from typing import Any
 
 import jax
 import jax.numpy as jnp
 import msgpack
 import numpy as np
 import pytest
+from jax import lax
 from network import inprocess, my_data
 from network.inprocess import POLICY, SERVERS, Nodes, built, local, private, run, submit, works
 
@@ -230,6 +234,23 @@ def test_a_small_computation_that_becomes_a_large_one(nodes: Nodes, nothing_sent
     with nodes.stranger() as transport:
         (answer,) = submit(nodes, transport, built(fn(private("data-owner")).reveal()), "server0").values()
     assert "lowered equations, at most 10,000 (rule max_lowered_equations)" in str(orders.refusal(answer))
+
+
+@pytest.mark.parametrize(("combine", "initial"), [(lax.max, -np.inf), (lax.mul, 1)])
+def test_windows_that_are_nearly_as_large_as_an_array(
+    nodes: Nodes, nothing_sent: None, combine: Callable[..., Any], initial: float
+) -> None:
+    """Nothing is made for each place in a window before it is known how many there are."""
+    n = 1 << 17
+
+    @jmpc.function
+    def windows(x):
+        wide = jnp.broadcast_to(x, (n, 4)).reshape(-1)
+        return lax.reduce_window(wide, np.float32(initial), combine, (2 * n,), (1,), "VALID")
+
+    with nodes.stranger() as transport:
+        (answer,) = submit(nodes, transport, built(windows(private("data-owner")).reveal()), "server0").values()
+    assert re.search("rule max_(memory_bytes|operations)", str(orders.refusal(answer)))
 
 
 def test_constants_that_are_small_until_they_are_encoded(nodes: Nodes, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 import itertools
 import math
 from collections.abc import Callable, Sequence
@@ -13,7 +14,10 @@ from jax import lax
 from jax.extend.core import jaxpr_as_fun
 
 from jmpc._compat import closed
-from jmpc.lowering.composite import composite
+from jmpc.lowering.composite import composite, compute
+from jmpc.lowering.context import Context
+from jmpc.lowering.registry import rule
+from jmpc.lowering.values import Value
 
 Arrays = Sequence[Any]
 Combine = Callable[[Arrays, Arrays], Arrays]
@@ -32,8 +36,20 @@ def reduce(*operands: Any, jaxpr: Any, dimensions: Sequence[int]) -> Arrays:
     return _reduced(_combine(jaxpr), [merged(x) for x in arrays], initial)
 
 
-@composite("reduce_window")
-def reduce_window(
+@rule("reduce_window")
+def reduce_window(context: Context, *operands: Value, window_dimensions: Sequence[int], **params: Any) -> list[Value]:
+    assert context.equation is not None
+    # Before anything is made for each place in a window: of those there may be many in a small computation.
+    context.watch(math.prod(window_dimensions) * sum(8 * var.aval.size for var in context.equation.outvars))
+    options = {
+        name: params[name] for name in ("jaxpr", "window_strides", "padding", "base_dilation", "window_dilation")
+    }
+    return compute(
+        context, functools.partial(_reduce_window, window_dimensions=window_dimensions, **options), *operands
+    )
+
+
+def _reduce_window(
     *operands: Any,
     jaxpr: Any,
     window_dimensions: Sequence[int],

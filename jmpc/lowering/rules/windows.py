@@ -47,15 +47,18 @@ class Windows:
 
     @property
     def out_shape(self) -> Dims:
-        return tuple(self._places(d).shape[0] for d in range(len(self.shape)))
+        return tuple(map(self._count, range(len(self.shape))))
+
+    def _count(self, d: int) -> int:
+        """How many windows there are along dimension d."""
+        size = (self.shape[d] - 1) * self.base_dilation[d] + 1
+        span = (self.sizes[d] - 1) * self.dilation[d] + 1
+        return (size + sum(self.padding[d]) - span) // self.strides[d] + 1
 
     def _places(self, d: int) -> np.ndarray:
         """[window, element] to the index along dimension d, -1 where there is no element."""
         size = (self.shape[d] - 1) * self.base_dilation[d] + 1
-        low, high = self.padding[d]
-        span = (self.sizes[d] - 1) * self.dilation[d] + 1
-        count = (size + low + high - span) // self.strides[d] + 1
-        starts = np.arange(count) * self.strides[d] - low
+        starts = np.arange(self._count(d)) * self.strides[d] - self.padding[d][0]
         places = starts[:, None] + np.arange(self.sizes[d]) * self.dilation[d]
         exists = (places >= 0) & (places < size) & (places % self.base_dilation[d] == 0)
         return np.where(exists, places // self.base_dilation[d], -1)
@@ -131,6 +134,8 @@ class Tournament:
 
 
 def _tournament(context: Context, x: Secret, windows: Windows, largest: bool) -> Tournament:
+    # Before anything is made for each place in a window: of those there may be many in a small computation.
+    context.watch(8 * math.prod(windows.sizes) * math.prod(windows.out_shape))
     return context.once(x, (windows, largest), lambda: _play(context, x, windows, largest))
 
 
