@@ -11,7 +11,8 @@ import numpy as np
 
 def parts(x: Any) -> tuple[Any, ...]:
     """A complex array or `jax.ShapeDtypeStruct` as its real and its imaginary part; anything else as it is."""
-    if not hasattr(x, "dtype") or not jnp.issubdtype(x.dtype, jnp.complexfloating):
+    known = isinstance(x, np.ndarray | np.generic | jax.Array | jax.ShapeDtypeStruct)
+    if not known or not jnp.issubdtype(x.dtype, jnp.complexfloating):
         return (x,)
     if isinstance(x, jax.ShapeDtypeStruct):
         part = jax.ShapeDtypeStruct(x.shape, np.finfo(x.dtype).dtype)

@@ -75,7 +75,7 @@ REFUSALS = [
     Refusal(lambda x: jnp.nextafter(x, 1.0), X, "nextafter", "reads the bits", "unit of the precision", False),
     Refusal(lambda x: x.view(np.int32), X, "bitcast_convert_type", "reads the bits", "jnp.sign", False),
     # complex numbers
-    Refusal(lambda x: jnp.sort(x + 1j).imag, X, "sort", "no form on complex secrets", "two real arrays"),
+    Refusal(lambda x: (x + 1j).at[0].multiply(2j).imag, X, "scatter-mul", "no form on complex", "two real arrays"),
     Refusal(lambda x: jnp.linalg.inv(jnp.diag(x + 1j)).real, X, "lu", "complex matrices", r"real matrix jnp\.block"),
     Refusal(lambda x: jnp.fft.fft(jnp.resize(x, 2053)).real, X, "fft", "2053 is prime", "Pad with zeros"),
     # constants

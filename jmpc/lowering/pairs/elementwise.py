@@ -76,7 +76,7 @@ def one_minus_square(x: Pair) -> Pair:
 @on_pairs("integer_pow")
 def integer_pow(x: Pair, *, y: int) -> Pair:
     if y < 0:
-        return divide(1, integer_pow(x, y=-y))
+        return integer_pow(divide(1, x), y=-y)
     if y == 0:
         return Pair(jnp.ones_like(x.filled[0]))
     if y == 1:
@@ -169,11 +169,10 @@ def cosh(x: Pair) -> Pair:
 
 @on_pairs("tanh")
 def tanh(x: Pair) -> Pair:
-    """With t = tanh(real): nothing in it grows, and the denominator vanishes at the poles alone."""
+    """sinh and cosh both over cosh(real): nothing in it grows, and the denominator vanishes at the poles alone."""
     real, imag = x.filled
     t, c, s = jnp.tanh(real), jnp.cos(imag), jnp.sin(imag)
-    denominator = c * c + (t * s) * (t * s)
-    return Pair(t / denominator, s * c * (1 - t * t) / denominator)
+    return divide(Pair(t * c, s), Pair(c, t * s))
 
 
 @on_pairs("sin")
@@ -206,7 +205,7 @@ def acosh(x: Pair) -> Pair:
 
 @on_pairs("atanh")
 def atanh(x: Pair) -> Pair:
-    return (log(1 + x) - log(1 - x)) * 0.5
+    return (log(1 + x) - log(1 - x.conj()).conj()) * 0.5  # on the cut above 1 a quarter turn to the left, as in JAX
 
 
 @on_pairs("asin")

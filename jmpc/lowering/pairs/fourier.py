@@ -85,8 +85,9 @@ class _Transform:
         if rest <= _DENSE and n * rest <= _LARGEST_JOINT:
             x = _times(x, turns[:, :, None] * self._matrix(rest))  # [..., e, c]
         else:
-            dtype = x.filled[0].dtype
-            x = self._last(x * Pair(turns.real.astype(dtype), turns.imag.astype(dtype)))
+            alone = _mapped(lambda part: part.reshape(*part.shape[:-2], n, 1), x)
+            turned = _times(alone, turns.reshape(n, 1, 1))
+            x = self._last(_mapped(lambda part: part.reshape(*part.shape[:-2], radix, rest), turned))
         return _mapped(lambda part: _swapped(part).reshape(*part.shape[:-2], n), x)
 
     def _matrix(self, n: int) -> np.ndarray:

@@ -1,4 +1,4 @@
-"""Products and extrema along axes: by an operation on pairs, in as many steps as the length has bits."""
+"""Along axes: products and extrema, by an operation on pairs in as many steps as the length has bits; and sorting."""
 
 from __future__ import annotations
 
@@ -52,3 +52,11 @@ def _rows(pair: Pair, start: int, stop: int) -> Pair:
 def cumulated(x: Pair, *, primitive: Primitive, axis: int, reverse: bool) -> Pair:
     operation = _OPERATIONS[primitive.name.removeprefix("cum")]
     return lax.associative_scan(operation, Pair(*x.filled), reverse=reverse, axis=axis)
+
+
+@on_pairs("sort")
+def sort(*operands: Any, dimension: int, is_stable: bool, num_keys: int) -> list[Any]:
+    """By the real parts, and of equal ones by the imaginary parts."""
+    parts, tree = jax.tree.flatten([Pair(*x.filled) if isinstance(x, Pair) else x for x in operands])
+    keys = len(jax.tree.leaves(jax.tree.unflatten(tree, parts)[:num_keys]))
+    return jax.tree.unflatten(tree, lax.sort(parts, dimension=dimension, is_stable=is_stable, num_keys=keys))
