@@ -76,7 +76,7 @@ REFUSALS = [
     Refusal(lambda x: x.view(np.int32), X, "bitcast_convert_type", "reads the bits", "jnp.sign", False),
     # complex numbers
     Refusal(lambda x: (x + 1j).at[0].multiply(2j).imag, X, "scatter-mul", "no form on complex", "two real arrays"),
-    Refusal(lambda x: jnp.linalg.inv(jnp.diag(x + 1j)).real, X, "lu", "complex matrices", r"real matrix jnp\.block"),
+    Refusal(lambda x: jnp.linalg.qr(jnp.diag(x + 1j))[1].real, X, "qr", "complex matrices", r"real matrix jnp\.block"),
     Refusal(lambda x: jnp.fft.fft(jnp.resize(x, 2053)).real, X, "fft", "2053 is prime", "Pad with zeros"),
     # constants
     Refusal(lambda x: x + jnp.inf, X, "add", "infinite or not a number", "a large finite constant"),

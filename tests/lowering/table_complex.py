@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
+from functools import partial
+
 import jax
 import jax.numpy as jnp
 import numpy as np
 from jax import lax
+from jax.lax.linalg import triangular_solve
 
 from .table import Case
 
@@ -15,6 +18,7 @@ SMALL = (Z / 4).astype(np.complex64)
 TINY = (Z / 128).astype(np.complex64)
 BESIDE = Z + np.complex64(0.125j)  # off the cuts, where the side is a matter of signed zeros
 PARTLY = np.where(Z.real > 0, Z, W)
+MATRIX = np.array([[2 + 1j, 0.5, -1j], [0.25j, -1.5, 1 + 0.5j], [1 - 1j, 0.75j, 3j]], np.complex64)
 V = Z.reshape(6)
 X = V.real.copy()
 AT = np.array([4, 0, 2], np.int32)
@@ -82,6 +86,14 @@ FUNCTIONS = [
 ]
 
 SLOW = [
+    Case("solve", jnp.linalg.solve, (MATRIX, W.T), 32),
+    Case("inv and det", lambda a: (jnp.linalg.inv(a), jnp.linalg.det(a)), (MATRIX,), 32),
+    Case("batches of lu", lambda a: lax.linalg.lu(jnp.stack([a, a[::-1].T])[:, :, :2]), (MATRIX,), 32),
+    Case("cholesky", lambda a: jnp.linalg.cholesky(a @ a.conj().T), (MATRIX,), 16),
+    Case(
+        "of a transpose", partial(triangular_solve, left_side=True, transpose_a=True, conjugate_a=True), (MATRIX, W.T)
+    ),
+    Case("from the right", partial(triangular_solve, lower=True, unit_diagonal=True), (MATRIX, W), 16),
     Case(
         "sort",
         lambda z, x: (jnp.sort(z), jnp.argsort(z, descending=True), jnp.sort_complex(x)),

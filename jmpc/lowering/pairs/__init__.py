@@ -6,6 +6,7 @@ secret. Whoever submits a computation does this, so a player that lowers one mee
 """
 
 from jmpc.lowering.pairs import elementwise as elementwise
+from jmpc.lowering.pairs import factorisations as factorisations
 from jmpc.lowering.pairs import fourier as fourier
 from jmpc.lowering.pairs import linear as linear
 from jmpc.lowering.pairs import reductions as reductions

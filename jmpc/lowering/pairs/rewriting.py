@@ -32,12 +32,10 @@ _WITHOUT_RULE = (
     "Compute with the real and the imaginary part, x.real and x.imag, as two real arrays",
 )
 _OF_A_MATRIX = (
-    "complex matrices have no factorisations here",
+    "of complex matrices there is no such factorisation here",
     "Use the real matrix jnp.block([[a.real, -a.imag], [a.imag, a.real]]): it maps [x.real, x.imag] as a maps x",
 )
-_FACTORISATIONS = frozenset(
-    "cholesky eigh geqrf householder_product lu ormqr qr svd triangular_solve tridiagonal_solve".split()
-)
+_FACTORISATIONS = frozenset("eigh geqrf householder_product ormqr qr svd tridiagonal_solve".split())
 
 
 def has_complex(jaxpr: Jaxpr) -> bool:
