@@ -218,6 +218,13 @@ class Protocol(abc.ABC):
         """
 
     @abc.abstractmethod
+    def words_less_than_each(self, x: Ring | Bits, thresholds: Sequence[int], width: int) -> list[Bits]:
+        """[x mod 2^width < t] for each public 0 < t < 2^width: the low bits as an unsigned number. 2 rounds.
+
+        In fewer rounds than `less_than_each`, and with more bytes.
+        """
+
+    @abc.abstractmethod
     def is_zero(self, x: Ring) -> Bits:
         """[x == 0], width 1."""
 
@@ -285,7 +292,7 @@ class Protocol(abc.ABC):
         """
 
     @abc.abstractmethod
-    def one_hot(self, index: Ring, n: int) -> Ring:
+    def one_hot(self, index: Ring | Bits, n: int) -> Ring:
         """The unit vectors of length n = 2^k of `index mod n`, on a new last axis. 1 round."""
 
 

@@ -142,6 +142,10 @@ class Plain(Protocol):
     def less_than_each(self, x: Ring, thresholds: Sequence[int], range_bits: int = RING_BITS) -> list[Bits]:
         return [self.sign(self.add_public(x, -t), range_bits) for t in thresholds]
 
+    def words_less_than_each(self, x: Ring | Bits, thresholds: Sequence[int], width: int) -> list[Bits]:
+        words = low_bits(x.slots[0].astype(np.uint64), width)
+        return [Bits(((words < np.uint64(t)).astype(np.uint8),), 1) for t in thresholds]
+
     def is_zero(self, x: Ring) -> Bits:
         return Bits(((x.slots[0] == np.uint64(0)).astype(np.uint8),), 1)
 
@@ -181,8 +185,8 @@ class Plain(Protocol):
         block = np.uint64(fraction + 3)
         return Ring((mantissa,)), Ring((_one_hot((c >> block) + (v >> block), 8),))
 
-    def one_hot(self, index: Ring, n: int) -> Ring:
-        return Ring((_one_hot(index.slots[0], n),))
+    def one_hot(self, index: Ring | Bits, n: int) -> Ring:
+        return Ring((_one_hot(index.slots[0].astype(np.uint64), n),))
 
 
 def _shift_right(z: Array, shift: int, signed: bool) -> Array:

@@ -31,8 +31,8 @@ def is_secret(*indices: Value) -> bool:
 @rule("dynamic_slice")
 def dynamic_slice(context: Context, x: Value, *starts: Value, slice_sizes: Sequence[int], **_: Any) -> Value:
     if is_secret(*starts):
-        positions = lookup.locate_to_read(context, starts, _room(x.shape, slice_sizes), clamp=True)
-        return lookup.read(context, positions, x, lambda slot, at: lax.dynamic_slice(slot, list(at), slice_sizes))
+        factors = lookup.locate_to_read(context, starts, _room(x.shape, slice_sizes), clamp=True)
+        return lookup.read(context, factors, x, lambda slot, at: lax.dynamic_slice(slot, list(at), slice_sizes))
     indices = public_index(context, *starts)
     return moved(context, x, lambda slot: lax.dynamic_slice(slot, indices, slice_sizes))
 
@@ -126,8 +126,9 @@ def _gather_secret(
 ) -> Value:
     sizes = [x.shape[d] - slice_sizes[d] + 1 for d in numbers.start_index_map]
     clamp = lax.GatherScatterMode.from_any(mode) is not lax.GatherScatterMode.FILL_OR_DROP
-    positions = lookup.locate_to_read(context, parts(context, indices), sizes, clamp=clamp)
+    factors = lookup.locate_to_read(context, parts(context, indices), sizes, clamp=clamp)
     if _is_table(numbers, slice_sizes, x.shape):
+        (positions,) = factors
         return _read_table(context, positions, x, numbers)
     batch = indices.shape[:-1]
 
@@ -137,7 +138,7 @@ def _gather_secret(
         kept = [d for d in range(taken.ndim) if d not in numbers.offset_dims]
         return jnp.transpose(taken, [*kept, *numbers.offset_dims])
 
-    result = lookup.read(context, positions, x, take)
+    result = lookup.read(context, factors, x, take)
     return _offsets_in_place(context, result, numbers, len(batch))
 
 

@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 
 import jax.numpy as jnp
 import numpy as np
 
 from jmpc.choreography.primitives import Group, public
-from jmpc.protocols.base import RING_BITS, Array, Ring, Series
+from jmpc.protocols.base import RING_BITS, Array, Bits, Ring, Series
 from jmpc.protocols.rep3.cross_gate import Lanes, cross
 from jmpc.protocols.rep3.roles import Parties, Roles, Slots
 from jmpc.protocols.rep3.stacks import column, unstack
@@ -58,25 +58,28 @@ class SmoothMixin(Parties):
         cut = fraction + BLOCK.bit_length() - 1
         left, right = (_power(half, fraction) for half in (c, v))
         mantissa, _ = cross(roles, Group.RING, [Lanes(right, RING_BITS)], lambda m: left * m, bits=RING_BITS)
-        return Ring(mantissa), Ring(_unit_vectors(roles, c >> np.uint64(cut), v >> np.uint64(cut), BLOCK))
+        return Ring(mantissa), Ring(_unit_vectors(roles, c >> np.uint64(cut), v >> np.uint64(cut), BLOCK, _rotate))
 
-    def one_hot(self, index: Ring, n: int) -> Ring:
+    def one_hot(self, index: Ring | Bits, n: int) -> Ring:
         """Unit vectors of `index` mod n = 2^k, on a new last axis. Rounds: 1, 256 n bits.
 
-        C's unit vector at v, rotated by c; to rotate is a linear map that A and B apply to masked
-        lanes.
+        C's unit vector at v, rotated by c (for `Bits`: with its halves, quarters, ... exchanged where c
+        has ones); both are linear maps that A and B apply to masked lanes.
         """
         if n & (n - 1):
             raise ValueError(f"A one-hot vector needs a power of two as its length, not {n}")
         roles = self._roles()
-        return Ring(_unit_vectors(roles, *roles.split(index), n))
+        if isinstance(index, Bits):
+            c, v = (half.astype(np.uint64) for half in roles.split(index, Group.XOR))
+            return Ring(_unit_vectors(roles, c, v, n, _exchange))
+        return Ring(_unit_vectors(roles, *roles.split(index), n, _rotate))
 
 
-def _unit_vectors(roles: Roles, c: Array, v: Array, n: int) -> Slots:
-    """Unit vectors of (c + v) mod n."""
+def _unit_vectors(roles: Roles, c: Array, v: Array, n: int, move: Callable[[Array, Array, int], Array]) -> Slots:
+    """C's unit vectors of v mod n, moved by c."""
     places = public(np.arange(n, dtype=np.uint64).reshape((1,) * v.ndim + (n,)))
     own = ((v & np.uint64(n - 1))[..., None] == places).astype(np.uint64)
-    slots, _ = cross(roles, Group.RING, [Lanes(own, RING_BITS)], lambda m: _rotate(m, c, n), bits=RING_BITS)
+    slots, _ = cross(roles, Group.RING, [Lanes(own, RING_BITS)], lambda m: move(m, c, n), bits=RING_BITS)
     return slots
 
 
@@ -84,10 +87,24 @@ def _rotate(vectors: Array, by: Array, n: int) -> Array:
     """out[..., j] = vectors[..., (j - by) mod n]: log2(n) conditional rotations, no gather by
     data.
     """
+    return _in_steps(vectors, by, n, lambda x, step: jnp.roll(x, step, axis=-1))
+
+
+def _exchange(vectors: Array, by: Array, n: int) -> Array:
+    """out[..., j] = vectors[..., j ^ (by mod n)], as `_rotate`."""
+
+    def swapped(x: Array, step: int) -> Array:
+        pairs = x.reshape(*x.shape[:-1], -1, 2, step)
+        return jnp.flip(pairs, axis=-2).reshape(x.shape)
+
+    return _in_steps(vectors, by, n, swapped)
+
+
+def _in_steps(vectors: Array, by: Array, n: int, moved: Callable[[Array, int], Array]) -> Array:
     step = 1
     while step < n:
         there = ((by & np.uint64(step)) != np.uint64(0))[..., None]
-        vectors = jnp.where(there, jnp.roll(vectors, step, axis=-1), vectors)
+        vectors = jnp.where(there, moved(vectors, step), vectors)
         step *= 2
     return vectors
 
