@@ -13,6 +13,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from typing import Any
 
 import jax.numpy as jnp
 import numpy as np
@@ -29,6 +30,7 @@ from jmpc.protocols.base import (
     Ring,
     S,
     Series,
+    Sharing,
     as_word,
 )
 from jmpc.protocols.turns import cos_turn, exp2_q30, sin_turn
@@ -187,6 +189,15 @@ class Plain(Protocol):
 
     def one_hot(self, index: Ring | Bits, n: int) -> Ring:
         return Ring((_one_hot(index.slots[0].astype(np.uint64), n),))
+
+    # -- secret order --------------------------------------------------------------------------------
+
+    def permute(self, places: Bits, columns: Sequence[Sharing]) -> list[Any]:
+        return self.sort_by_digit(places, columns)  # what goes to place i is then number i
+
+    def sort_by_digit(self, digits: Bits, columns: Sequence[Sharing]) -> list[Any]:
+        order = jnp.argsort(digits.slots[0], axis=-1, stable=True)
+        return [self.map(lambda slot: jnp.take_along_axis(slot, order, axis=-1), x) for x in columns]
 
 
 def _shift_right(z: Array, shift: int, signed: bool) -> Array:

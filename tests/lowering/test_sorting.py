@@ -26,7 +26,8 @@ def numbers(*shape: int, seed: int = 0) -> np.ndarray:
 @pytest.fixture
 def few_pairs(monkeypatch: pytest.MonkeyPatch) -> None:
     """So that few elements are many already."""
-    monkeypatch.setattr(sorting, "_MOST_PAIRS", 20)
+    monkeypatch.setattr(sorting, "_MOST_PAIRS", 1)
+    monkeypatch.setattr(sorting, "_FEW", 1)
 
 
 def check(x: np.ndarray, **options: Any) -> None:
@@ -45,7 +46,7 @@ def test_all_pairs(n: int) -> None:
 
 @pytest.mark.parametrize("n", [2, 7, 13])
 @pytest.mark.usefixtures("few_pairs")
-def test_blocks_are_merged(n: int) -> None:
+def test_many_are_sorted_by_digits(n: int) -> None:
     check(numbers(2, n, seed=n))
 
 
