@@ -51,18 +51,26 @@ class ShufflingMixin(Parties):
 
 def put(roles: Roles, group: Group, places: Slots, bits: int, columns: Sequence[Sharing]) -> list[Any]:
     """Each column with its elements at these places, words of `bits` bits shared in `group`."""
+    orders = permutations(roles, places[0].shape)
+    at_b, at_c = _passed_on(roles, group, places, bits, orders)
+    back = _order(opened(roles, group, at_b, at_c, bits))
+    return [_with(x, [_taken(slot, back) for slot in _shuffled(roles, x, orders)]) for x in columns]
+
+
+def permutations(roles: Roles, shape: tuple[int, ...]) -> list[Array]:
+    """A uniform one for each row, of each pair AB, BC, CA."""
+    return [_order(draw(pair, shape)) for pair in roles.keys]
+
+
+def opened(roles: Roles, group: Group, at_b: Array, at_c: Array, bits: int) -> Array:
+    """Both parts together, for everyone. Rounds: 1."""
     a, b, c = roles.names
     _, bc, _ = roles.keys
-    orders = [_order(draw(pair, places[0].shape)) for pair in roles.keys]
-    at_b, at_c = _passed_on(roles, group, places, bits, orders)
     zeta = draw(bc, at_b.shape, at_b.dtype, bits=bits)
     p_b, p_c = masked(at_b, [zeta], group, bits), low_bits(combine(group, at_c, zeta), bits)
-    opened = [
-        release(p_b, b, (a, c), SHUFFLED, bits=bits, independent=True),
-        release(p_c, c, (a, b), SHUFFLED, bits=bits, independent=True),
-    ]
-    back = _order(low_bits(combine(group, *opened), bits))
-    return [_with(x, [_taken(slot, back) for slot in _shuffled(roles, x, orders)]) for x in columns]
+    p_b = release(p_b, b, (a, c), SHUFFLED, bits=bits, independent=True)
+    p_c = release(p_c, c, (a, b), SHUFFLED, bits=bits, independent=True)
+    return low_bits(combine(group, p_b, p_c), bits)
 
 
 def _shuffled(roles: Roles, x: Sharing, orders: Sequence[Array]) -> Slots:
