@@ -9,39 +9,50 @@ from __future__ import annotations
 
 import math
 from collections.abc import Sequence
+from typing import Any
 
 from jax import lax
 
 from jmpc._compat import remote_source, user_context
 from jmpc.choreography.primitives import low_bits
 from jmpc.kernels.bits import shift_right, word_dtype
+from jmpc.lowering import interval
 from jmpc.lowering.context import Context
-from jmpc.lowering.values import FixedPoint, Integer
-from jmpc.protocols.base import RING_BITS, Bits, Ring
+from jmpc.lowering.values import Boolean, Integer, Secret
+from jmpc.protocols.base import RING_BITS, Bits, Sharing
 
 _DIGIT = 4  # bits of a pass: half of the bytes are the digit's unit vectors, which double with each bit more
 
 
-def sort_by(context: Context, keys: Sequence[FixedPoint | Integer], rows: Sequence[Ring]) -> list[Ring]:
+def sort_by(context: Context, keys: Sequence[Secret], rows: Sequence[Sharing]) -> list[Any]:
     """The rows in the order of the keys along the last axis, the first key first; equal ones as they are."""
     protocol, shape = context.protocol, keys[0].shape
     width = max(1, (shape[-1] - 1).bit_length())
-    positions = lax.broadcasted_iota(word_dtype(width), shape, len(shape) - 1)
-    origins = protocol.constant_bits(positions, width)
-    waiting = [_bits(context, key) for key in keys]
+    positions = protocol.constant_bits(lax.broadcasted_iota(word_dtype(width), shape, len(shape) - 1), width)
+    origins, waiting = positions, [_bits(context, key) for key in keys]
     while waiting:
         origins, *waiting = _sorted(context, waiting[-1], [origins, *waiting[:-1]])
-    (places,) = protocol.permute(origins, [protocol.constant_bits(positions, width)])
+    (places,) = protocol.permute(origins, [positions])
     return protocol.permute(places, rows)
 
 
-def _bits(context: Context, key: FixedPoint | Integer) -> Bits:
+def _bits(context: Context, key: Secret) -> Bits:
     """Words that are ordered as the key, as narrow as what is known of it allows."""
-    protocol, known = context.protocol, context.interval(key)
-    scale = 2**key.fraction if isinstance(key, FixedPoint) else 1
-    low, high = math.floor(known.low * scale), math.ceil(known.high * scale)
+    protocol = context.protocol
+    match key:
+        case Boolean():
+            return context.bits(key)
+        case Integer(sharing=Bits() as words):
+            return protocol.xor_public(words, 1 << (key.width - 1)) if key.signed else words
+        case Integer():
+            limits = interval.of_dtype(key.dtype)  # of other words only the low bits count
+            known = key.interval if key.interval and key.interval.inside(limits.low, limits.high) else limits
+            low, high = math.floor(known.low), math.ceil(known.high)
+        case _:
+            scale = 2**key.fraction
+            low, high = math.floor(key.interval.low * scale), math.ceil(key.interval.high * scale)
     width = min(RING_BITS, max(1, (high - low).bit_length()))
-    words = protocol.to_bits(protocol.add_public(key.ring, -low))
+    words = protocol.to_bits(protocol.add_public(context.settled(key).ring, -low))
     dtype = word_dtype(width)
     return protocol.map_bits(lambda slot: low_bits(slot, width).astype(dtype), words, width=width)
 
@@ -59,5 +70,6 @@ def _sorted(context: Context, key: Bits, columns: Sequence[Bits]) -> list[Bits]:
         with user_context(remote_source(context.line)):  # a loop's body is traced by itself
             return tuple(protocol.sort_by_digit(lowest, [rest, *others])), None
 
-    (_, *moved), _ = lax.scan(one_pass, (key, *columns), None, length=passes)
+    start = (key, *columns)
+    (_, *moved), _ = one_pass(start, None) if passes == 1 else lax.scan(one_pass, start, None, length=passes)
     return moved

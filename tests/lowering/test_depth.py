@@ -90,6 +90,10 @@ ALONG_AXES: dict[str, tuple[Callable[..., Any], tuple[int, ...], int]] = {
     "sort of 100": (jnp.sort, (100,), 8),
     "argsort of 2000": (jnp.argsort, (2000,), 8),
     "the largest of 100": (lambda x: lax.top_k(x, 5), (3, 100), 8),
+    "sort of 2049": (jnp.sort, (2049,), 74),
+    "argsort of 10000": (jnp.argsort, (10_000,), 74),
+    "the largest of 10000": (lambda x: lax.top_k(x, 5), (10_000,), 74),
+    "median of 10000": (jnp.median, (10_000,), 80),
 }
 
 
@@ -97,6 +101,19 @@ ALONG_AXES: dict[str, tuple[Callable[..., Any], tuple[int, ...], int]] = {
 def test_along_axes(name: str) -> None:
     f, shape, most = ALONG_AXES[name]
     assert rounds(f, real(*shape)) <= most
+
+
+@pytest.mark.parametrize(
+    ("dtype", "most"), [(np.int8, 10 + 4 * 2), (np.int32, 10 + 4 * 8), (np.uint16, 10 + 4 * 4), (np.bool_, 4 + 4)]
+)
+def test_sort_of_few_bits(dtype: type, most: int) -> None:
+    """6 rounds for the bits of the keys unless they are bits, 4 for each 4 bits, and 4 in the end."""
+    assert rounds(jnp.sort, jax.ShapeDtypeStruct((3000,), dtype), variables=True) <= most
+
+
+def test_sort_of_declared_range() -> None:
+    assert rounds(jnp.sort, real(3000), range=(0, 4095 / 2**18)) <= 10 + 4 * 3
+    assert rounds(lambda x, y: lax.sort((x, y, x), num_keys=2), *[real(3000)] * 2, range=(0, 4095 / 2**18)) <= 10 + 24
 
 
 GATHERS: dict[str, tuple[Callable[..., Any], int]] = {

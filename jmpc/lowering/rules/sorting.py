@@ -9,7 +9,7 @@ from typing import Any
 import jax.numpy as jnp
 import numpy as np
 
-from jmpc.lowering import arithmetic, choosing, radix
+from jmpc.lowering import arithmetic, carrying, comparing, radix
 from jmpc.lowering.context import Context
 from jmpc.lowering.interval import Interval
 from jmpc.lowering.registry import rule
@@ -24,11 +24,8 @@ from jmpc.protocols.base import Ring
 def sort(context: Context, *operands: Value, dimension: int, num_keys: int, **_: Any) -> list[Value]:
     """Stable. What is carried along moves alike."""
     values = [_along(context, x, dimension) for x in operands]
-    ordered = _ordered(context, values[:num_keys], [x.sharing for x in values], values[0].shape[-1])
-    return [
-        _back(context, dataclasses.replace(x, sharing=row), dimension, original)
-        for x, row, original in zip(values, ordered, operands, strict=True)
-    ]
+    ordered = _ordered(context, values[:num_keys], values, values[0].shape[-1])
+    return [_back(context, x, dimension) for x in ordered]
 
 
 @rule("approx_top_k")
@@ -48,38 +45,52 @@ def top_k(context: Context, x: Secret, *, k: int, axis: int = -1, **_: Any) -> l
     """The first k of a descending sort; equal elements by position."""
     values = _along(context, x, axis)
     n = values.shape[-1]
-    opposite = arithmetic.negate(context, values)
-    positions = context.protocol.constant(jnp.broadcast_to(jnp.arange(n, dtype=np.uint64), values.shape))
-    largest, places = _ordered(context, [opposite], [values.sharing, positions], k)
-    return [
-        _back(context, dataclasses.replace(values, sharing=largest), axis, x),
-        _back(context, Integer(places, np.dtype(np.int32), Interval(0, n - 1)), axis, None),
-    ]
+    words = context.protocol.constant(jnp.broadcast_to(jnp.arange(n, dtype=np.uint64), values.shape))
+    positions = Integer(words, np.dtype(np.int32), Interval(0, max(n - 1, 0)))
+    ordered = _ordered(context, [_opposite(context, values)], [values, positions], k)
+    return [_back(context, x, axis) for x in ordered]
 
 
-def _ordered(context: Context, keys: Sequence[Any], rows: Sequence[Ring], first: int) -> list[Ring]:
-    """The first of these rows in the order of the keys, equal ones as they are. Several keys are the first rows."""
-    n = keys[0].shape[-1]
-    bits = [known for key in keys if (known := difference_bits(context, key)) is not None]
+def _opposite(context: Context, x: Secret) -> Secret:
+    """A key in the opposite order: -x, or -1 - x of an integer, which has one for its least number, too."""
+    if isinstance(x, Boolean):
+        return comparing.invert(context, x)
+    if not isinstance(x, Integer):
+        return arithmetic.negate(context, x)
+    ring = context.protocol.add_public(context.protocol.negate(context.settled(x).ring), -1)
+    known = None if x.interval is None else Interval(-1 - x.interval.high, -1 - x.interval.low)
+    return Integer(ring, x.dtype, known)
+
+
+def _ordered(context: Context, keys: Sequence[Secret], values: Sequence[Secret], first: int) -> list[Secret]:
+    """The first of these values in the order of the keys, equal ones as they are."""
+    comparable = [_comparable(context, key) for key in keys]
+    bits = [known for key in comparable if (known := difference_bits(context, key)) is not None]
     if not are_few(keys[0].shape) or len(bits) < len(keys):
-        every = radix.sort_by(context, keys, rows)
-        return [context.protocol.map(lambda slot: slot[..., :first], row) for row in every]
-    for i in reversed(range(1, len(keys))):  # by the last key first
-        rows = sort_rows(context, rows[i], rows, bits[i], n)
-    return sort_rows(context, keys[0].sharing if len(keys) == 1 else rows[0], rows, bits[0], first)
+        every = radix.sort_by(context, keys, [x.sharing for x in values])
+        rows = [context.protocol.map(lambda slot: slot[..., :first], row) for row in every]
+    else:
+        moving: Sequence[Ring] = [*(key.ring for key in comparable), *(_ring(context, x) for x in values)]
+        for i in reversed(range(1, len(keys))):  # by the last key first
+            moving = sort_rows(context, moving[i], moving, bits[i], keys[0].shape[-1])
+        rows = sort_rows(context, moving[0], moving[len(keys) :], bits[0], first)
+    return [dataclasses.replace(x, sharing=row) for x, row in zip(values, rows, strict=True)]
 
 
-def _along(context: Context, x: Value, axis: int) -> Any:
-    """A secret ready to be compared, with `axis` last; booleans as integers."""
-    secret = context.secret(x)
-    if isinstance(secret, Boolean):
-        secret = arithmetic.as_integer(context, secret, np.int8)
-    return moved(context, standard(context, secret), lambda slot: jnp.moveaxis(slot, axis, -1))
+def _comparable(context: Context, key: Secret) -> Secret:
+    """Ready for differences; booleans as integers."""
+    return standard(context, arithmetic.as_integer(context, key, np.int8) if isinstance(key, Boolean) else key)
 
 
-def _back(context: Context, x: Any, axis: int, original: Value | None) -> Value:
-    result = moved(context, x, lambda slot: jnp.moveaxis(slot, -1, axis))
-    if original is not None and original.dtype == np.bool_:
-        (bit,) = context.protocol.less_than_each(result.sharing, [1])
-        return Boolean(context.protocol.invert(bit))
-    return choosing.with_interval(result, result.interval)
+def _ring(context: Context, x: Secret) -> Ring:
+    return x.sharing if isinstance(x.sharing, Ring) else context.ring(x)
+
+
+def _along(context: Context, x: Value, axis: int) -> Secret:
+    """A secret that can be moved, with `axis` last."""
+    ready = carrying.settled(context, context.secret(x))
+    return moved(context, ready, lambda slot: jnp.moveaxis(slot, axis, -1))
+
+
+def _back(context: Context, x: Secret, axis: int) -> Secret:
+    return moved(context, x, lambda slot: jnp.moveaxis(slot, -1, axis))
