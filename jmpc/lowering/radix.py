@@ -1,7 +1,7 @@
 """Radix sort of many elements: by a few bits of the keys at a time, from the lowest on.
 
 Each pass is `Protocol.sort_by_digit`, which moves what is left of the keys and the place that each element came from.
-In the end these places are turned around, and what is sorted moves once. 6 rounds for the bits, 4 for each pass (16
+In the end these are turned around, and what is sorted moves once. 6 rounds for the bits, 4 for each pass (16
 of full-range reals), 4 for the rest, and about 220 bytes for each element and pass.
 """
 
@@ -9,7 +9,6 @@ from __future__ import annotations
 
 import math
 from collections.abc import Sequence
-from typing import Any
 
 from jax import lax
 
@@ -19,21 +18,24 @@ from jmpc.kernels.bits import shift_right, word_dtype
 from jmpc.lowering import interval
 from jmpc.lowering.context import Context
 from jmpc.lowering.values import Boolean, Integer, Secret
-from jmpc.protocols.base import RING_BITS, Bits, Sharing
+from jmpc.protocols.base import RING_BITS, Bits
 
 _DIGIT = 4  # bits of a pass: half of the bytes are the digit's unit vectors, which double with each bit more
 
 
-def sort_by(context: Context, keys: Sequence[Secret], rows: Sequence[Sharing]) -> list[Any]:
-    """The rows in the order of the keys along the last axis, the first key first; equal ones as they are."""
+def places(context: Context, keys: Sequence[Secret]) -> Bits:
+    """Where each element of the last axis goes in the order of the keys, for `Protocol.permute`.
+
+    The first key comes first; elements of equal keys stay in order.
+    """
     protocol, shape = context.protocol, keys[0].shape
     width = max(1, (shape[-1] - 1).bit_length())
     positions = protocol.constant_bits(lax.broadcasted_iota(word_dtype(width), shape, len(shape) - 1), width)
     origins, waiting = positions, [_bits(context, key) for key in keys]
     while waiting:
         origins, *waiting = _sorted(context, waiting[-1], [origins, *waiting[:-1]])
-    (places,) = protocol.permute(origins, [positions])
-    return protocol.permute(places, rows)
+    (goes,) = protocol.permute(origins, [positions])
+    return goes
 
 
 def _bits(context: Context, key: Secret) -> Bits:

@@ -60,3 +60,15 @@ def test_every_index(name: str) -> None:
     for i in (np.int32(-21), np.int32(-2), np.int32(18), np.int32(20)):
         for a, b in zip(secure(alone, X, i), plain(alone, X, i), strict=True):
             np.testing.assert_array_equal(a, b)
+
+
+def test_sums_of_indices_from_the_end() -> None:
+    """What is known of each index holds of no sum of them."""
+    i = np.array([-1, 3], np.int32)
+
+    def part(x: Any, i: Any) -> Any:
+        anew = lax.scan(lambda c, _: (c + 0, None), i, None, length=1)[0]  # of which nothing is known
+        start = jnp.sum(jnp.where(anew < 0, anew + 20, anew))
+        return lax.dynamic_slice(x, (start,), (4,), allow_negative_indices=False)
+
+    np.testing.assert_array_equal(*secure(part, X, i), *plain(part, X, i))

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from typing import Any
 
 import jax
@@ -69,6 +70,30 @@ def test_digits_of_extreme_reals() -> None:
     most = 2.0**19
     check(np.array([most, -most, 0, 5, -5, most, -most, 2.0**-18, -(2.0**-18), 0], np.float32))
     check(np.array([0.5, -0.25, 1, -1, 0], np.float32), range=(-1, 1))
+
+
+ORDERS: dict[str, Callable[..., Any]] = {
+    "vector": lambda x, y: y[jnp.argsort(x)],
+    "rows": lambda x, y: jnp.stack([x, y], 1)[jnp.argsort(x)],
+    "columns": lambda x, y: jnp.take(jnp.stack([x, y, x]), jnp.argsort(x), axis=1),
+    "descending": lambda x, y: y[jnp.argsort(x)[::-1]],
+    "descending, stable": lambda x, y: y[jnp.argsort(x, descending=True)],
+    "part": lambda x, y: (y > 0)[jnp.argsort(x)[3:6].reshape(3, 1)],
+    "largest": lambda x, y: y[lax.top_k(x, 4)[1]],
+    "clip": lambda x, y: jnp.take(y, jnp.argsort(x), mode="clip"),
+    "lexsort": lambda x, y: x[jnp.lexsort((x, y))],
+    "of others": lambda x, y: jnp.concatenate([y, x])[jnp.argsort(x)],
+    "shifted": lambda x, y: y[jnp.argsort(x) - 2],
+    "ranks": lambda x, y: y[jnp.argsort(jnp.argsort(x))],
+}
+
+
+@pytest.mark.parametrize("name", ORDERS)
+@pytest.mark.usefixtures("few_pairs")
+def test_reads_in_an_order(name: str) -> None:
+    x, y = numbers(12), numbers(12, seed=1)
+    for got, expected in zip(secure(ORDERS[name], x, y), plain(ORDERS[name], x, y), strict=True):
+        np.testing.assert_array_equal(got, expected)
 
 
 def test_64_bit_integers_of_any_size() -> None:

@@ -12,20 +12,26 @@ import numpy as np
 from jmpc.lowering import arithmetic, carrying, comparing, radix
 from jmpc.lowering.context import Context
 from jmpc.lowering.interval import Interval
+from jmpc.lowering.origins import Ordered
 from jmpc.lowering.registry import rule
 from jmpc.lowering.rules.reductions import difference_bits, standard
 from jmpc.lowering.rules.shape import moved
 from jmpc.lowering.sorting import are_few, sort_rows
-from jmpc.lowering.values import Boolean, Integer, Secret, Value
-from jmpc.protocols.base import Ring
+from jmpc.lowering.values import Boolean, Integer, Public, Secret, Value
+from jmpc.protocols.base import Bits, Ring
 
 
 @rule("sort")
 def sort(context: Context, *operands: Value, dimension: int, num_keys: int, **_: Any) -> list[Value]:
     """Stable. What is carried along moves alike."""
     values = [_along(context, x, dimension) for x in operands]
-    ordered = _ordered(context, values[:num_keys], values, values[0].shape[-1])
-    return [_back(context, x, dimension) for x in ordered]
+    n = values[0].shape[-1]
+    ordered, places = _ordered(context, values[:num_keys], values, n)
+    results = [_back(context, x, dimension) for x in ordered]
+    for x, result in zip(operands, results, strict=True):
+        if isinstance(x, Public) and x.known and np.array_equal(x.array, np.arange(n)):
+            _remember(context, result, places)
+    return results
 
 
 @rule("approx_top_k")
@@ -47,8 +53,16 @@ def top_k(context: Context, x: Secret, *, k: int, axis: int = -1, **_: Any) -> l
     n = values.shape[-1]
     words = context.protocol.constant(jnp.broadcast_to(jnp.arange(n, dtype=np.uint64), values.shape))
     positions = Integer(words, np.dtype(np.int32), Interval(0, max(n - 1, 0)))
-    ordered = _ordered(context, [_opposite(context, values)], [values, positions], k)
-    return [_back(context, x, axis) for x in ordered]
+    ordered, places = _ordered(context, [_opposite(context, values)], [values, positions], k)
+    largest, order = (_back(context, x, axis) for x in ordered)
+    _remember(context, order, places)
+    return [largest, order]
+
+
+def _remember(context: Context, order: Integer, places: Bits | None) -> None:
+    """That `order` are the first positions in an order."""
+    if places is not None and places.ndim == 1:
+        context.once(order, Ordered, lambda: Ordered(places, Public(np.arange(order.shape[0]))))
 
 
 def _opposite(context: Context, x: Secret) -> Secret:
@@ -62,19 +76,23 @@ def _opposite(context: Context, x: Secret) -> Secret:
     return Integer(ring, x.dtype, known)
 
 
-def _ordered(context: Context, keys: Sequence[Secret], values: Sequence[Secret], first: int) -> list[Secret]:
-    """The first of these values in the order of the keys, equal ones as they are."""
+def _ordered(
+    context: Context, keys: Sequence[Secret], values: Sequence[Secret], first: int
+) -> tuple[list[Secret], Bits | None]:
+    """The first of these values in the stable order of the keys; and where all elements go, if that is known."""
     comparable = [_comparable(context, key) for key in keys]
     bits = [known for key in comparable if (known := difference_bits(context, key)) is not None]
+    places = None
     if not are_few(keys[0].shape) or len(bits) < len(keys):
-        every = radix.sort_by(context, keys, [x.sharing for x in values])
+        places = radix.places(context, keys)
+        every = context.protocol.permute(places, [x.sharing for x in values])
         rows = [context.protocol.map(lambda slot: slot[..., :first], row) for row in every]
     else:
         moving: Sequence[Ring] = [*(key.ring for key in comparable), *(_ring(context, x) for x in values)]
         for i in reversed(range(1, len(keys))):  # by the last key first
             moving = sort_rows(context, moving[i], moving, bits[i], keys[0].shape[-1])
         rows = sort_rows(context, moving[0], moving[len(keys) :], bits[0], first)
-    return [dataclasses.replace(x, sharing=row) for x, row in zip(values, rows, strict=True)]
+    return [dataclasses.replace(x, sharing=row) for x, row in zip(values, rows, strict=True)], places
 
 
 def _comparable(context: Context, key: Secret) -> Secret:
