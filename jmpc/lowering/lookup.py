@@ -117,15 +117,15 @@ def _with_edges(
     if not axis.outside.possible:
         return _located(context, axes, sizes, dims, clamp)
 
-    def with_axis(this: _Axis | np.ndarray) -> list[_Axis | np.ndarray]:
-        return [this if d == secret else axes[d] for d in range(len(axes))]
+    def instead(this: _Axis | np.ndarray) -> list[_Axis | np.ndarray]:
+        return [this if d == secret else other for d, other in enumerate(axes)]
 
-    inside = dataclasses.replace(axis, outside=Outside(None, None))
     first, last = (
-        functools.reduce(_pairs, [with_axis(end)[d] for d in dims]) if clamp else None
+        functools.reduce(_pairs, [instead(end)[d] for d in dims]) if clamp else None
         for end in _ends(axis.unit.shape[-1])
     )
-    positions = _located(context, with_axis(inside), sizes, dims, clamp)
+    inside = dataclasses.replace(axis, outside=Outside(None, None))
+    positions = _located(context, instead(inside), sizes, dims, clamp)
     return dataclasses.replace(positions, edges=Edges(axis.outside, first, last))
 
 

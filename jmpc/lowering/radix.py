@@ -1,8 +1,8 @@
 """Radix sort of many elements: by a few bits of the keys at a time, from the lowest on.
 
 Each pass is `Protocol.sort_by_digit`, which moves what is left of the keys and the place that each element came from.
-In the end these are turned around, and what is sorted moves once. 6 rounds for the bits, 4 for each pass (16
-of full-range reals), 4 for the rest, and about 220 bytes for each element and pass.
+In the end these are turned around, and what is sorted moves once. 6 rounds for the bits, 4 for each pass (16 for
+full-range reals), 4 for the rest; about 170 bytes for each element and pass.
 """
 
 from __future__ import annotations
@@ -20,7 +20,7 @@ from jmpc.lowering.context import Context
 from jmpc.lowering.values import Boolean, Integer, Secret
 from jmpc.protocols.base import RING_BITS, Bits
 
-_DIGIT = 4  # bits of a pass: half of the bytes are the digit's unit vectors, which double with each bit more
+_DIGIT = 4  # bits of a pass: most of the bytes are unit vectors of a digit, which double with each bit more
 
 
 def places(context: Context, keys: Sequence[Secret]) -> Bits:
