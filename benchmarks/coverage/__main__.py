@@ -1,4 +1,7 @@
-"""`python -m benchmarks.coverage`: runs all cases and writes docs/coverage.md; `--only NAME` prints those instead."""
+"""`python -m benchmarks.coverage`: runs all cases and writes docs/coverage.md.
+
+`--only NAME` and `--every N` run some of them, and print what is not right instead.
+"""
 
 from __future__ import annotations
 
@@ -21,19 +24,21 @@ _BATCHES_OF_A_PROCESS = 12  # compiled programs take memory
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument("--only", help="cases with this in their name: print, write nothing")
+    parser.add_argument("--only", default="", help="cases with this in their name: print, write nothing")
+    parser.add_argument("--every", type=int, default=1, help="only each so manieth case: print, write nothing")
     parser.add_argument("--jobs", type=int, default=2, help="processes (default: 2)")
     parser.add_argument("--list", action="store_true", help="write benchmarks/coverage/cases.tsv anew; runs nothing")
     options = parser.parse_args()
-    names = [case.name for case in every_case() if options.only is None or options.only in case.name]
-    outcomes = list(_outcomes(names, options.jobs, only_list=options.list))
+    names = [case.name for case in every_case() if options.only in case.name][:: options.every]
+    outcomes = []
+    for outcome in _outcomes(names, options.jobs, only_list=options.list):
+        outcomes.append(outcome)
+        if options.only or outcome.status not in ("passed", "out"):
+            tqdm.write(f"{outcome.status:8s} {outcome.name}  {outcome.detail}  {outcome.error:.3g} ulp")
     if options.list:
         listing.write(outcomes)
-    elif options.only is None:
+    elif not options.only and options.every == 1:
         report.write(outcomes)
-    for outcome in outcomes:
-        if options.only is not None or outcome.status not in ("passed", "out"):
-            print(f"{outcome.status:8s} {outcome.name}  {outcome.detail}  {outcome.error:.3g} ulp")
     print(dict(Counter(outcome.status for outcome in outcomes)))
 
 
