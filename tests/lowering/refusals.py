@@ -91,7 +91,6 @@ REFUSALS = [
     Refusal(lambda i: lax.pow(np.float32([1, 2, 3]), i), I, "pow", "secret or large integer exponent", "to float"),
     # positions and order
     Refusal(lambda i: jnp.zeros(2**21)[i[0]], I, "dynamic_slice|gather", "2,097,152 positions", "Index a part"),
-    Refusal(lambda x: jnp.sort(x), L, "sort", "too many bits", "32-bit integers"),
     Refusal(lambda x: jnp.argmax(x), L, "argmax", "64-bit integers of any size", "32-bit integers"),
     Refusal(lambda x: lax.approx_max_k(x, 2, aggregate_to_topk=False)[0], X, "approx_top_k", "last step", "lax.top_k"),
     Refusal(lambda x: lax.reduce_max(x[:0], (0,)), X, "reduce_max", "extremum of nothing", "an axis with elements"),
