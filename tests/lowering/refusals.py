@@ -75,10 +75,9 @@ REFUSALS = [
     Refusal(lambda x: jnp.nextafter(x, 1.0), X, "nextafter", "reads the bits", "unit of the precision", False),
     Refusal(lambda x: x.view(np.int32), X, "bitcast_convert_type", "reads the bits", "jnp.sign", False),
     # complex numbers
-    Refusal(lambda x: jnp.fft.fft(x).real, X, "convert_element_type", "is complex", "two real arrays"),
-    Refusal(lambda x: jnp.fft.rfft(x).real, X, "fft", "complex numbers", "a public DFT matrix"),
-    Refusal(lambda x: (x * 1j).imag, X, "convert_element_type", "is complex", "two real arrays"),
-    Refusal(lambda x: jnp.where(x > 0, 1j, 2j).imag, X, "select_n", "is complex", "two real arrays"),
+    Refusal(lambda x: (x + 1j).at[0].multiply(2j).imag, X, "scatter-mul", "no form on complex", "two real arrays"),
+    Refusal(lambda x: jnp.linalg.qr(jnp.diag(x + 1j))[1].real, X, "qr", "complex matrices", r"real matrix jnp\.block"),
+    Refusal(lambda x: jnp.fft.fft(jnp.resize(x, 2053)).real, X, "fft", "2053 is prime", "Pad with zeros"),
     # constants
     Refusal(lambda x: x + jnp.inf, X, "add", "infinite or not a number", "a large finite constant"),
     Refusal(lambda x: x * np.float32(np.nan), X, "mul", "infinite or not a number", "a large finite constant"),

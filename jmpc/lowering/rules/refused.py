@@ -70,15 +70,6 @@ refuse(
     instead="Write it with jax.numpy",
 )
 refuse(
-    "complex",
-    "conj",
-    "real",
-    "imag",
-    "fft",
-    reason="complex numbers have no secret form",
-    instead="Compute with the real and the imaginary part as two real arrays; a public DFT matrix replaces an FFT",
-)
-refuse(
     "igamma_grad_a",
     "random_gamma_grad",
     reason="there is no protocol for this special function",
@@ -87,7 +78,7 @@ refuse(
 refuse(
     "eig",
     "schur",
-    reason="the eigenvalues of a general matrix are complex numbers, which have no secret form",
+    reason="there is no protocol for the eigenvalues of a general matrix",
     instead="Use jnp.linalg.eigh, of a symmetric matrix, or jnp.linalg.svd",
 )
 refuse(
