@@ -43,9 +43,13 @@ class Traced:
         """The results, with the captured constants as arguments."""
         return jax.core.eval_jaxpr(self.jaxpr.jaxpr, consts, *args)
 
+    @functools.cached_property
+    def _compiled(self) -> Callable[..., Sequence[Any]]:
+        return jax.jit(jaxpr_as_fun(self.jaxpr))
+
     def plain(self, args: Sequence[Any]) -> list[np.ndarray]:
         """What JAX gives."""
-        return [as_numpy(x) for x in jax.jit(jaxpr_as_fun(self.jaxpr))(*args)]
+        return [as_numpy(x) for x in self._compiled(*args)]
 
 
 def trace(case: Case) -> Traced:

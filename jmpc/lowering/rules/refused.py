@@ -79,7 +79,6 @@ refuse(
     instead="Compute with the real and the imaginary part as two real arrays; a public DFT matrix replaces an FFT",
 )
 refuse(
-    "igamma_grad_a",
     "random_gamma_grad",
     reason="there is no protocol for this special function",
     instead="Approximate it on the range that you need by polynomials or by exp, log and sqrt",
