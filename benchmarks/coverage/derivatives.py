@@ -63,11 +63,13 @@ def judged_derivative(case: Case, marked_out: str | None = None) -> tuple[Outcom
 
 def _traced(case: Case) -> Traced | str:
     """The derivative, or why there is none in the domain."""
+    if not any(map(_is_real, jax.tree.leaves(case.make()[1]))):
+        return "no real inputs"
     outcome, of = judged(case)
     if of is None:
         return f"the case is out of the domain: {outcome.detail if outcome else ''}"
-    if not any(map(_is_real, of.args)) or not any(map(_is_real, of.want)):
-        return "no real inputs, or no real results"
+    if not any(map(_is_real, of.want)):
+        return "no real results"
     try:
         traced = trace(derivative(case))
     except Exception as error:  # whatever JAX says of it
