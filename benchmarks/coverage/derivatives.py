@@ -1,7 +1,7 @@
 """First derivatives of cases: vector-Jacobian products for all real inputs, with fixed cotangents of all real results.
 
-The inputs and the cotangents are secret. Eigenvectors and singular vectors have free signs, so that of decompositions
-with such vectors the squares of all results are differentiated.
+The inputs and the cotangents are secret. Eigenvectors and singular vectors have free signs, so that their squares are
+differentiated.
 """
 
 from __future__ import annotations
@@ -39,7 +39,7 @@ def _made(case: Case) -> tuple[Callable[..., Any], Sequence[Any]]:
         for i, x in zip(real, reals, strict=True):
             merged[i] = x
         results = [y for y in jax.tree.leaves(function(*jax.tree.unflatten(tree, merged))) if _is_real(y)]
-        return [y * y for y in results] if case.kind in CHECKS else results
+        return _without_signs(results) if case.kind in CHECKS else results
 
     def derivatives(leaves: Sequence[Any], cotangents: Sequence[Any]) -> Sequence[Any]:
         _, pull_back = jax.vjp(functools.partial(real_results, leaves), [leaves[i] for i in real])
@@ -48,6 +48,12 @@ def _made(case: Case) -> tuple[Callable[..., Any], Sequence[Any]]:
     random = np.random.default_rng(0)
     shapes = jax.eval_shape(real_results, leaves, [leaves[i] for i in real])
     return derivatives, (leaves, [random.uniform(-1, 1, y.shape).astype(y.dtype) for y in shapes])
+
+
+def _without_signs(results: Sequence[Any]) -> list[Any]:
+    """Singular values or eigenvalues, and if there are vectors, too, the squares of these."""
+    dimensions = {y.ndim for y in results}
+    return [y * y if len(dimensions) > 1 and y.ndim == max(dimensions) else y for y in results]
 
 
 def _is_real(x: Any) -> bool:
