@@ -16,6 +16,7 @@ import jax.numpy as jnp
 import numpy as np
 from jax.extend.core import Jaxpr, Var
 
+from benchmarks.coverage import listing
 from benchmarks.coverage.cases import Case, Traced, trace
 from benchmarks.coverage.decompositions import CHECKS
 from benchmarks.coverage.domain import why_out
@@ -69,12 +70,13 @@ def judged_derivative(case: Case, marked_out: str | None = None) -> tuple[Outcom
 
 def _traced(case: Case) -> Traced | str:
     """The derivative, or why there is none in the domain."""
-    if not any(map(_is_real, jax.tree.leaves(case.make()[1]))):
+    function, args = case.make()
+    if not any(map(_is_real, jax.tree.leaves(args))):
         return "no real inputs"
-    outcome, of = judged(case)
-    if of is None:
-        return f"the case is out of the domain: {outcome.detail if outcome else ''}"
-    if not any(map(_is_real, of.want)):
+    outcome, _ = judged(case, listing.read().get(case.name))
+    if outcome is not None:
+        return f"the case is out of the domain: {outcome.detail}"
+    if not any(map(_is_real, jax.tree.leaves(jax.eval_shape(function, *args)))):
         return "no real results"
     try:
         traced = trace(derivative(case))

@@ -70,8 +70,9 @@ def _fetches(traced: Traced) -> list[Any]:
 def _input(x: Any, public: bool) -> Any:
     if public:
         return jmpc.define_constant(x)
-    types = jax.ShapeDtypeStruct(np.shape(x), np.result_type(x))
-    return jmpc.define_private_input("driver", lambda: np.asarray(x), types=types)
+    types = jax.typeof(x)  # of JAX's default widths, which numpy's are not
+    array = np.asarray(x, types.dtype)
+    return jmpc.define_private_input("driver", lambda: array, types=jax.ShapeDtypeStruct(types.shape, types.dtype))
 
 
 def compare(case: Case, traced: Traced, got: Sequence[Any]) -> Outcome:

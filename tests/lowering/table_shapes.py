@@ -28,6 +28,8 @@ SHAPES = [
     Case("pad inside", lambda x: lax.pad(x, jnp.float32(0), ((0, -1, 1), (1, 0, 2))), (X,), 0),
     Case("pad reflect", lambda v: jnp.pad(v, 2, mode="reflect"), (V,), 0),
     Case("flip", lambda x: jnp.flip(x, 1), (X,), 0),
+    Case("mean over a mapped axis", jax.vmap(lambda v: v - lax.pmean(v, "i"), axis_name="i"), (X,)),
+    Case("ragged product", lambda x, y, n: lax.ragged_dot(x, jnp.stack([y.T, -y.T]), n), (X, Y, INDEX[:2] // 2 + 1)),
     Case("roll", lambda x: jnp.roll(x, 2, axis=1), (X,), 0),
     Case("slice", lambda x: x[1:, ::2], (X,), 0),
     Case("negative index", lambda x: x[-1], (X,), 0),
@@ -169,6 +171,9 @@ LOGIC = [
     Case("shifts of bytes by secrets", lambda i: (i << (i >> 5), i >> (i & 15)), (BYTES,)),
     Case("bitcast of integers", lambda i: lax.bitcast_convert_type(i, np.uint32) >> 3, (I,)),
     Case("population_count", lax.population_count, (I,)),
+    Case("upper halves of products", lax.mulhi, (I, J)),
+    Case("upper halves of products of bytes", lax.mulhi, (SMALL, SMALL[::-1])),
+    Case("upper halves of products of unsigned bytes", lax.mulhi, (BYTES, BYTES[::-1])),
     Case("reduce and, or", lambda i: (lax.reduce_and(i, (0,)), lax.reduce_or(i, (1,))), (I,)),
     Case("reduce xor", lambda b: lax.reduce_xor(b, (0,)), (B,)),
 ]
