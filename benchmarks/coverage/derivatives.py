@@ -73,9 +73,12 @@ def _traced(case: Case) -> Traced | str:
     function, args = case.make()
     if not any(map(_is_real, jax.tree.leaves(args))):
         return "no real inputs"
-    outcome, _ = judged(case, listing.read().get(case.name))
-    if outcome is not None:
-        return f"the case is out of the domain: {outcome.detail}"
+    reason = listing.read().get(case.name)
+    if reason is None:
+        outcome, _ = judged(case)
+        reason = outcome.detail if outcome is not None else ""
+    if reason:
+        return f"the case is out of the domain: {reason}"
     if not any(map(_is_real, jax.tree.leaves(jax.eval_shape(function, *args)))):
         return "no real results"
     try:
