@@ -69,7 +69,7 @@ REFUSALS = [
     Refusal(_printed, X, "debug_print|debug_callback", "to the host", "remove the callback or print"),
     Refusal(lambda i: jax.random.normal(jax.random.key(i[0])), I, "random_seed", "from a secret", "from a public key"),
     # what has no protocol
-    Refusal(lambda x: lax.random_gamma_grad(x, x), X, "random_gamma_grad", "", "polynomials", False),
+    Refusal(lambda x: lax.random_gamma_grad(x, x), X, "while", "depends on a secret", "fixed number", False),
     Refusal(lambda x: lax.polygamma(x, x), X, "polygamma", "", "one constant order", False),
     Refusal(lambda x: jnp.linalg.eigvals(jnp.outer(x, x)).real, X, "eig", "a general matrix", "eigh", False),
     Refusal(lambda x: jnp.nextafter(x, 1.0), X, "nextafter", "reads the bits", "unit of the precision", False),
