@@ -114,7 +114,7 @@ def lu(a: Array, *, fraction: int) -> tuple[Array, Array, Array]:
         jnp.zeros((*batch, count), np.int32),
         jnp.broadcast_to(jnp.arange(m, dtype=np.int32), (*batch, m)),
     )
-    packed, pivots, permutation = lax.fori_loop(0, count, step, start)
+    packed, pivots, permutation = lax.fori_loop(0, count, step, start) if count else start
     lower = np.tri(m, n, -1, dtype=bool)
     return jnp.where(lower, packed / guard, packed), pivots, permutation
 

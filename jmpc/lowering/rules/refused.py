@@ -70,12 +70,6 @@ refuse(
     instead="Write it with jax.numpy",
 )
 refuse(
-    "igamma_grad_a",
-    "random_gamma_grad",
-    reason="there is no protocol for this special function",
-    instead="Approximate it on the range that you need by polynomials or by exp, log and sqrt",
-)
-refuse(
     "eig",
     "schur",
     reason="there is no protocol for the eigenvalues of a general matrix",
