@@ -79,7 +79,8 @@ def schedule(
     """
     jaxpr = closed.jaxpr
     cut = cut_messages or holders is not None or record is not None
-    view = View((TOGETHER,) if holders is None else tuple(players), holders, cut)
+    eager = cut and holders is None and record is None
+    view = View((TOGETHER,) if holders is None else tuple(players), holders, cut, eager)
     needs = Needs()
     wanted = {player: tuple(jaxpr.outvars[i] for i in positions) for player, positions in outputs.items()}
     if holders is None:
@@ -156,7 +157,7 @@ class _Projection:
         if eqn.primitive is prim.guard_p:
             depth, _ = self.positions[eqn]
             at = min(at, (depth, LAST_LEVEL))
-        if self.plan.view.eager and eqn.primitive is not prim.draw_p:
+        if self.plan.view.eager:
             at = self.positions.earliest(eqn, at)
         if eqn.primitive is prim.agree_p:  # only the copy that this player has
             eqn = eqn.replace(invars=[copy_of(eqn, self.player, self.plan.view)])

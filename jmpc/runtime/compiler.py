@@ -19,8 +19,9 @@ from jax.extend.core import JaxprEqn
 
 from jmpc.choreography.fingerprint import Fingerprint
 from jmpc.choreography.holders import inner_jaxprs
+from jmpc.choreography.primitives import COMPUTED
 from jmpc.choreography.programs import Local, Program, Segment
-from jmpc.runtime.evaluate import COMPUTED, buffer_size, keystream_layout, local_function, segment_function
+from jmpc.runtime.evaluate import buffer_size, keystream_layout, local_function, segment_function
 
 Compiled = Callable[..., Sequence[Any]]
 Submit = Callable[[Callable[[], Compiled]], "Future[Compiled]"]
@@ -91,7 +92,7 @@ def fingerprint(step: Segment | Local) -> bytes:
         return marks.digest()
     marks.token("draws", [draw.bits for draw in step.draws], len(step.inputs), len(step.equations))
     marks.atoms([*(draw.var for draw in step.draws), *step.inputs])
-    for eqn in step.equations:  # who talks to whom, and why, means nothing to an executable
+    for eqn in step.equations:
         marks.equation(eqn, COMPUTED.get(eqn.primitive, sorted(eqn.params)))
     marks.token(len(step.outputs))
     marks.atoms(step.outputs)

@@ -11,6 +11,7 @@ from typing import Any
 import jax
 from jax.extend.core import Var
 
+from jmpc.choreography.canonical import canonical
 from jmpc.choreography.cost import Cost, cost
 from jmpc.choreography.fingerprint import Fingerprint
 from jmpc.choreography.needs import TOGETHER
@@ -83,6 +84,7 @@ class Prepared:
         with self._lock:
             if player not in self._programs:
                 made = self._fused(None) if player == TOGETHER else self.change(self.located.program(player))
+                made = canonical(made)
                 self.compiler.prepare(made)
                 self._programs[player] = made
             return self._programs[player]
