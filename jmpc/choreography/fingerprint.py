@@ -19,6 +19,12 @@ import jax
 import numpy as np
 from jax.extend.core import ClosedJaxpr, Jaxpr, JaxprEqn, Literal, Var
 
+_PLAIN = (type(None), bool, int, float, complex, str, bytes)
+
+
+def _described(x: np.ndarray) -> tuple[Any, ...]:
+    return "array", x.dtype.name, x.shape, hashlib.sha256(np.ascontiguousarray(x).tobytes()).hexdigest()
+
 
 class Fingerprint:
     """Feeds canonical tokens to SHA-256."""
@@ -31,24 +37,27 @@ class Fingerprint:
         return self._hash.digest()
 
     def token(self, *items: Any) -> None:
-        for item in items:
-            data = repr(item).encode()
-            self._hash.update(len(data).to_bytes(8, "little") + data)
+        data = repr(items).encode()
+        self._hash.update(len(data).to_bytes(8, "little") + data)
 
     def array(self, x: Any) -> None:
         if jax.dtypes.issubdtype(x.dtype, jax.dtypes.prng_key):
             self.token("key", str(x.dtype))
             x = jax.random.key_data(x)
-        x = np.asarray(x)
-        self.token("array", x.dtype.name, x.shape, hashlib.sha256(np.ascontiguousarray(x).tobytes()).hexdigest())
+        self.token(*_described(np.asarray(x)))
 
     def atoms(self, atoms: Iterable[Var | Literal]) -> None:
+        """Literals by their values, variables by their numbers: at the first time with their types."""
+        marks: list[Any] = []
         for atom in atoms:
             if isinstance(atom, Literal):
-                self.array(np.asarray(atom.val, atom.aval.dtype))
+                marks.append(_described(np.asarray(atom.val, atom.aval.dtype)))
+            elif atom in self._numbers:
+                marks.append(self._numbers[atom])
             else:
-                number = self._numbers.setdefault(atom, len(self._numbers))
-                self.token(number, str(atom.aval.dtype), atom.aval.shape)
+                number = self._numbers[atom] = len(self._numbers)
+                marks.append((number, str(atom.aval.dtype), atom.aval.shape))
+        self.token(marks)
 
     def equations(self, eqns: Iterable[JaxprEqn]) -> None:
         for eqn in eqns:
@@ -59,8 +68,12 @@ class Fingerprint:
         self.token(eqn.primitive.name, len(eqn.invars), len(params), len(eqn.outvars))
         self.atoms(eqn.invars)
         for name in params:
-            self.token(name)
-            self.parameter(eqn.params[name])
+            value = eqn.params[name]
+            if type(value) in _PLAIN:
+                self.token(name, "plain", value)
+            else:
+                self.token(name)
+                self.parameter(value)
         self.atoms(eqn.outvars)
 
     def jaxpr(self, jaxpr: Jaxpr | ClosedJaxpr) -> None:

@@ -54,11 +54,13 @@ class Positions:
         depth, level = here
         if eqn.primitive in prim.TALK:
             return (depth + 1, 0) if self._view.cut_messages and here != ANY_TIME else here
+        if eqn.primitive is prim.local_p:
+            return (max(depth, 0), level + 1)
+        if not inner_jaxprs(eqn):
+            return here
         if talks(eqn):
             return (max(depth, 0) + 1, 0)
-        if eqn.primitive is prim.local_p or self._view.is_step(eqn):
-            return (max(depth, 0), level + 1)
-        return here
+        return (max(depth, 0), level + 1) if self._view.is_step(eqn) else here
 
 
 def talks(eqn: JaxprEqn) -> bool:

@@ -16,7 +16,7 @@ from jmpc.choreography.cost import Cost, cost
 from jmpc.choreography.fingerprint import Fingerprint
 from jmpc.choreography.needs import TOGETHER
 from jmpc.choreography.programs import Program
-from jmpc.choreography.releases import ReleaseAccount, list_releases, result_origins
+from jmpc.choreography.releases import ReleaseAccount, releases_and_origins
 from jmpc.choreography.schedule import Schedule, schedule
 from jmpc.computation import Assign, Computation, Publish, Read, Source
 from jmpc.lowering.computation import Lowered, Port, ProtocolFactory, lower_computation
@@ -124,10 +124,11 @@ class Prepared:
         found = self._known_origins.get(origins)
         if found is None:
             written: dict[str, Origins] = {}
-            for port, whose in zip(lowered.outputs, result_origins(traced, origins), strict=True):
+            releases, results = releases_and_origins(traced, origins)
+            for port, whose in zip(lowered.outputs, results, strict=True):
                 if port.kind is Assign:
                     written[port.name] = written.get(port.name, frozenset()) | whose
-            found = list_releases(traced, origins), written
+            found = releases, written
             self._known_origins.put(origins, found)
         return found
 

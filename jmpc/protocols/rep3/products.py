@@ -10,6 +10,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 
+import jax
 import jax.numpy as jnp
 
 from jmpc.choreography.primitives import Group, draw, send_masked
@@ -37,28 +38,35 @@ class ProductsMixin(Parties):
 
         P_{i-1} sees z_i + F(K_i) - F(K_{i+1}). It lacks K_{i+1}, and sees this word nowhere else.
         """
-        return Ring(self._reshare(x.slots, Group.RING, 64))
+        return Ring(_reshare(self.parties, x.slots, Group.RING, 64))
 
     def and_(self, x: Bits, y: Bits) -> Bits:
         """x & y. Rounds: 1, 3 bits for each bit. The argument is that of `settle`, with xor."""
-        terms = _cross_terms(Group.XOR, x, y, jnp.bitwise_and)
-        return Bits(self._reshare(terms, Group.XOR, x.width), x.width)
+        return and_(self.parties, x, y)
 
-    def _reshare(self, terms: Slots, group: Group, bits: int) -> Slots:
-        """Replicated slots of the sum of `terms`, z_i known to P_i. Rounds: 1, `bits` a party."""
-        p = self.parties
-        masks = [draw(key(p, i), terms[i].shape, terms[i].dtype, bits=bits) for i in range(3)]
-        slots = [
-            send_masked(
-                combine(group, terms[i], masks[i]),
-                {p[i - 1]: masks[(i + 1) % 3]},
-                p[i],
-                group=group,
-                bits=bits,
-            )
-            for i in range(3)
-        ]
-        return slots[0], slots[1], slots[2]
+
+@jax.jit(static_argnames=("parties",))
+def and_(parties: tuple[str, ...], x: Bits, y: Bits) -> Bits:
+    """x & y among these parties; see `ProductsMixin`."""
+    terms = _cross_terms(Group.XOR, x, y, jnp.bitwise_and)
+    return Bits(_reshare(parties, terms, Group.XOR, x.width), x.width)
+
+
+@jax.jit(static_argnames=("parties", "group", "bits"))
+def _reshare(parties: tuple[str, ...], terms: Slots, group: Group, bits: int) -> Slots:
+    """Replicated slots of the sum of `terms`, z_i known to P_i. Rounds: 1, `bits` a party."""
+    masks = [draw(key(parties, i), terms[i].shape, terms[i].dtype, bits=bits) for i in range(3)]
+    slots = [
+        send_masked(
+            combine(group, terms[i], masks[i]),
+            {parties[i - 1]: masks[(i + 1) % 3]},
+            parties[i],
+            group=group,
+            bits=bits,
+        )
+        for i in range(3)
+    ]
+    return slots[0], slots[1], slots[2]
 
 
 def _cross_terms(group: Group, x: Sharing, y: Sharing, bilinear: Bilinear) -> Slots:

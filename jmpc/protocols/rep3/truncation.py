@@ -19,6 +19,7 @@ which round to one side.) One sharing that is truncated twice in one rotation me
 
 from __future__ import annotations
 
+import jax
 import numpy as np
 
 from jmpc.choreography.primitives import Group, draw, send_masked
@@ -56,6 +57,7 @@ class TruncationMixin(ProductsMixin):
         return Ring(function(self._roles(), x, shift, lift, (1 << shift) - 1))
 
 
+@jax.jit(static_argnames=("roles", "shift", "lift", "rounding"))
 def truncate_ring(roles: Roles, x: Ring, shift: int, lift: int, rounding: int) -> Slots:
     """The arithmetic of the module without the carry, for x + lift + rounding in [0, 2^63)."""
     c, v = roles.split(x)
@@ -67,6 +69,7 @@ def truncate_ring(roles: Roles, x: Ring, shift: int, lift: int, rounding: int) -
     return _add_wrap(halves, kappa, shift)
 
 
+@jax.jit(static_argnames=("roles", "shift", "lift", "rounding"))
 def truncate_product(roles: Roles, x: Product, shift: int, lift: int, rounding: int) -> Slots:
     """The same for a product: round 1 makes c and v and shares v's part, round 2 shares kappa."""
     a, b, c = roles.names
