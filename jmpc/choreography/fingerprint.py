@@ -19,7 +19,12 @@ import jax
 import numpy as np
 from jax.extend.core import ClosedJaxpr, Jaxpr, JaxprEqn, Literal, Var
 
-_PLAIN = (type(None), bool, int, float, complex, str, bytes)
+_PLAIN = frozenset({type(None), bool, int, float, complex, str, bytes})
+
+
+def _is_plain(value: Any) -> bool:
+    """Whether `repr` says all there is."""
+    return type(value) in _PLAIN or (type(value) is tuple and all(map(_is_plain, value)))
 
 
 def _described(x: np.ndarray) -> tuple[Any, ...]:
@@ -48,16 +53,15 @@ class Fingerprint:
 
     def atoms(self, atoms: Iterable[Var | Literal]) -> None:
         """Literals by their values, variables by their numbers: at the first time with their types."""
-        marks: list[Any] = []
-        for atom in atoms:
-            if isinstance(atom, Literal):
-                marks.append(_described(np.asarray(atom.val, atom.aval.dtype)))
-            elif atom in self._numbers:
-                marks.append(self._numbers[atom])
-            else:
-                number = self._numbers[atom] = len(self._numbers)
-                marks.append((number, str(atom.aval.dtype), atom.aval.shape))
-        self.token(marks)
+        self.token(*map(self._mark, atoms))
+
+    def _mark(self, atom: Var | Literal) -> Any:
+        if isinstance(atom, Literal):
+            return _described(np.asarray(atom.val, atom.aval.dtype))
+        if atom in self._numbers:
+            return self._numbers[atom]
+        number = self._numbers[atom] = len(self._numbers)
+        return number, str(atom.aval.dtype), atom.aval.shape
 
     def equations(self, eqns: Iterable[JaxprEqn]) -> None:
         for eqn in eqns:
@@ -65,16 +69,18 @@ class Fingerprint:
 
     def equation(self, eqn: JaxprEqn, params: Sequence[str]) -> None:
         """One equation; of its parameters those that are named."""
-        self.token(eqn.primitive.name, len(eqn.invars), len(params), len(eqn.outvars))
-        self.atoms(eqn.invars)
+        marks: list[Any] = [eqn.primitive.name, len(eqn.invars), len(params), len(eqn.outvars)]
+        marks += map(self._mark, eqn.invars)
         for name in params:
             value = eqn.params[name]
-            if type(value) in _PLAIN:
-                self.token(name, "plain", value)
+            marks.append(name)
+            if _is_plain(value):
+                marks.append(value)
             else:
-                self.token(name)
+                self.token(*marks)
                 self.parameter(value)
-        self.atoms(eqn.outvars)
+                marks = []
+        self.token(*marks, *map(self._mark, eqn.outvars))
 
     def jaxpr(self, jaxpr: Jaxpr | ClosedJaxpr) -> None:
         consts = jaxpr.consts if isinstance(jaxpr, ClosedJaxpr) else ()
