@@ -147,6 +147,7 @@ _BODY_OF_CALL: dict[str, tuple[str, ...]] = {
     "custom_jvp_call": ("call_jaxpr",),
     "custom_vjp_call": ("call_jaxpr",),
     "custom_vjp_call_jaxpr": ("fun_jaxpr",),
+    "custom_vmap_call": ("call",),
     "linear_call": ("callee",),
 }
 

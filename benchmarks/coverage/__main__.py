@@ -1,4 +1,8 @@
-"""`python -m benchmarks.coverage`: runs all cases and writes docs/coverage.md; `--only NAME` prints those instead."""
+"""`python -m benchmarks.coverage`: runs all cases and writes docs/coverage.md.
+
+`--only NAME` and `--every N` run some of them, and print what is not right instead. With `--derivatives` it does the
+same for the first derivatives of the cases, and writes docs/derivatives.md.
+"""
 
 from __future__ import annotations
 
@@ -11,8 +15,8 @@ from concurrent.futures.process import BrokenProcessPool
 
 from tqdm import tqdm
 
-from benchmarks.coverage import listing, report
-from benchmarks.coverage.batch import batch_outcomes, every_case
+from benchmarks.coverage import derivatives_report, listing, report
+from benchmarks.coverage.batch import Task, batch_outcomes, every_case
 from benchmarks.coverage.score import Outcome
 
 _BATCH = 16
@@ -21,28 +25,31 @@ _BATCHES_OF_A_PROCESS = 12  # compiled programs take memory
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument("--only", help="cases with this in their name: print, write nothing")
+    parser.add_argument("--only", default="", help="cases with this in their name: print, write nothing")
+    parser.add_argument("--every", type=int, default=1, help="only each so manieth case: print, write nothing")
     parser.add_argument("--jobs", type=int, default=2, help="processes (default: 2)")
-    parser.add_argument("--list", action="store_true", help="write benchmarks/coverage/cases.tsv anew; runs nothing")
+    parser.add_argument("--list", action="store_true", help="write the list of cases anew; runs nothing")
+    parser.add_argument("--derivatives", action="store_true", help="first derivatives of the cases, in reverse mode")
     options = parser.parse_args()
-    names = [case.name for case in every_case() if options.only is None or options.only in case.name]
-    outcomes = list(_outcomes(names, options.jobs, only_list=options.list))
+    names = [case.name for case in every_case() if options.only in case.name][:: options.every]
+    outcomes = []
+    for outcome in _outcomes(names, options.jobs, Task(options.list, options.derivatives)):
+        outcomes.append(outcome)
+        if options.only or outcome.status not in ("passed", "out"):
+            tqdm.write(f"{outcome.status:8s} {outcome.name}  {outcome.detail}  {outcome.error:.3g} ulp")
     if options.list:
-        listing.write(outcomes)
-    elif options.only is None:
-        report.write(outcomes)
-    for outcome in outcomes:
-        if options.only is not None or outcome.status not in ("passed", "out"):
-            print(f"{outcome.status:8s} {outcome.name}  {outcome.detail}  {outcome.error:.3g} ulp")
+        listing.write(outcomes, listing.DERIVATIVES if options.derivatives else listing.PATH)
+    elif not options.only and options.every == 1:
+        (derivatives_report if options.derivatives else report).write(outcomes)
     print(dict(Counter(outcome.status for outcome in outcomes)))
 
 
-def _outcomes(names: Sequence[str], jobs: int, *, only_list: bool) -> Iterator[Outcome]:
+def _outcomes(names: Sequence[str], jobs: int, task: Task) -> Iterator[Outcome]:
     batches = [tuple(names[i : i + _BATCH]) for i in range(0, len(names), _BATCH)]
     with tqdm(total=len(names), unit="case") as bar:
         while batches:
             ended: set[tuple[str, ...]] = set()
-            for batch, outcomes in _round(batches[: jobs * _BATCHES_OF_A_PROCESS], jobs, only_list):
+            for batch, outcomes in _round(batches[: jobs * _BATCHES_OF_A_PROCESS], jobs, task):
                 ended.add(batch)
                 bar.update(len(batch))
                 yield from outcomes
@@ -50,13 +57,13 @@ def _outcomes(names: Sequence[str], jobs: int, *, only_list: bool) -> Iterator[O
 
 
 def _round(
-    batches: Sequence[tuple[str, ...]], jobs: int, only_list: bool
+    batches: Sequence[tuple[str, ...]], jobs: int, task: Task
 ) -> Iterator[tuple[tuple[str, ...], list[Outcome]]]:
     """Batches in new processes; a batch that ends its process is run case by case, and names the one."""
     pending: list[tuple[str, ...]] = []
     with ProcessPoolExecutor(jobs, mp_context=multiprocessing.get_context("spawn")) as pool:
         futures: dict[Future[list[Outcome]], tuple[str, ...]] = {
-            pool.submit(batch_outcomes, batch, only_list): batch for batch in batches
+            pool.submit(batch_outcomes, batch, task): batch for batch in batches
         }
         for future in as_completed(futures):
             try:
@@ -64,13 +71,13 @@ def _round(
             except BrokenProcessPool:
                 pending.append(futures[future])
     for batch in pending:
-        yield batch, [outcome for name in batch for outcome in _alone(name, only_list)]
+        yield batch, [outcome for name in batch for outcome in _alone(name, task)]
 
 
-def _alone(name: str, only_list: bool) -> list[Outcome]:
+def _alone(name: str, task: Task) -> list[Outcome]:
     with ProcessPoolExecutor(1, mp_context=multiprocessing.get_context("spawn")) as pool:
         try:
-            return pool.submit(batch_outcomes, (name,), only_list).result()
+            return pool.submit(batch_outcomes, (name,), task).result()
         except BrokenProcessPool:
             return [Outcome(name, name, "failed", "it ends the process")]
 

@@ -3,12 +3,22 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
 
 from benchmarks.coverage import listing
 from benchmarks.coverage.cases import Case, harnesses
+from benchmarks.coverage.derivatives import derivative, judged_derivative
 from benchmarks.coverage.functions import examples
 from benchmarks.coverage.own import own
 from benchmarks.coverage.score import Outcome, judged, run
+
+
+@dataclass(frozen=True)
+class Task:
+    """What is done with cases: `only_list`: they are judged by their domain and not run."""
+
+    only_list: bool
+    derivatives: bool
 
 
 def every_case() -> Iterator[Case]:
@@ -17,17 +27,20 @@ def every_case() -> Iterator[Case]:
     yield from examples()
 
 
-def batch_outcomes(names: Sequence[str], only_list: bool) -> list[Outcome]:
-    """The outcomes of these cases; with `only_list` they are judged by their domain and not run."""
-    known = listing.read() if listing.PATH.exists() and not only_list else {}
+def batch_outcomes(names: Sequence[str], task: Task) -> list[Outcome]:
+    """The outcomes of these cases, or of their derivatives."""
+    path = listing.DERIVATIVES if task.derivatives else listing.PATH
+    known = listing.read(path) if path.exists() and not task.only_list else {}
+    judge = judged_derivative if task.derivatives else judged
     outcomes, ready = [], []
     for case in (case for case in every_case() if case.name in set(names)):
-        outcome, traced = judged(case, known.get(case.name))
+        outcome, traced = judge(case, known.get(case.name))
+        of = derivative(case) if task.derivatives else case
         if outcome is not None:
             outcomes.append(outcome)
-        elif only_list:
-            outcomes.append(Outcome(case.name, case.kind, "passed"))
+        elif task.only_list:
+            outcomes.append(Outcome(of.name, of.kind, "passed"))
         else:
             assert traced is not None
-            ready.append((case, traced))
+            ready.append((of, traced))
     return outcomes + (run(ready) if ready else [])

@@ -31,6 +31,7 @@ class Traced:
     """A case as a jaxpr without calls, with its flat arguments, the constants that it captures and its results."""
 
     jaxpr: ClosedJaxpr
+    compiled: Callable[..., Sequence[Any]]
     args: tuple[Any, ...]
     public: tuple[bool, ...]  # arguments that stay public: PRNG keys
     want: tuple[np.ndarray, ...]
@@ -45,7 +46,7 @@ class Traced:
 
     def plain(self, args: Sequence[Any]) -> list[np.ndarray]:
         """What JAX gives."""
-        return [as_numpy(x) for x in jax.jit(jaxpr_as_fun(self.jaxpr))(*args)]
+        return [as_numpy(x) for x in self.compiled(*args)]
 
 
 def trace(case: Case) -> Traced:
@@ -55,8 +56,8 @@ def trace(case: Case) -> Traced:
     closed = _with_stable_sorts(closed)
     flat = tuple(jax.tree.leaves(args))
     public = tuple(_is_key(case, x) for x in flat)
-    want = tuple(as_numpy(x) for x in jax.jit(jaxpr_as_fun(closed))(*flat))
-    return Traced(closed, flat, public, want)
+    compiled = jax.jit(jaxpr_as_fun(closed))
+    return Traced(closed, compiled, flat, public, tuple(as_numpy(x) for x in compiled(*flat)))
 
 
 def as_numpy(x: Any) -> np.ndarray:

@@ -1,4 +1,4 @@
-"""The committed list of cases, `cases.tsv`: of each its name, and why it is out of the domain if it is."""
+"""The committed lists: of each case, and of each derivative, its name, and why it is out of the domain if it is."""
 
 from __future__ import annotations
 
@@ -8,15 +8,16 @@ from pathlib import Path
 from benchmarks.coverage.score import Outcome
 
 PATH = Path(__file__).parent / "cases.tsv"
+DERIVATIVES = Path(__file__).parent / "derivatives.tsv"
 
 
-def read() -> dict[str, str]:
+def read(path: Path = PATH) -> dict[str, str]:
     """Name to the reason for being out, empty if it is in the domain."""
-    rows = (line.split("\t") for line in PATH.read_text().splitlines())
+    rows = (line.split("\t") for line in path.read_text().splitlines())
     return {name: reason for name, reason in rows}
 
 
-def write(outcomes: Iterable[Outcome]) -> None:
+def write(outcomes: Iterable[Outcome], path: Path = PATH) -> None:
     """Replaces the list."""
     rows = sorted((o.name, o.detail if o.status == "out" else "") for o in outcomes)
-    PATH.write_text("".join(f"{name}\t{reason}\n" for name, reason in rows))
+    path.write_text("".join(f"{name}\t{reason}\n" for name, reason in rows))

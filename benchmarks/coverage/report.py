@@ -40,7 +40,7 @@ def write(outcomes: Sequence[Outcome]) -> None:
     by_kind: dict[str, list[Outcome]] = defaultdict(list)
     for outcome in cases:
         by_kind[outcome.kind].append(outcome)
-    rows = [_row(kind, found) for kind, found in sorted(by_kind.items())]
+    rows = [row(kind, found) for kind, found in sorted(by_kind.items())]
     functions = [o for o in outcomes if o.kind in MODULES]
     PATH.write_text(_introduction(cases) + "\n".join(rows) + "\n" + _failures(cases) + _functions(functions))
 
@@ -69,7 +69,7 @@ def _reason(outcome: Outcome) -> str:
     if outcome.status == "refused" and "`: " in outcome.detail:
         primitive, _, reason = outcome.detail.partition("`: ")
         return f"`{primitive.rpartition('`')[2]}`: {reason.partition('. ')[0]}"
-    return _short(outcome.detail)
+    return short(outcome.detail)
 
 
 def _introduction(outcomes: Sequence[Outcome]) -> str:
@@ -88,7 +88,8 @@ def _introduction(outcomes: Sequence[Outcome]) -> str:
     )
 
 
-def _row(kind: str, found: Sequence[Outcome]) -> str:
+def row(kind: str, found: Sequence[Outcome]) -> str:
+    """Of the table."""
     inside = [o for o in found if o.status != "out"]
     passed = [o for o in inside if o.status == "passed"]
     error = f"{max((o.error for o in inside), default=0.0):.2g}" if inside else ""
@@ -99,10 +100,11 @@ def _failures(outcomes: Sequence[Outcome]) -> str:
     failed = [o for o in outcomes if o.status not in ("passed", "out")]
     if not failed:
         return ""
-    lines = (f"- `{o.name}`: {o.status}, {_short(o.detail)}" for o in failed)
+    lines = (f"- `{o.name}`: {o.status}, {short(o.detail)}" for o in failed)
     return "\n## What does not pass\n\n" + "\n".join(lines) + "\n"
 
 
-def _short(text: str) -> str:
+def short(text: str) -> str:
+    """One line."""
     line = " ".join(text.split())
     return line if len(line) < 200 else line[:197] + "..."

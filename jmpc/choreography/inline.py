@@ -1,9 +1,10 @@
 """Inlining: a jaxpr without calls, which is what every other pass over jaxprs reads.
 
 JAX wraps a function in a call equation wherever a transform wants to find it again: `jit`, `custom_jvp`, `remat`
-and their like. None of them changes a value. Neither does where an array is placed, so `device_put` and the like
-disappear too; uninitialised memory (`jnp.empty`) becomes zeros, because players must agree on every bit; and what is
-concatenated is not empty, because a compiler fails there.
+and their like. None of them changes a value, and neither does where an array is placed, so `device_put` and the like
+disappear too. What is a program of simpler equations is written out (see `expansion`); uninitialised memory
+(`jnp.empty`) becomes zeros, because players must agree on every bit; and what is concatenated is not empty, because a
+compiler fails there.
 Loops and branches stay; their bodies are inlined in themselves.
 """
 
@@ -18,9 +19,21 @@ from jax.extend.core import ClosedJaxpr, Jaxpr, JaxprEqn, Literal, Primitive, Va
 
 from jmpc import _compat
 from jmpc._compat import Atom
+from jmpc.choreography.expansion import expansion
 
 # The identity on values: hints for one compiler, one device or one differentiation.
-_IDENTITIES = frozenset({"device_put", "copy", "name", "random_clone", "stop_gradient"})
+_IDENTITIES = frozenset(
+    {
+        "device_put",
+        "copy",
+        "name",
+        "random_clone",
+        "stop_gradient",
+        "sharding_constraint",
+        "layout_constraint",
+        "reshard",
+    }
+)
 
 _Env = dict[Var, Atom]
 
@@ -90,6 +103,8 @@ class _Scope:
             name, info = eqn.primitive.name, source or eqn.source_info
             invars = [_read(env, v) for v in eqn.invars]
             body = _compat.call_jaxpr(eqn)
+            if body is None:
+                body = expansion(eqn)
             if body is not None:
                 operands = [_read(env, v) for v in _compat.call_operands(eqn)]
                 outs = self._enter(body, operands, None if _compat.defined_by_user(body) else info)
@@ -110,13 +125,13 @@ class _Scope:
         if copy:
             outvars = [_compat.fresh_var(v.aval) for v in eqn.outvars]
             env.update(zip(eqn.outvars, outvars, strict=True))
-        if eqn.primitive.name == "empty":
+        joins = eqn.primitive is lax.concatenate_p
+        if eqn.primitive.name == "empty" or (joins and not eqn.outvars[0].aval.size):
             primitive, params, invars = _zeros(eqn.outvars[0].aval)
             self.eqns.append(_compat.make_equation(invars, outvars, primitive, params, info))
             return
-        if eqn.primitive is lax.concatenate_p:
-            # At an empty operand XLA's compiler for CPUs may abort the process (jaxlib 0.10.2).
-            invars = [x for x in invars if x.aval.size] or invars[:1]
+        if joins:  # at an empty operand XLA's compiler for CPUs may abort the process (jaxlib 0.10.2)
+            invars = [x for x in invars if x.aval.size]
         params = {key: self._param(value, info, source) for key, value in eqn.params.items()}
         self.eqns.append(eqn.replace(invars=invars, outvars=outvars, params=params, source_info=info))
 

@@ -8,7 +8,7 @@ import pytest
 from jmpc.choreography import primitives as prim
 from jmpc.choreography.holders import all_equations
 from jmpc.errors import InputError, TraceError
-from jmpc.lowering import public
+from jmpc.lowering import RangeWarning, public
 
 from .helpers import ULP, Clear, lowered, plain, secure
 
@@ -103,6 +103,13 @@ def test_infinite_constants():
         secure(lambda x: x + jnp.inf, X)
     with pytest.raises(TraceError, match=r"`div`.*division by a public zero"):
         secure(lambda x: x / 0.0, X)
+
+
+def test_zeros_among_public_divisors():
+    counts = np.float32([2, 0, 4])
+    with pytest.warns(RangeWarning, match=r"test_public.py:\d+ .*: 1 of 3 public divisors are 0"):
+        (got,) = secure(lambda x: jnp.where(counts > 0, x / counts, 7.0), np.float32([1, 5, -2]))
+    np.testing.assert_array_equal(got, [0.5, 7, -0.5])
 
 
 def test_64_bit_types_of_the_user():

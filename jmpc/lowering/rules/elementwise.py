@@ -173,17 +173,23 @@ def _quotient_by_root(context: Context, x: FixedPoint, y: FixedPoint) -> FixedPo
 
 def _reciprocal_of_public(context: Context, y: Public) -> Public:
     if y.known:
-        array = np.asarray(y.array, np.float64)
-        if not array.all():
-            raise context.refuse(
-                "a division by a public zero, and fixed-point numbers have no infinity",
-                "Replace the zeros of the divisor first, x / jnp.where(y == 0, 1, y)",
-            )
-        return Public(1.0 / array)
+        return Public(_reciprocals(context, np.asarray(y.array, np.float64)))
     player = y.at or context.first
     closed = jax.make_jaxpr(lambda v: 1.0 / v)(jax.ShapeDtypeStruct(y.shape, y.dtype))
     (inverse,) = local(closed, [context.at_player(y, player)], player, "reciprocal")
     return Public(inverse, player)
+
+
+def _reciprocals(context: Context, array: np.ndarray) -> np.ndarray:
+    """Of a zero among other numbers 0, as of a secret one: what is divided by it may never be selected."""
+    zero = array == 0
+    if not zero.any():
+        return 1.0 / array
+    instead = "Replace the zeros of the divisor first, x / jnp.where(y == 0, 1, y)"
+    if array.ndim == 0:
+        raise context.refuse("a division by a public zero, and fixed-point numbers have no infinity", instead)
+    context.warn(f"{int(zero.sum())} of {array.size} public divisors are 0: these quotients are 0. {instead}")
+    return np.where(zero, 0.0, 1.0 / np.where(zero, 1.0, array))
 
 
 def _reciprocal(context: Context, y: FixedPoint) -> FixedPoint:

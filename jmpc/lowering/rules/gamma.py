@@ -21,6 +21,7 @@ from jmpc.lowering.context import Context
 from jmpc.lowering.registry import rule
 from jmpc.lowering.rules.hints import promise
 from jmpc.lowering.rules.nonlinear import uniform
+from jmpc.lowering.rules.special import cotangent_of_pi
 from jmpc.lowering.values import Value
 
 # -- incomplete gamma and beta functions ----------------------------------------------------------------------------
@@ -29,18 +30,33 @@ _GAMMA_NODES, _GAMMA_SPACING = 32, 3
 _BETA_NODES, _BETA_SPACING = 24, 2
 _LARGEST_ORDER_OF_GAMMA = _LARGEST_ORDER_OF_BETA = 32
 _LARGEST_GAMMA_ARGUMENT = 96  # where P(32, x) is 1
+_SLOPE_GUARD = 32.0  # densities are held at so many times their size where large numbers multiply them
 
 
 @composite("igamma")
 def igamma(a: Any, x: Any) -> Any:
     """P(a, x) = P(a + 1, x) + x^a e^-x / gamma(a + 1), the first as the integral of t^a e^-t over t = x s^3."""
+    weights, logarithms, last, _, _ = _incomplete_gamma(a, x)
+    return jnp.where(x > 0, jnp.sum(weights * _density(logarithms), axis=0) + _density(last), 0)
+
+
+@composite("igamma_grad_a")
+def igamma_grad_a(a: Any, x: Any) -> Any:
+    """The derivative of P(a, x) by a: each term of `igamma` times that of its logarithm, which grows as x vanishes."""
+    weights, logarithms, last, slopes, slope = _incomplete_gamma(a, x)
+    integral = jnp.sum(weights * _density(logarithms, _SLOPE_GUARD) * slopes, axis=0)
+    return jnp.where(x > 0, (integral + _density(last, _SLOPE_GUARD) * slope) / _SLOPE_GUARD, 0)
+
+
+def _incomplete_gamma(a: Any, x: Any) -> tuple[Any, Any, Any, Any, Any]:
+    """The weights of the integral; the logarithms of its terms and of the other one; the derivatives of these by a."""
     a, x = bounded(a, 0, _LARGEST_ORDER_OF_GAMMA), bounded(x, 0, _LARGEST_GAMMA_ARGUMENT)
     log = jnp.log(x)
-    last = a * log - x - lax.lgamma(a + 1)  # the logarithm of the difference
+    last = a * log - x - lax.lgamma(a + 1)
     nodes, weights = _nodes(x, _GAMMA_NODES, _GAMMA_SPACING)
     powers = (_GAMMA_SPACING * (a + 1) - 1) * np.log(nodes) + x * (1 - nodes**_GAMMA_SPACING)
-    integral = jnp.sum(weights * _density(last + log + powers), axis=0)
-    return jnp.where(x > 0, integral + _density(last), 0)
+    slope = log - lax.digamma(a + 1)
+    return weights, last + log + powers, last, slope + _GAMMA_SPACING * np.log(nodes), slope
 
 
 @composite("igammac")
@@ -80,9 +96,10 @@ def _nodes(x: Any, count: int, spacing: int) -> tuple[np.ndarray, np.ndarray]:
     return ((nodes + 1) / 2).reshape(shape).astype(x.dtype), (spacing * weights / 2).reshape(shape).astype(x.dtype)
 
 
-def _density(logarithm: Any) -> Any:
-    """Of a density of u at the nodes, which is below 5 for all arguments that are allowed."""
-    return jnp.exp(promise(logarithm, -2000.0, 2.0))
+def _density(logarithm: Any, guard: float = 1.0) -> Any:
+    """`guard` times a density of u at the nodes, which is below 5 for all arguments that are allowed."""
+    more = math.log(guard)
+    return jnp.exp(promise(logarithm + more, -2000.0, 2.0 + more))
 
 
 # -- the Hurwitz zeta function and the derivatives of digamma ---------------------------------------------------------
@@ -109,13 +126,35 @@ def polygamma(context: Context, n: Value, x: Value, **_: Any) -> Value:
             "its order is secret, different for different elements, or large",
             f"Use one constant order up to {_LARGEST_ORDER}",
         )
-    return compute(context, functools.partial(_polygamma, int(order), shape=n.shape), x)[0]
+    positive = context.interval(x).low >= 0
+    return compute(context, functools.partial(_polygamma, int(order), shape=n.shape, positive=positive), x)[0]
 
 
-def _polygamma(order: int, x: Any, *, shape: tuple[int, ...]) -> Any:
+def _polygamma(order: int, x: Any, *, shape: tuple[int, ...], positive: bool) -> Any:
+    """Of a negative x by reflection: with the n-th derivative of pi cot(pi x), a polynomial in the cotangent."""
+    x = jnp.broadcast_to(x, np.broadcast_shapes(x.shape, shape))
     if order == 0:
-        return jnp.broadcast_to(lax.digamma(x), np.broadcast_shapes(x.shape, shape))
-    return (-1) ** (order + 1) * math.factorial(order) * _hurwitz_of_order(order + 1, x, shape=shape)
+        return lax.digamma(x)
+    if positive:
+        return _polygamma_of_positive(order, x)
+    below = x < 0
+    of_positive = _polygamma_of_positive(order, jnp.where(below, 1 - x, x))
+    reflected = (-1) ** order * of_positive - _derivative_of_cotangent(order, jnp.where(below, x, 0.5))
+    return jnp.where(below, reflected, of_positive)
+
+
+def _polygamma_of_positive(order: int, x: Any) -> Any:
+    return (-1) ** (order + 1) * math.factorial(order) * _hurwitz_of_order(order + 1, x, shape=x.shape)
+
+
+def _derivative_of_cotangent(order: int, x: Any) -> Any:
+    """Of pi cot(pi x): the derivative of cot(y) is -(1 + cot(y)^2)."""
+    coefficients = np.polynomial.Polynomial([0, 1])
+    for _ in range(order):
+        coefficients = -coefficients.deriv() * np.polynomial.Polynomial([1, 0, 1])
+    cotangent = cotangent_of_pi(x)
+    highest, *rest = (float(c) for c in reversed(coefficients.coef))
+    return math.pi ** (order + 1) * functools.reduce(lambda total, c: total * cotangent + c, rest, highest)
 
 
 def _hurwitz_of_order(s: int, q: Any, *, shape: tuple[int, ...]) -> Any:

@@ -1,15 +1,18 @@
-"""Quotients and remainders: of integers, and remainders of reals."""
+"""Quotients and remainders: of integers, and remainders of reals; upper halves of products."""
 
 from __future__ import annotations
 
 import dataclasses
 from typing import Any
 
+import jax.numpy as jnp
 import numpy as np
+from jax import lax
 
 from jmpc.functions.remainder import remainder
 from jmpc.kernels.bits import low_mask, word_dtype
 from jmpc.lowering import arithmetic, choosing, comparing, division
+from jmpc.lowering.composite import composite
 from jmpc.lowering.context import Context
 from jmpc.lowering.interval import Interval, Trust
 from jmpc.lowering.registry import rule
@@ -44,6 +47,26 @@ def _by_real(context: Context, x: Value, y: Value) -> FixedPoint:
     limit = x.interval.magnitude  # also by 0
     known = Interval(-limit if x.interval.low < 0 else 0.0, limit if x.interval.high > 0 else 0.0, Trust.PROMISED)
     return FixedPoint(remainder(context.protocol, x.ring, y.ring), f, known, x.dtype)
+
+
+@composite("mulhi")
+def multiply_high(x: Any, y: Any) -> Any:
+    """The upper half of the bits of x * y, by four products of half words."""
+    bits = np.iinfo(x.dtype).bits
+    word, half = np.dtype(f"uint{bits}"), bits // 2
+
+    def split(v: Any) -> tuple[Any, Any]:
+        v = lax.convert_element_type(v, word)
+        return v >> word.type(half), v & word.type((1 << half) - 1)
+
+    (a, b), (c, d) = split(x), split(y)
+    middle = a * d + ((b * d) >> word.type(half))
+    other = b * c + (middle & word.type((1 << half) - 1))
+    high = lax.convert_element_type(a * c + (middle >> word.type(half)) + (other >> word.type(half)), x.dtype)
+    if not np.issubdtype(x.dtype, np.signedinteger):
+        return high
+    none = jnp.zeros_like(high)  # a negative x was taken for x + 2^bits
+    return high - jnp.where(x < 0, y, none) - jnp.where(y < 0, x, none)
 
 
 def divide_integers(context: Context, x: Value, y: Value) -> tuple[Integer, Integer]:

@@ -117,8 +117,12 @@ def digamma(x: Any) -> Any:
     """By its asymptotic series from 8 on; of a negative x by reflection."""
     below = x < 0
     positive = _digamma_of_positive(jnp.where(below, 1 - x, x))
-    cotangent = fitted(x, _COS_PI) * (1 / fitted(x, _SIN_PI))
-    return positive - jnp.where(below, math.pi * cotangent, 0)
+    return positive - jnp.where(below, math.pi * cotangent_of_pi(x), 0)
+
+
+def cotangent_of_pi(x: Any) -> Any:
+    """cot(pi x), and 0 at the poles."""
+    return fitted(x, _COS_PI) * (1 / fitted(x, _SIN_PI))
 
 
 def _digamma_of_positive(x: Any) -> Any:

@@ -25,7 +25,7 @@ class ProductsMixin(Parties):
 
     def multiply(self, x: Ring, y: Ring, bilinear: Bilinear = jnp.multiply) -> Product:
         """Any bilinear map of x and y. No message; two calls of `bilinear` for each party."""
-        return Product(_cross_terms(Group.RING, x, y, bilinear))
+        return Product(cross_terms(Group.RING, x, y, bilinear))
 
     def square(self, x: Ring) -> Product:
         """x * x. No message; z_i = x_i (x_i + 2 x_{i+1}) is one product for each party."""
@@ -38,7 +38,7 @@ class ProductsMixin(Parties):
 
         P_{i-1} sees z_i + F(K_i) - F(K_{i+1}). It lacks K_{i+1}, and sees this word nowhere else.
         """
-        return Ring(_reshare(self.parties, x.slots, Group.RING, 64))
+        return Ring(reshare(self.parties, x.slots, Group.RING, 64))
 
     def and_(self, x: Bits, y: Bits) -> Bits:
         """x & y. Rounds: 1, 3 bits for each bit. The argument is that of `settle`, with xor."""
@@ -48,12 +48,12 @@ class ProductsMixin(Parties):
 @jax.jit(static_argnames=("parties",))
 def and_(parties: tuple[str, ...], x: Bits, y: Bits) -> Bits:
     """x & y among these parties; see `ProductsMixin`."""
-    terms = _cross_terms(Group.XOR, x, y, jnp.bitwise_and)
-    return Bits(_reshare(parties, terms, Group.XOR, x.width), x.width)
+    terms = cross_terms(Group.XOR, x, y, jnp.bitwise_and)
+    return Bits(reshare(parties, terms, Group.XOR, x.width), x.width)
 
 
 @jax.jit(static_argnames=("parties", "group", "bits"))
-def _reshare(parties: tuple[str, ...], terms: Slots, group: Group, bits: int) -> Slots:
+def reshare(parties: tuple[str, ...], terms: Slots, group: Group, bits: int) -> Slots:
     """Replicated slots of the sum of `terms`, z_i known to P_i. Rounds: 1, `bits` a party."""
     masks = [draw(key(parties, i), terms[i].shape, terms[i].dtype, bits=bits) for i in range(3)]
     slots = [
@@ -69,7 +69,7 @@ def _reshare(parties: tuple[str, ...], terms: Slots, group: Group, bits: int) ->
     return slots[0], slots[1], slots[2]
 
 
-def _cross_terms(group: Group, x: Sharing, y: Sharing, bilinear: Bilinear) -> Slots:
+def cross_terms(group: Group, x: Sharing, y: Sharing, bilinear: Bilinear) -> Slots:
     """z_i of the bilinear map of x and y."""
 
     def term(i: int) -> Array:
