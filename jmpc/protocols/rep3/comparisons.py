@@ -14,7 +14,7 @@ from jmpc.kernels.prefix import tree_generate, tree_left, tree_propagate, tree_r
 from jmpc.protocols.base import RING_BITS, Array, Bits, Ring, as_word
 from jmpc.protocols.rep3.cross_gate import Lanes, solo
 from jmpc.protocols.rep3.nibble_gate import add_nibbles, equal_nibbles
-from jmpc.protocols.rep3.products import ProductsMixin, and_
+from jmpc.protocols.rep3.products import ProductsMixin
 from jmpc.protocols.rep3.roles import Roles
 from jmpc.protocols.rep3.stacks import column, unstack
 
@@ -65,8 +65,12 @@ class ComparisonsMixin(ProductsMixin):
         n = nibbles_for(bits)
         (g, p), _ = add_nibbles(roles, low_nibbles(c, bits), low_nibbles(v, bits), n, (NIBBLE,))
         while g.width > 1:
-            g, p = _tree_level(self.parties, g, p)
+            g, p = self._tree_level(g, p)
         return g
+
+    def _tree_level(self, g: Bits, p: Bits) -> tuple[Bits, Bits]:
+        """Rounds: 1, for both products of all pairs of digits."""
+        return _joined(g, self.and_(*_operands(g, p)))
 
     def _and_halves(self, x: Bits) -> Bits:
         """Words of half the width: the ands of neighbours, which are the even and the odd digits."""
@@ -75,12 +79,16 @@ class ComparisonsMixin(ProductsMixin):
         return self.and_(low, high)
 
 
-@jax.jit(static_argnames=("parties",))
-def _tree_level(parties: tuple[str, ...], g: Bits, p: Bits) -> tuple[Bits, Bits]:
-    """Rounds: 1, for both products of all pairs of digits."""
-    n, width = g.width, tree_width(g.width)
-    left = Bits(tuple(tree_left(slot, n) for slot in p.slots), width)
-    right = Bits(tuple(tree_right(*slots, n) for slots in zip(g.slots, p.slots, strict=True)), width)
-    both = and_(parties, left, right)
+@jax.jit
+def _operands(g: Bits, p: Bits) -> tuple[Bits, Bits]:
+    n = g.width
+    left = tuple(tree_left(slot, n) for slot in p.slots)
+    right = tuple(tree_right(*slots, n) for slots in zip(g.slots, p.slots, strict=True))
+    return Bits(left, tree_width(n)), Bits(right, tree_width(n))
+
+
+@jax.jit
+def _joined(g: Bits, both: Bits) -> tuple[Bits, Bits]:
+    n = g.width
     generate = tuple(tree_generate(*slots, n) for slots in zip(g.slots, both.slots, strict=True))
     return Bits(generate, n // 2), Bits(tuple(tree_propagate(slot, n) for slot in both.slots), n // 2)

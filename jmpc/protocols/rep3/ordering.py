@@ -16,7 +16,7 @@ from jax import lax
 
 from jmpc.choreography.primitives import Group
 from jmpc.protocols.base import Array, Bits, Ring, Sharing
-from jmpc.protocols.rep3.products import ProductsMixin, cross_terms, reshare
+from jmpc.protocols.rep3.products import ProductsMixin, cross_terms
 from jmpc.protocols.rep3.roles import Slots
 from jmpc.protocols.rep3.shuffling import ShufflingMixin, put
 from jmpc.protocols.rep3.units import unit_vectors
@@ -50,4 +50,4 @@ class OrderingMixin(ProductsMixin, ShufflingMixin):
 
         ones = Ring(tuple(map(flat, units)))
         before = Ring(tuple(lax.cumsum(slot, axis=slot.ndim - 1) - slot for slot in ones.slots))
-        return reshare(self.parties, cross_terms(Group.RING, ones, before, summed), Group.RING, bits)
+        return self._reshare(cross_terms(Group.RING, ones, before, summed), Group.RING, bits)

@@ -38,23 +38,19 @@ class ProductsMixin(Parties):
 
         P_{i-1} sees z_i + F(K_i) - F(K_{i+1}). It lacks K_{i+1}, and sees this word nowhere else.
         """
-        return Ring(reshare(self.parties, x.slots, Group.RING, 64))
+        return Ring(self._reshare(x.slots, Group.RING, 64))
 
     def and_(self, x: Bits, y: Bits) -> Bits:
         """x & y. Rounds: 1, 3 bits for each bit. The argument is that of `settle`, with xor."""
-        return and_(self.parties, x, y)
+        return Bits(self._reshare(_and_terms(x, y), Group.XOR, x.width), x.width)
 
-
-@jax.jit(static_argnames=("parties",))
-def and_(parties: tuple[str, ...], x: Bits, y: Bits) -> Bits:
-    """x & y among these parties; see `ProductsMixin`."""
-    terms = cross_terms(Group.XOR, x, y, jnp.bitwise_and)
-    return Bits(reshare(parties, terms, Group.XOR, x.width), x.width)
+    def _reshare(self, terms: Slots, group: Group, bits: int) -> Slots:
+        """Replicated slots of the sum of `terms`, z_i known to P_i. Rounds: 1, `bits` a party."""
+        return _reshared(self.parties, terms, group, bits)
 
 
 @jax.jit(static_argnames=("parties", "group", "bits"))
-def reshare(parties: tuple[str, ...], terms: Slots, group: Group, bits: int) -> Slots:
-    """Replicated slots of the sum of `terms`, z_i known to P_i. Rounds: 1, `bits` a party."""
+def _reshared(parties: tuple[str, ...], terms: Slots, group: Group, bits: int) -> Slots:
     masks = [draw(key(parties, i), terms[i].shape, terms[i].dtype, bits=bits) for i in range(3)]
     slots = [
         send_masked(
@@ -78,3 +74,8 @@ def cross_terms(group: Group, x: Sharing, y: Sharing, bilinear: Bilinear) -> Slo
         return combine(group, left, bilinear(x.slots[j], y.slots[i]))
 
     return term(0), term(1), term(2)
+
+
+@jax.jit
+def _and_terms(x: Bits, y: Bits) -> Slots:
+    return cross_terms(Group.XOR, x, y, jnp.bitwise_and)
