@@ -318,15 +318,20 @@ def exclude_from_source_lines(path: str) -> None:
 
 
 def defined_by_user(jaxpr: Jaxpr | ClosedJaxpr) -> bool:
-    """Whether the equations carry lines of their own: the traced function stands in the user's files, or in jmpc's.
+    """Whether the traced function stands in the user's files: then its equations carry lines of their own.
 
     JAX traces a library function once and reuses the jaxpr: its equations then carry the first caller's line.
-    jmpc traces the bodies of its loops anew each time, under the user's line.
     """
     info = _debug_info(jaxpr)
     if info is None or info.func_filename is None:
         return info is not None and info.traced_for == _BUILT  # as decoded: the lines are its equations' own
-    return _is_user_filename(info.func_filename) or info.func_filename.startswith(_HERE)
+    return _is_user_filename(info.func_filename)
+
+
+def defined_here(jaxpr: Jaxpr | ClosedJaxpr) -> bool:
+    """Whether the traced function stands in jmpc's files."""
+    info = _debug_info(jaxpr)
+    return info is not None and info.func_filename is not None and info.func_filename.startswith(_HERE)
 
 
 def _debug_info(jaxpr: Jaxpr | ClosedJaxpr | None) -> Any:

@@ -2,7 +2,8 @@
 
 Words are unsigned. One of `width` bits lies in the narrowest dtype and is zero above them. All
 functions of words are linear over XOR: applied to each slot of a boolean sharing, they act on what
-is shared.
+is shared. Those of several operations are jitted, here and in the other kernels: they are called by the
+hundred while a program is traced, and so each is traced once for a shape.
 """
 
 from collections.abc import Callable
@@ -67,16 +68,19 @@ def _width(x: jax.Array) -> int:
 # -- single bits -----------------------------------------------------------------------------------
 
 
+@jax.jit(static_argnames=("place",))
 def bit_at(x: jax.Array, place: int) -> jax.Array:
     """Bit `place` of each word, as uint8."""
     return ((x >> x.dtype.type(place)) & x.dtype.type(1)).astype(np.uint8)
 
 
+@jax.jit(static_argnames=("mask",))
 def parity(x: jax.Array, mask: int) -> jax.Array:
     """The XOR of the bits of each word that `mask` selects, as uint8."""
     return (lax.population_count(x & x.dtype.type(mask)) & x.dtype.type(1)).astype(np.uint8)
 
 
+@jax.jit(static_argnames=("places",))
 def spread_bits(x: jax.Array, places: range) -> jax.Array:
     """Bits `places` of each word, on a new leading axis.
 
@@ -90,6 +94,7 @@ def spread_bits(x: jax.Array, places: range) -> jax.Array:
     return (x[None] >> _rows(places, x.dtype, x.ndim)) & x.dtype.type(1)
 
 
+@jax.jit(static_argnames=("places", "dtype"))
 def gather_bits(x: jax.Array, places: range, dtype: npt.DTypeLike) -> jax.Array:
     """The words of `dtype` whose bits `places` are the rows of `x`: undoes `spread_bits`."""
     dtype = np.dtype(dtype)
@@ -114,16 +119,19 @@ def _rows(values: range, dtype: np.dtype, ndim: int) -> jax.Array:
 # -- halves and order ------------------------------------------------------------------------------
 
 
+@jax.jit(static_argnames=("width",))
 def low_half(word: jax.Array, width: int) -> jax.Array:
     """The lower half of words of `width` bits, in the narrowest dtype."""
     return (word & low_mask(width // 2, word.dtype)).astype(word_dtype(width // 2))
 
 
+@jax.jit(static_argnames=("width",))
 def high_half(word: jax.Array, width: int) -> jax.Array:
     """The upper half of words of `width` bits, in the narrowest dtype."""
     return (word >> word.dtype.type(width // 2)).astype(word_dtype(width // 2))
 
 
+@jax.jit(static_argnames=("width",))
 def join(*words: jax.Array, width: int) -> jax.Array:
     """Words of `width` bits side by side in one word, the first lowest."""
     dtype = word_dtype(len(words) * width)
@@ -138,6 +146,7 @@ def reverse(index: int, bits: int) -> int:
     return int(f"{index:0{bits}b}"[::-1], 2) if bits else 0
 
 
+@jax.jit(static_argnames=("width",))
 def reverse_indices(word: jax.Array, width: int) -> jax.Array:
     """Moves bit j of words of `width` bits, a power of two, to bit reverse(j); its own inverse.
 

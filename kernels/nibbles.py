@@ -29,12 +29,14 @@ def nibbles_for(bits: int) -> int:
     return 1 << (-(-bits // NIBBLE) - 1).bit_length()
 
 
+@jax.jit(static_argnames=("bits",))
 def low_nibbles(x: jax.Array, bits: int) -> jax.Array:
     """The low `bits` bits of uint64 words, on top of words of `nibbles_for(bits)` nibbles."""
     width = NIBBLE * nibbles_for(bits)
     return ((x << np.uint64(64 - bits)) >> np.uint64(64 - width)).astype(word_dtype(width))
 
 
+@jax.jit(static_argnames=("n",))
 def planes(word: jax.Array, n: int) -> list[jax.Array]:
     """Bits 0 to 3 of the n nibbles of each word, each a word of n bits."""
     mixed, narrow = reverse_indices(word, NIBBLE * n), word_dtype(n)
@@ -42,12 +44,14 @@ def planes(word: jax.Array, n: int) -> list[jax.Array]:
     return [(mixed >> mixed.dtype.type(plane * n)).astype(narrow) & mask for plane in PLANES]
 
 
+@jax.jit(static_argnames=("n",))
 def equals(bits: Sequence[jax.Array], n: int) -> jax.Array:
     """Which nibbles are a, for a = 0 .. 15 on a new leading axis, from four planes."""
     low, high = _pair_equals(bits[0], bits[1], n), _pair_equals(bits[2], bits[3], n)
     return _rows(high[:, None] & low[None])
 
 
+@jax.jit(static_argnames=("n",))
 def at_least(bits: Sequence[jax.Array], n: int) -> jax.Array:
     """The lanes: which nibbles are j or more, for j = 1 .. 15 on a new leading axis."""
     b0, b1, b2, b3 = bits
@@ -75,6 +79,7 @@ class Stepwise(NamedTuple):
     steps: jax.Array  # (functions, 15, ...)
 
 
+@jax.jit(static_argnames=("n",))
 def equality(bits: Sequence[jax.Array], n: int) -> Stepwise:
     """Which nibbles of c and v are equal, from the planes of c. One function."""
     equal = equals(bits, n)
@@ -100,6 +105,7 @@ def sums(bits: Sequence[jax.Array], levels: Sequence[int], n: int) -> Stepwise:
     return Stepwise(jnp.concatenate([sums, rows[:, 0]]), steps)
 
 
+@jax.jit
 def advance(steps: jax.Array, lanes: jax.Array) -> jax.Array:
     """f(c, v) ^ f(c, 0) from the lanes of v, (functions, ...). c may have more axes, in front."""
     ones = (1,) * (steps.ndim - 1 - lanes.ndim)

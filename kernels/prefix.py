@@ -31,18 +31,21 @@ def tree_width(n: int) -> int:
     return n if n > 2 else 1
 
 
+@jax.jit(static_argnames=("n",))
 def tree_left(propagate: jax.Array, n: int) -> jax.Array:
     """The left operand of the AND."""
     high = high_half(propagate, n)
     return join(high, high, width=n // 2) if n > 2 else high
 
 
+@jax.jit(static_argnames=("n",))
 def tree_right(generate: jax.Array, propagate: jax.Array, n: int) -> jax.Array:
     """The right operand of the AND."""
     low = low_half(generate, n)
     return join(low, low_half(propagate, n), width=n // 2) if n > 2 else low
 
 
+@jax.jit(static_argnames=("n",))
 def tree_generate(generate: jax.Array, z: jax.Array, n: int) -> jax.Array:
     """`generate` of n / 2 digits."""
     return high_half(generate, n) ^ low_half(z, n)
@@ -56,29 +59,34 @@ def tree_propagate(z: jax.Array, n: int) -> jax.Array:
 # -- the carry out of each digit -------------------------------------------------------------------
 
 
+@jax.jit(static_argnames=("n", "level"))
 def prefix_left(propagate: jax.Array, n: int, level: int) -> jax.Array:
     """The left operand of the AND."""
     own = propagate & _upper(n, level, propagate.dtype)
     return own | (own >> _distance(n, level, own.dtype))
 
 
+@jax.jit(static_argnames=("n", "level"))
 def prefix_right(generate: jax.Array, propagate: jax.Array, n: int, level: int) -> jax.Array:
     """The right operand of the AND."""
     below = _from_last(propagate, n, level)
     return _from_last(generate, n, level) | (below >> _distance(n, level, below.dtype))
 
 
+@jax.jit(static_argnames=("n", "level"))
 def prefix_generate(generate: jax.Array, z: jax.Array, n: int, level: int) -> jax.Array:
     """`generate` after the level."""
     return generate ^ (z & _upper(n, level, z.dtype))
 
 
+@jax.jit(static_argnames=("n", "level"))
 def prefix_propagate(propagate: jax.Array, z: jax.Array, n: int, level: int) -> jax.Array:
     """`propagate` after the level."""
     lower = low_mask(n, z.dtype) ^ _upper(n, level, z.dtype)
     return (propagate & lower) | ((z & lower) << _distance(n, level, z.dtype))
 
 
+@jax.jit(static_argnames=("n",))
 def to_next_digit(word: jax.Array, n: int) -> jax.Array:
     """Moves the bit of each digit to the next one: carries out become carries in, the first 0."""
     moves: dict[int, int] = {}  # places by how far they move: log2 n distances

@@ -15,11 +15,13 @@ import numpy as np
 from jmpc.kernels.bits import bit_at, shift_left, word_dtype
 
 
+@jax.jit(static_argnames=("s",))
 def wrap_bit(x: jax.Array, s: int) -> jax.Array:
     """The top bit of each word, m_c or m_v, in a dtype for numbers mod 2^s."""
     return bit_at(x, 63).astype(word_dtype(s))
 
 
+@jax.jit(static_argnames=("s",))
 def add_wrap(x: jax.Array, product: jax.Array, s: int) -> jax.Array:
     """x + 2^(64-s) m_c m_v: of the sum of arithmetic shifts, the floor; linear, so also of shares."""
     return x + shift_left(product.astype(np.uint64), 64 - s)

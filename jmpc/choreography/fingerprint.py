@@ -19,6 +19,17 @@ import jax
 import numpy as np
 from jax.extend.core import ClosedJaxpr, Jaxpr, JaxprEqn, Literal, Var
 
+_PLAIN = frozenset({type(None), bool, int, float, complex, str, bytes})
+
+
+def _is_plain(value: Any) -> bool:
+    """Whether `repr` says all there is."""
+    return type(value) in _PLAIN or (type(value) is tuple and all(map(_is_plain, value)))
+
+
+def _described(x: np.ndarray) -> tuple[Any, ...]:
+    return "array", x.dtype.name, x.shape, hashlib.sha256(np.ascontiguousarray(x).tobytes()).hexdigest()
+
 
 class Fingerprint:
     """Feeds canonical tokens to SHA-256."""
@@ -31,24 +42,26 @@ class Fingerprint:
         return self._hash.digest()
 
     def token(self, *items: Any) -> None:
-        for item in items:
-            data = repr(item).encode()
-            self._hash.update(len(data).to_bytes(8, "little") + data)
+        data = repr(items).encode()
+        self._hash.update(len(data).to_bytes(8, "little") + data)
 
     def array(self, x: Any) -> None:
         if jax.dtypes.issubdtype(x.dtype, jax.dtypes.prng_key):
             self.token("key", str(x.dtype))
             x = jax.random.key_data(x)
-        x = np.asarray(x)
-        self.token("array", x.dtype.name, x.shape, hashlib.sha256(np.ascontiguousarray(x).tobytes()).hexdigest())
+        self.token(*_described(np.asarray(x)))
 
     def atoms(self, atoms: Iterable[Var | Literal]) -> None:
-        for atom in atoms:
-            if isinstance(atom, Literal):
-                self.array(np.asarray(atom.val, atom.aval.dtype))
-            else:
-                number = self._numbers.setdefault(atom, len(self._numbers))
-                self.token(number, str(atom.aval.dtype), atom.aval.shape)
+        """Literals by their values, variables by their numbers: at the first time with their types."""
+        self.token(*map(self._mark, atoms))
+
+    def _mark(self, atom: Var | Literal) -> Any:
+        if isinstance(atom, Literal):
+            return _described(np.asarray(atom.val, atom.aval.dtype))
+        if atom in self._numbers:
+            return self._numbers[atom]
+        number = self._numbers[atom] = len(self._numbers)
+        return number, str(atom.aval.dtype), atom.aval.shape
 
     def equations(self, eqns: Iterable[JaxprEqn]) -> None:
         for eqn in eqns:
@@ -56,12 +69,18 @@ class Fingerprint:
 
     def equation(self, eqn: JaxprEqn, params: Sequence[str]) -> None:
         """One equation; of its parameters those that are named."""
-        self.token(eqn.primitive.name, len(eqn.invars), len(params), len(eqn.outvars))
-        self.atoms(eqn.invars)
+        marks: list[Any] = [eqn.primitive.name, len(eqn.invars), len(params), len(eqn.outvars)]
+        marks += map(self._mark, eqn.invars)
         for name in params:
-            self.token(name)
-            self.parameter(eqn.params[name])
-        self.atoms(eqn.outvars)
+            value = eqn.params[name]
+            marks.append(name)
+            if _is_plain(value):
+                marks.append(value)
+            else:
+                self.token(*marks)
+                self.parameter(value)
+                marks = []
+        self.token(*marks, *map(self._mark, eqn.outvars))
 
     def jaxpr(self, jaxpr: Jaxpr | ClosedJaxpr) -> None:
         consts = jaxpr.consts if isinstance(jaxpr, ClosedJaxpr) else ()

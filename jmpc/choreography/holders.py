@@ -226,14 +226,23 @@ def _all_steer(eqn: JaxprEqn, bodies: Iterable[Jaxpr], steering: Holders) -> Non
 
 def inner_jaxprs(eqn: JaxprEqn) -> list[Jaxpr]:
     """The bodies or branches of a control-flow equation, none for any other."""
-    match eqn.primitive.name:
-        case "scan":
-            return [eqn.params["jaxpr"].jaxpr]
-        case "while":
-            return [eqn.params["cond_jaxpr"].jaxpr, eqn.params["body_jaxpr"].jaxpr]
-        case "cond":
-            return [branch.jaxpr for branch in eqn.params["branches"]]
-    return []
+    bodies = _BODIES.get(eqn.primitive.name)
+    return [] if bodies is None else [closed.jaxpr for closed in bodies(eqn.params)]
+
+
+_BODIES: dict[str, Callable[[dict], Sequence[ClosedJaxpr]]] = {
+    "scan": lambda params: [params["jaxpr"]],
+    "while": lambda params: [params["cond_jaxpr"], params["body_jaxpr"]],
+    "cond": lambda params: params["branches"],
+}
+
+
+def all_bodies(jaxpr: Jaxpr) -> Iterable[Jaxpr]:
+    """A jaxpr and the bodies of control flow in it, at any depth."""
+    yield jaxpr
+    for eqn in jaxpr.eqns:
+        for inner in inner_jaxprs(eqn):
+            yield from all_bodies(inner)
 
 
 def all_equations(jaxpr: Jaxpr) -> Iterable[JaxprEqn]:

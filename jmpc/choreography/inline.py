@@ -41,9 +41,9 @@ _Env = dict[Var, Atom]
 def inline_calls(jaxpr: ClosedJaxpr, source: Any = None) -> ClosedJaxpr:
     """Substitutes the body of every call for the call, with fresh variables for every copy.
 
-    Equations keep their source information, except those of a library function: JAX traces it once for all of
-    its callers, so its equations carry the first caller's line; they get the line of the call instead. With `source`
-    all equations get that.
+    Equations keep their source information, except those of a library function, and of jmpc's own that are jitted: JAX
+    traces them once for all of their callers, so their equations carry the first caller's line; they get the line of
+    the call instead. With `source` all equations get that.
     """
     return _inline(jaxpr, source, {})
 
@@ -107,20 +107,21 @@ class _Scope:
                 body = expansion(eqn)
             if body is not None:
                 operands = [_read(env, v) for v in _compat.call_operands(eqn)]
-                outs = self._enter(body, operands, info)
+                outs = self._enter(body, operands, None if _compat.defined_by_user(body) else info)
                 env.update(zip(eqn.outvars, outs, strict=True))
             elif name in _IDENTITIES:
                 env.update(zip(eqn.outvars, invars, strict=True))
             elif name == "platform_index":
                 pass  # only ever the index of the branch that is chosen below
             elif name == "cond" and eqn.params.get("branches_platforms") is not None:
-                outs = self._enter(_default_branch(eqn), invars[1:], info)
+                branch = _default_branch(eqn)
+                outs = self._enter(branch, invars[1:], _imposed(branch, info, source))
                 env.update(zip(eqn.outvars, outs, strict=True))
             else:
-                self._keep(eqn, invars, env, info, copy)
+                self._keep(eqn, invars, env, source, copy)
 
-    def _keep(self, eqn: JaxprEqn, invars: list[Atom], env: _Env, info: Any, copy: bool) -> None:
-        outvars = eqn.outvars
+    def _keep(self, eqn: JaxprEqn, invars: list[Atom], env: _Env, source: Any, copy: bool) -> None:
+        outvars, info = eqn.outvars, source or eqn.source_info
         if copy:
             outvars = [_compat.fresh_var(v.aval) for v in eqn.outvars]
             env.update(zip(eqn.outvars, outvars, strict=True))
@@ -131,15 +132,15 @@ class _Scope:
             return
         if joins:  # at an empty operand XLA's compiler for CPUs may abort the process (jaxlib 0.10.2)
             invars = [x for x in invars if x.aval.size]
-        params = {key: self._param(value, info) for key, value in eqn.params.items()}
+        params = {key: self._param(value, info, source) for key, value in eqn.params.items()}
         self.eqns.append(eqn.replace(invars=invars, outvars=outvars, params=params, source_info=info))
 
-    def _enter(self, body: ClosedJaxpr, operands: list[Atom], info: Any) -> list[Atom]:
+    def _enter(self, body: ClosedJaxpr, operands: list[Atom], source: Any) -> list[Atom]:
         inner = body.jaxpr
         env: _Env = dict(zip(inner.invars, operands, strict=True))
         for var, const in zip(inner.constvars, body.consts, strict=True):
             env[var] = self._constant(var, const)
-        self.add(inner.eqns, env, _imposed(body, info), copy=True)
+        self.add(inner.eqns, env, source, copy=True)
         return [_read(env, v) for v in inner.outvars]
 
     def _constant(self, var: Var, const: Any) -> Var:
@@ -148,20 +149,24 @@ class _Scope:
             self._hoisted.append(self._consts[id(const)])
         return self._consts[id(const)][0]
 
-    def _param(self, value: Any, info: Any) -> Any:
+    def _param(self, value: Any, info: Any, source: Any) -> Any:
         if isinstance(value, ClosedJaxpr):
-            return _inline(value, _imposed(value, info), self._bodies)
+            return _inline(value, _imposed(value, info, source), self._bodies)
         if isinstance(value, Jaxpr):  # only in JAX <= 0.10, and never with constants
-            new = _inline(_compat.closed(value), _imposed(value, info), self._bodies)
+            new = _inline(_compat.closed(value), _imposed(value, info, source), self._bodies)
             return value if new.consts else _compat.opened(new)
         if type(value) is tuple and any(isinstance(v, (ClosedJaxpr, Jaxpr)) for v in value):
-            return tuple(self._param(v, info) for v in value)
+            return tuple(self._param(v, info, source) for v in value)
         return value
 
 
-def _imposed(body: Jaxpr | ClosedJaxpr, info: Any) -> Any:
-    """The source information that the equations of `body` get, or None if they keep their own."""
-    return None if _compat.defined_by_user(body) else info
+def _imposed(body: Jaxpr | ClosedJaxpr, info: Any, source: Any) -> Any:
+    """The source information that the equations of a loop's or branch's body get, or None if they keep their own.
+
+    jmpc traces the bodies of its loops anew each time, under the user's line, unless they stand in a jitted function,
+    on which the line `source` of its call is imposed.
+    """
+    return None if _compat.defined_by_user(body) or (source is None and _compat.defined_here(body)) else info
 
 
 def _default_branch(eqn: JaxprEqn) -> ClosedJaxpr:

@@ -63,8 +63,8 @@ def _segment(eqns: list[JaxprEqn], player: str, alive: set[Var], op_ids: Mapping
         for eqn in rest
         if eqn.primitive is prim.guard_p and player in (eqn.params["player"], TOGETHER)
     )
-    made = [var for eqn in eqns for var in eqn.outvars]
-    inputs = [var for var in _variables(atom for eqn in rest for atom in eqn.invars) if var not in set(made)]
+    made = dict.fromkeys(var for eqn in eqns for var in eqn.outvars)
+    inputs = [var for var in _variables(atom for eqn in rest for atom in eqn.invars) if var not in made]
     kept = alive.union(_variables(guard.ok for guard in guards))
     return Segment(rest, draws, tuple(inputs), tuple(var for var in made if var in kept), guards)
 

@@ -125,21 +125,23 @@ def _check_order(dst: str, messages: Mapping[Var, _Hiding], maker: Mapping[Var, 
     """
     done: set[Var] = set()
     for start in messages:
-        path: dict[Var, list[Atom]] = {}  # variables being searched: the operands still to visit
-        if start not in done:
-            path[start] = list(messages[start].hidden)
-        while path:
-            var, operands = next(reversed(path.items()))
-            if not operands:
-                done.add(var)
+        if start in done:
+            continue
+        path = {start: reversed(messages[start].hidden)}  # variables being searched: the operands still to visit
+        last = [start]
+        while last:
+            for atom in path[last[-1]]:
+                if isinstance(atom, Literal) or atom in done or atom not in maker:
+                    continue
+                if atom in path:
+                    _refuse_circle(dst, [messages[v] for v in last[last.index(atom) :] if v in messages])
+                path[atom] = reversed(messages[atom].hidden if atom in messages else maker[atom].invars)
+                last.append(atom)
+                break
+            else:
+                var = last.pop()
                 del path[var]
-                continue
-            atom = operands.pop()
-            if isinstance(atom, Literal) or atom in done or (atom not in maker):
-                continue
-            if atom in path:
-                _refuse_circle(dst, [messages[v] for v in list(path)[list(path).index(atom) :] if v in messages])
-            path[atom] = list(messages[atom].hidden if atom in messages else maker[atom].invars)
+                done.add(var)
 
 
 def _refuse_circle(dst: str, circle: list[_Hiding]) -> None:

@@ -26,21 +26,15 @@ _PLACED = (*prim.TALK, prim.draw_p, prim.agree_p, prim.guard_p, prim.local_p)
 class View:
     """How a choreography is read: by its players (`holders` given) or as one (`holders` None).
 
-    `cut_messages` says whether a message ends a compiled segment; it always does between players.
+    `cut_messages` says whether a message ends a compiled segment; it always does between players. `eager` says
+    whether everything is computed as early as it can be, not as late as it is used: where nobody waits for a
+    message, this is what decides which segment an equation belongs to.
     """
 
     players: tuple[str, ...]
     holders: HolderMap | None
     cut_messages: bool = True
-
-    @property
-    def eager(self) -> bool:
-        """Whether everything is computed as early as it can be, not as late as it is used.
-
-        A fused reading that is cut at the messages has no reason to put an equation into one segment or
-        another, except that no segment should be large.
-        """
-        return self.holders is None and self.cut_messages
+    eager: bool = False
 
     def holds(self, player: str, atom: Var | Literal) -> bool:
         return self.holders is None or player in self.holders[atom] or not self.holders[atom]

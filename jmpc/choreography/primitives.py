@@ -57,6 +57,13 @@ local_p = _primitive("local", multiple_results=True)
 
 TALK = (send_masked_p, release_p)
 
+# The parameters that results depend on, where not all do: who talks to whom, and why, is not computed with.
+COMPUTED: dict[Primitive, tuple[str, ...]] = {
+    send_masked_p: ("group", "bits"),
+    release_p: ("bits",),
+    guard_p: (),
+}
+
 
 def width(dtype: Any) -> int:
     """Bits of one element of `dtype`."""

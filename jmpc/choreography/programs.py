@@ -6,8 +6,9 @@ and local units are compiled; exchanges are what the network does; loops and bra
 
 from __future__ import annotations
 
+import dataclasses
 import functools
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from typing import Any
 
@@ -183,6 +184,23 @@ class Program:
         for step, program in self.inner():
             yield step, program
             yield from program.everything_inside()
+
+    def with_segments(self, change: Callable[[Segment], Segment]) -> Program:
+        """The program with every segment changed, those of loops and branches included."""
+
+        def changed(step: Step) -> Step:
+            match step:
+                case Segment():
+                    return change(step)
+                case Scan(body=body):
+                    return dataclasses.replace(step, body=body.with_segments(change))
+                case While(cond=cond, body=body):
+                    return dataclasses.replace(step, cond=cond.with_segments(change), body=body.with_segments(change))
+                case Branch(programs=programs):
+                    return dataclasses.replace(step, programs=tuple(p.with_segments(change) for p in programs))
+            return step
+
+        return dataclasses.replace(self, steps=tuple(map(changed, self.steps)))
 
     def segments(self) -> Iterator[Segment]:
         """All segments, those of loops and branches included."""

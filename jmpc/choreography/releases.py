@@ -48,14 +48,21 @@ def list_releases(traced: Choreography, origins: Sequence[Origins]) -> tuple[Rel
       traced: the choreography.
       origins: for each of its arguments, the players whose inputs it derives from.
     """
-    found = _Found()
-    _walk(traced.closed.jaxpr, origins, found)
-    return tuple(found.releases.values())
+    return releases_and_origins(traced, origins)[0]
 
 
 def result_origins(traced: Choreography, origins: Sequence[Origins]) -> list[Origins]:
     """For each result of a choreography, the players whose inputs it derives from."""
-    return _walk(traced.closed.jaxpr, origins, _Found())
+    return releases_and_origins(traced, origins)[1]
+
+
+def releases_and_origins(
+    traced: Choreography, origins: Sequence[Origins]
+) -> tuple[tuple[ReleaseAccount, ...], list[Origins]]:
+    """Both, in one walk."""
+    found = _Found()
+    results = _walk(traced.closed.jaxpr, origins, found)
+    return tuple(found.releases.values()), results
 
 
 def _walk(jaxpr: Jaxpr, inputs: Sequence[Origins], found: _Found) -> list[Origins]:

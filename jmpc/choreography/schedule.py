@@ -18,7 +18,7 @@ from jax.extend.core import ClosedJaxpr, JaxprEqn, Literal, Primitive, Var
 
 from jmpc._compat import fresh_var, make_equation, scan_counts, source_line
 from jmpc.choreography import primitives as prim
-from jmpc.choreography.holders import HolderMap, all_equations
+from jmpc.choreography.holders import HolderMap, all_bodies, all_equations
 from jmpc.choreography.liveness import finish
 from jmpc.choreography.needs import TOGETHER, Needs, View, copy_of, mark_needs, takes_part
 from jmpc.choreography.positions import END, LAST_LEVEL, Position, Positions, talks
@@ -46,6 +46,7 @@ class Schedule:
 
     closed: ClosedJaxpr
     view: View
+    positions: dict[int, Positions]  # by the id of each body
     needs: Needs
     op_ids: dict[Var, int]
     numbers: dict[int, int]  # id of a control-flow equation to its number
@@ -79,7 +80,8 @@ def schedule(
     """
     jaxpr = closed.jaxpr
     cut = cut_messages or holders is not None or record is not None
-    view = View((TOGETHER,) if holders is None else tuple(players), holders, cut)
+    eager = cut and holders is None and record is None
+    view = View((TOGETHER,) if holders is None else tuple(players), holders, cut, eager)
     needs = Needs()
     wanted = {player: tuple(jaxpr.outvars[i] for i in positions) for player, positions in outputs.items()}
     if holders is None:
@@ -95,6 +97,7 @@ def schedule(
     return Schedule(
         closed,
         view,
+        {id(body): Positions(body, view) for body in all_bodies(jaxpr)},
         needs,
         op_ids={var: number for number, var in enumerate(draws)},
         numbers={id(eqn): number for number, eqn in enumerate(control)},
@@ -119,7 +122,7 @@ class _Projection:
         self.plan, self.jaxpr, self.player = plan, closed.jaxpr, player
         self.constants = dict(zip(closed.jaxpr.constvars, closed.consts, strict=True))
         self.need = plan.needs.of_player[player]
-        self.positions = Positions(closed.jaxpr, plan.view)
+        self.positions = plan.positions[id(closed.jaxpr)]
         self.first_use: dict[Var, Position] = {}
         self.segments: dict[Position, list[JaxprEqn]] = defaultdict(list)
         self.units: dict[Position, list[Step]] = defaultdict(list)  # after the segment of the same position
@@ -156,7 +159,7 @@ class _Projection:
         if eqn.primitive is prim.guard_p:
             depth, _ = self.positions[eqn]
             at = min(at, (depth, LAST_LEVEL))
-        if self.plan.view.eager and eqn.primitive is not prim.draw_p:
+        if self.plan.view.eager:
             at = self.positions.earliest(eqn, at)
         if eqn.primitive is prim.agree_p:  # only the copy that this player has
             eqn = eqn.replace(invars=[copy_of(eqn, self.player, self.plan.view)])

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 
+import jax
 import jax.numpy as jnp
 import numpy as np
 
@@ -35,26 +36,39 @@ def prefix_or(protocol: Protocol, x: Bits) -> Bits:
 
 
 def _level(protocol: Protocol, first: Bits, second: Bits, width: int) -> tuple[Bits, Bits]:
-    active = _positions(lambda i: not i & width)  # the lower halves
-    lowest = _positions(lambda i: i % (2 * width) == 0)
-    replicate = np.uint64((1 << width) - 1)
-    shift = np.uint64(width)
-
-    def spread(slot: Array) -> Array:
-        """The lowest bit of each upper half, at every position of its lower half and nowhere else."""
-        return ((slot >> shift) & lowest) * replicate
-
-    def join(a: Array, b: Array) -> Array:
-        """The second word's active positions in the first word's idle ones."""
-        return (a & active) | ((b & active) << shift)
-
-    upper = [protocol.map(spread, y) for y in (first, second)]
-    both = protocol.and_(protocol.map(join, first, second), protocol.map(lambda a, b: a | (b << shift), *upper))
-    # a | b = a ^ b ^ (a & b)
+    upper = [protocol.map(lambda slot: _spread(slot, width), y) for y in (first, second)]
+    left = protocol.map(lambda a, b: _join(a, b, width), first, second)
+    right = protocol.map(lambda a, b: a | (b << np.uint64(width)), *upper)
+    both = protocol.and_(left, right)
     return (
-        protocol.map(lambda a, b, ab: a ^ b ^ (ab & active), first, upper[0], both),
-        protocol.map(lambda a, b, ab: a ^ b ^ ((ab >> shift) & active), second, upper[1], both),
+        protocol.map(lambda a, b, ab: _or(a, b, ab, 0, width), first, upper[0], both),
+        protocol.map(lambda a, b, ab: _or(a, b, ab, width, width), second, upper[1], both),
     )
+
+
+def _active(width: int) -> np.uint64:
+    """The lower halves of all blocks."""
+    return _positions(lambda i: not i & width)
+
+
+@jax.jit(static_argnames=("width",))
+def _spread(slot: Array, width: int) -> Array:
+    """The lowest bit of each upper half, at every position of its lower half and nowhere else."""
+    lowest = _positions(lambda i: i % (2 * width) == 0)
+    return ((slot >> np.uint64(width)) & lowest) * np.uint64((1 << width) - 1)
+
+
+@jax.jit(static_argnames=("width",))
+def _join(a: Array, b: Array, width: int) -> Array:
+    """The second word's active positions in the first word's idle ones."""
+    return (a & _active(width)) | ((b & _active(width)) << np.uint64(width))
+
+
+@jax.jit(static_argnames=("shift", "width"))
+def _or(a: Array, b: Array, both: Array, shift: int, width: int) -> Array:
+    """a | b = a ^ b ^ (a & b), of which the active positions of `both` >> `shift` are the last term."""
+    moved = both >> np.uint64(shift) if shift else both
+    return a ^ b ^ (moved & _active(width))
 
 
 def _positions(wanted: Callable[[int], bool]) -> np.uint64:

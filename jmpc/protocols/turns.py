@@ -24,6 +24,7 @@ _SINE = (0, 1686629706, 230, -693601563, 18410, 85502469, 146087, -5220363, 1470
 _EXP2 = (1073741824, 744261118, 257941253, 59597032, 10327648, 1430937, 166631, 15192, 2014)
 
 
+@jax.jit
 def sin_turn(theta: Array) -> Array:
     """sin(2 pi theta / 2^64) in Q30 (int64) for uint64 `theta`; error below 2^-28."""
     quadrant = (theta >> np.uint64(62)).astype(np.int64)
@@ -38,6 +39,7 @@ def cos_turn(theta: Array) -> Array:
     return sin_turn(theta + QUARTER_TURN)
 
 
+@jax.jit
 def exp2_q30(fraction31: Array) -> Array:
     """2^(fraction31 / 2^31) in Q30 (int64), in [1, 2], for int64 `fraction31` in [0, 2^31)."""
     return _horner(_EXP2, fraction31)

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import dataclasses
 import functools
-import math
 import threading
 import time
 import weakref
@@ -15,12 +14,12 @@ from weakref import WeakValueDictionary
 
 import jax
 import numpy as np
-from jax.extend.core import JaxprEqn
 
 from jmpc.choreography.fingerprint import Fingerprint
-from jmpc.choreography.holders import inner_jaxprs
+from jmpc.choreography.primitives import COMPUTED
 from jmpc.choreography.programs import Local, Program, Segment
-from jmpc.runtime.evaluate import COMPUTED, buffer_size, keystream_layout, local_function, segment_function
+from jmpc.runtime.evaluate import buffer_size, keystream_layout, local_function, segment_function
+from jmpc.runtime.interpret import interpreter, work
 
 Compiled = Callable[..., Sequence[Any]]
 Submit = Callable[[Callable[[], Compiled]], "Future[Compiled]"]
@@ -71,11 +70,28 @@ class Compiler:
             future = self._compiled.get(key)
             if future is None:
                 # A copy, which an executable may hold on to: the step itself must be free to go.
-                future = self._pool.submit(_compile, dataclasses.replace(step), self._pool.submit)
+                future = self._pool.submit(self._compile, dataclasses.replace(step))
                 self._compiled[key] = future
             self._of_step[id(step)] = future
             weakref.finalize(step, self._of_step.pop, id(step), None)
         return future
+
+    def _compile(self, step: Segment | Local) -> Compiled:
+        if isinstance(step, Local):
+            return _compile_local(step)
+        if jax.default_backend() != "cpu":
+            return _compile_segment(step, quickly=False)
+        interpreted = interpreter(step, self._part)
+        if interpreted is None and work(step.equations) > _LARGE_WORK:
+            return _compile_segment(step, quickly=False)
+        if interpreted is not None and interpreted.has_parts:  # what takes long in it is compiled
+            return interpreted
+        return _Tiered(step, self._pool.submit, interpreted)
+
+    def _part(self, step: Segment) -> Compiled:
+        """The executable of a part of a segment, which is being compiled; for as long as `step` lives."""
+        self._start(step)
+        return lambda buffers, inputs: self(step)(buffers, inputs)
 
 
 def _units(program: Program) -> Iterable[Segment | Local]:
@@ -91,19 +107,11 @@ def fingerprint(step: Segment | Local) -> bytes:
         return marks.digest()
     marks.token("draws", [draw.bits for draw in step.draws], len(step.inputs), len(step.equations))
     marks.atoms([*(draw.var for draw in step.draws), *step.inputs])
-    for eqn in step.equations:  # who talks to whom, and why, means nothing to an executable
+    for eqn in step.equations:
         marks.equation(eqn, COMPUTED.get(eqn.primitive, sorted(eqn.params)))
     marks.token(len(step.outputs))
     marks.atoms(step.outputs)
     return marks.digest()
-
-
-def _compile(step: Segment | Local, submit: Submit) -> Compiled:
-    if isinstance(step, Local):
-        return _compile_local(step)
-    if jax.default_backend() != "cpu" or work(step.equations) > _LARGE_WORK:
-        return _compile_segment(step, quickly=False)
-    return _Tiered(step, submit)
 
 
 def _compile_segment(step: Segment, *, quickly: bool) -> Compiled:
@@ -126,28 +134,33 @@ def _compile_local(step: Local) -> Compiled:
 
 # -- how well to compile for a CPU -----------------------------------------------------------------------------
 #
-# The code of a segment is integer code: its results do not depend on how it is compiled. Measured on the 23
-# segments of a program of 526 equations (a sign, a selection, a product, a truncation): compiling takes 3.3
+# The code of a segment is integer code: its results do not depend on how it is compiled, or whether. Measured on
+# the 23 segments of a program of 526 equations (a sign, a selection, a product, a truncation): compiling takes 3.3
 # CPU-seconds with XLA's defaults, 2.1 without fusion emitters and in one piece, which run as fast, and 0.74
-# without optimisation, which run 5 times as long (convolutions 25 times).
+# without optimisation, which run 5 times as long (convolutions 25 times). Even to load what was compiled before takes
+# 0.5 milliseconds an equation, as long as numpy takes for some 300,000 words; and most segments run once.
 
 _LARGE_WORK = 1 << 23  # scalar results; with less, even 5 times as long is less than compiling well
 _PATIENCE = 4.0  # compiling well takes about so many times as long as compiling quickly
+_PATIENCE_INTERPRETED = 1e-3  # seconds for each equation
 
 
 class _Tiered:
-    """A segment compiled quickly; and well, beside its runs, once these have taken as long as that takes.
+    """A segment interpreted, or compiled quickly; and well, beside its runs, once these have taken about as long.
 
-    So a run-once script does not wait for the optimiser, a training loop does not go without it, and
-    neither pays more than about twice of what the better choice would have cost.
+    So a run-once script does not wait for the compiler, a training loop does not go without it, and
+    neither pays more than a few times of what the better choice would have cost.
     """
 
-    def __init__(self, step: Segment, submit: Submit) -> None:
+    def __init__(self, step: Segment, submit: Submit, interpreted: Compiled | None) -> None:
         self._step, self._submit = step, submit
         self._lock = threading.Lock()
-        start = time.perf_counter()
-        self._quick: Compiled = _compile_segment(step, quickly=True)
-        self._left = _PATIENCE * (time.perf_counter() - start)
+        # What is interpreted runs in this thread alone; while others want the processor, that takes no longer.
+        self._clock = time.thread_time if interpreted else time.perf_counter
+        start = self._clock()
+        self._quick: Compiled = interpreted or _compile_segment(step, quickly=True)
+        taken = self._clock() - start
+        self._left = _PATIENCE_INTERPRETED * len(step.equations) if interpreted else _PATIENCE * taken
         self._well: Future[Compiled] | None = None
 
     @property
@@ -157,25 +170,13 @@ class _Tiered:
     def __call__(self, *args: Any) -> Sequence[Any]:
         if self._well is not None:
             return (self._well.result() if self._well.done() else self._quick)(*args)
-        start = time.perf_counter()
+        start = self._clock()
         results = jax.block_until_ready(self._quick(*args))
         with self._lock:
-            self._left -= time.perf_counter() - start
+            self._left -= self._clock() - start
             if self._left < 0 and self._well is None:
                 self._well = self._submit(lambda: _compile_segment(self._step, quickly=False))
         return results
-
-
-def work(eqns: Iterable[JaxprEqn]) -> float:
-    """About how many scalars some equations compute, products inside contractions included."""
-    total = 0.0
-    for eqn in eqns:
-        size = sum(var.aval.size for var in eqn.outvars)
-        if "dot_general" in eqn.primitive.name or "conv_general" in eqn.primitive.name:
-            size = math.sqrt(size * math.prod(atom.aval.size for atom in eqn.invars[:2]))
-        turns = eqn.params.get("length", 100) if eqn.primitive.name in ("scan", "while") else 1
-        total += size + turns * sum(work(body.eqns) for body in inner_jaxprs(eqn))
-    return total
 
 
 @functools.cache

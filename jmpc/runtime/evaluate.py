@@ -44,13 +44,6 @@ def _unpack(eqn: JaxprEqn, buffer: Array) -> list[Array]:
     return [packing.unpack(buffer, eqn.params["bits"], aval.shape, dtype).astype(aval.dtype)]
 
 
-# Of the primitives below, the parameters that the results depend on.
-COMPUTED: dict[Any, tuple[str, ...]] = {
-    prim.send_masked_p: ("group", "bits"),
-    prim.release_p: ("bits",),
-    prim.guard_p: (),
-}
-
 _RULES: dict[Any, Callable[..., list[Array]]] = {
     prim.send_masked_p: _send_masked,
     prim.release_p: _release,

@@ -11,11 +11,12 @@ from typing import Any
 import jax
 from jax.extend.core import Var
 
+from jmpc.choreography.canonical import canonical
 from jmpc.choreography.cost import Cost, cost
 from jmpc.choreography.fingerprint import Fingerprint
 from jmpc.choreography.needs import TOGETHER
 from jmpc.choreography.programs import Program
-from jmpc.choreography.releases import ReleaseAccount, list_releases, result_origins
+from jmpc.choreography.releases import ReleaseAccount, releases_and_origins
 from jmpc.choreography.schedule import Schedule, schedule
 from jmpc.computation import Assign, Computation, Publish, Read, Source
 from jmpc.lowering.computation import Lowered, Port, ProtocolFactory, lower_computation
@@ -83,6 +84,7 @@ class Prepared:
         with self._lock:
             if player not in self._programs:
                 made = self._fused(None) if player == TOGETHER else self.change(self.located.program(player))
+                made = canonical(made)
                 self.compiler.prepare(made)
                 self._programs[player] = made
             return self._programs[player]
@@ -122,10 +124,11 @@ class Prepared:
         found = self._known_origins.get(origins)
         if found is None:
             written: dict[str, Origins] = {}
-            for port, whose in zip(lowered.outputs, result_origins(traced, origins), strict=True):
+            releases, results = releases_and_origins(traced, origins)
+            for port, whose in zip(lowered.outputs, results, strict=True):
                 if port.kind is Assign:
                     written[port.name] = written.get(port.name, frozenset()) | whose
-            found = list_releases(traced, origins), written
+            found = releases, written
             self._known_origins.put(origins, found)
         return found
 

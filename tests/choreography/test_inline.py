@@ -11,6 +11,7 @@ from jax.extend.core import jaxpr_as_fun, jaxprs_in_params
 
 from jmpc import _compat
 from jmpc.choreography.inline import inline_calls
+from jmpc.kernels.bits import spread_bits
 
 X = np.linspace(-2, 3, 12, dtype=np.float32).reshape(3, 4)
 
@@ -104,3 +105,19 @@ def test_ten_thousand_equations_are_quick():
     inlined = inline_calls(closed)
     assert len(inlined.jaxpr.eqns) > 2000
     assert time.process_time() - start < 5
+
+
+def test_lines_in_jitted_functions_of_jmpc_are_those_of_the_calls():
+    """JAX traces `spread_bits` once; what stands at the second call is that line, not the first one."""
+
+    def function(x):
+        a = spread_bits(x, range(3))
+        return a, spread_bits(x + x, range(3))
+
+    start = function.__code__.co_firstlineno
+    with jax.enable_x64(True):
+        words = jax.ShapeDtypeStruct((3,), "uint64")
+        equations_ = inline_calls(jax.make_jaxpr(function)(words)).jaxpr.eqns
+    lines = [_compat.source_line(e) for e in equations_]
+    assert set(lines) == {f"test_inline.py:{start + n} (function)" for n in (1, 2)}
+    assert lines == sorted(lines) and lines.count(lines[0]) == lines.count(lines[-1]) - 1 > 1

@@ -13,6 +13,7 @@ from runtime.modes import Case, agree_in_all_modes, equal, random_words
 
 from jmpc.choreography.primitives import Group, draw, local, release, send_masked
 from jmpc.choreography.programs import Local, Program
+from jmpc.kernels.ring import dot_general
 from jmpc.runtime import compiler as compiling
 from jmpc.runtime.compiler import Compiler, fingerprint, work
 from jmpc.runtime.keystream import HostKeystream
@@ -200,8 +201,16 @@ def test_sixty_four_bits_whatever_the_flag():
     assert not jax.config.jax_enable_x64
 
 
-def test_segments_that_run_often_are_compiled_well(monkeypatch):
+@pytest.mark.parametrize(
+    ("fn", "expected"),
+    [
+        (lambda x: x * x + ONE, [False]),  # interpreted until then
+        (lambda x: (x * x + ONE) // ONE, [True, False]),  # numpy has another division
+    ],
+)
+def test_segments_that_run_often_are_compiled_well(fn, expected, monkeypatch):
     monkeypatch.setattr(compiling, "_PATIENCE", 0.0)
+    monkeypatch.setattr(compiling, "_PATIENCE_INTERPRETED", 0.0)
     compiled = []
     monkeypatch.setattr(
         compiling,
@@ -209,7 +218,7 @@ def test_segments_that_run_often_are_compiled_well(monkeypatch):
         lambda step, quickly, real=compiling._compile_segment: compiled.append(quickly) or real(step, quickly=quickly),
     )
     compiler = Compiler()
-    program = planned(traced(lambda x: x * x + ONE, A)).program(A)
+    program = planned(traced(fn, A)).program(A)
     for _ in range(500):
         (out,) = Machine(compiler, HostKeystream({})).run(program, _env(program))
         equal([np.asarray(out)], [random_words(1, 3) ** 2 + ONE])
@@ -218,7 +227,7 @@ def test_segments_that_run_often_are_compiled_well(monkeypatch):
         time.sleep(0.01)
     (out,) = Machine(compiler, HostKeystream({})).run(program, _env(program))
     equal([np.asarray(out)], [random_words(1, 3) ** 2 + ONE])
-    assert compiled == [True, False] and compiler.size == 1
+    assert compiled == expected and compiler.size == 1
 
 
 def test_large_segments_are_compiled_well_at_once():
@@ -244,3 +253,28 @@ def test_results_do_not_depend_on_how_segments_are_compiled():
     with jax.enable_x64(True):
         outs = [compiling._compile_segment(step, quickly=q)([], [random_words(1, 999)]) for q in (True, False)]
     equal(*[[np.asarray(x) for x in out] for out in outs])
+
+
+def test_large_products_are_executables_of_their_own_shared_by_segments():
+    def product(x):
+        return prod(x.reshape(200, 200))
+
+    def prod(m):
+        return dot_general(m, m, (((1,), (0,)), ((), ())))
+
+    compiler = Compiler()
+    programs = [
+        planned(traced(lambda x: product(x) + ONE, A, avals=[words(40_000)])).program(A),
+        planned(traced(lambda x: product(x) ^ ONE, A, avals=[words(40_000)])).program(A),
+    ]
+    x = random_words(1, 40_000)
+    outs = []
+    for program in programs:
+        (step,) = program.segments()
+        outs += Machine(compiler, HostKeystream({})).run(program, {step.inputs[0]: x})
+    assert compiler.size == 3  # two segments, one product
+    m = x.reshape(200, 200)
+    equal(outs, [m @ m + ONE, m @ m ^ ONE])
+    programs.clear()
+    del program, step
+    assert compiler.size == 0 and not compiler._of_step

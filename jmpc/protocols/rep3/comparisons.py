@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
+import jax
 import numpy as np
 
 from jmpc.choreography.primitives import Group
@@ -62,22 +63,32 @@ class ComparisonsMixin(ProductsMixin):
         and each level of a tree makes one digit of two.
         """
         n = nibbles_for(bits)
-        (g, p), _ = add_nibbles(roles, low_nibbles(c, bits), low_nibbles(v, bits), n, [NIBBLE])
+        (g, p), _ = add_nibbles(roles, low_nibbles(c, bits), low_nibbles(v, bits), n, (NIBBLE,))
         while g.width > 1:
             g, p = self._tree_level(g, p)
         return g
 
     def _tree_level(self, g: Bits, p: Bits) -> tuple[Bits, Bits]:
         """Rounds: 1, for both products of all pairs of digits."""
-        n, width = g.width, tree_width(g.width)
-        left = self.map_bits(lambda p: tree_left(p, n), p, width=width)
-        right = self.map_bits(lambda g, p: tree_right(g, p, n), g, p, width=width)
-        both = self.and_(left, right)
-        g = self.map_bits(lambda g, z: tree_generate(g, z, n), g, both, width=n // 2)
-        return g, self.map_bits(lambda z: tree_propagate(z, n), both, width=n // 2)
+        return _joined(g, self.and_(*_operands(g, p)))
 
     def _and_halves(self, x: Bits) -> Bits:
         """Words of half the width: the ands of neighbours, which are the even and the odd digits."""
         low = self.map_bits(lambda w: low_half(w, x.width), x, width=x.width // 2)
         high = self.map_bits(lambda w: high_half(w, x.width), x, width=x.width // 2)
         return self.and_(low, high)
+
+
+@jax.jit
+def _operands(g: Bits, p: Bits) -> tuple[Bits, Bits]:
+    n = g.width
+    left = tuple(tree_left(slot, n) for slot in p.slots)
+    right = tuple(tree_right(*slots, n) for slots in zip(g.slots, p.slots, strict=True))
+    return Bits(left, tree_width(n)), Bits(right, tree_width(n))
+
+
+@jax.jit
+def _joined(g: Bits, both: Bits) -> tuple[Bits, Bits]:
+    n = g.width
+    generate = tuple(tree_generate(*slots, n) for slots in zip(g.slots, both.slots, strict=True))
+    return Bits(generate, n // 2), Bits(tuple(tree_propagate(slot, n) for slot in both.slots), n // 2)

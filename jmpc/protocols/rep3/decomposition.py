@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import jax
+
 from jmpc.kernels.bits import join, reverse_indices, shift_left
 from jmpc.kernels.nibbles import NIBBLE, PLANES, nibbles_for
 from jmpc.kernels.prefix import prefix_generate, prefix_left, prefix_propagate, prefix_right, to_next_digit
@@ -26,7 +28,7 @@ class DecompositionMixin(ProductsMixin):
         """
         roles = self._roles()
         c, v = roles.split(x)
-        outputs, s0 = add_nibbles(roles, c, v, N, [NIBBLE, *PLANES[1:]])
+        outputs, s0 = add_nibbles(roles, c, v, N, (NIBBLE, *PLANES[1:]))
         g, s2, s1, s3, p, d2, d1, d3 = outputs
         for level in range(DEPTH):
             g, p = self._prefix_level(g, p, level)
@@ -35,11 +37,7 @@ class DecompositionMixin(ProductsMixin):
         changes = self.map_bits(lambda *d: join(*d, width=N), d2, d1, d3, width=3 * N)
         changed = self.and_(thrice, changes)
 
-        def assemble(low: Array, change: Array, *sums: Array) -> Array:
-            planes = join(low, *sums, width=N) ^ shift_left(change, N)
-            return reverse_indices(planes, RING_BITS)
-
-        return self.map_bits(assemble, self.xor(s0, carry), changed, s2, s1, s3, width=RING_BITS)
+        return self.map_bits(_assemble, self.xor(s0, carry), changed, s2, s1, s3, width=RING_BITS)
 
     def _prefix_level(self, g: Bits, p: Bits, level: int) -> tuple[Bits, Bits]:
         """Rounds: 1, for both products of all digits that take one in."""
@@ -48,3 +46,9 @@ class DecompositionMixin(ProductsMixin):
         both = self.and_(left, right)
         g = self.map(lambda g, z: prefix_generate(g, z, N, level), g, both)
         return g, self.map(lambda p, z: prefix_propagate(p, z, N, level), p, both)
+
+
+@jax.jit
+def _assemble(low: Array, change: Array, *sums: Array) -> Array:
+    planes = join(low, *sums, width=N) ^ shift_left(change, N)
+    return reverse_indices(planes, RING_BITS)

@@ -23,8 +23,7 @@ class ExactTruncationMixin(TruncationMixin, ComparisonsMixin, ConversionsMixin):
         if shift == 0:
             return x
         roles = self._roles()
-        lift = 1 << LIFT_BITS
-        floor = Ring(truncate_ring(roles, x, shift, lift))
+        floor = Ring(truncate_ring(roles, x, shift, 1 << LIFT_BITS, rounding=0))
         carry = self._carry(roles, *roles.split(x), shift)
         (unit,) = self.to_ring([carry], [[1]])
-        return self.add_public(self.add(floor, unit), -(lift >> shift))
+        return self.add(floor, unit)

@@ -12,7 +12,7 @@ and outputs masked under keys that they lack.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+import jax
 
 from jmpc.choreography.primitives import Group
 from jmpc.kernels.bits import xor_all
@@ -23,7 +23,8 @@ from jmpc.protocols.rep3.roles import Roles, Slots
 from jmpc.protocols.rep3.stacks import unstack
 
 
-def add_nibbles(roles: Roles, c: Array, v: Array, n: int, levels: Sequence[int]) -> tuple[list[Bits], Bits]:
+@jax.jit(static_argnames=("roles", "n", "levels"))
+def add_nibbles(roles: Roles, c: Array, v: Array, n: int, levels: tuple[int, ...]) -> tuple[list[Bits], Bits]:
     """For the nibbles of words c and v: S_l for all levels l, then D_l for all; and S_0 for free.
 
     S_l is bit l of c_i + v_i (S_4: the carry out), D_l says whether a carry in changes it. c may
@@ -37,6 +38,7 @@ def add_nibbles(roles: Roles, c: Array, v: Array, n: int, levels: Sequence[int])
     return outputs, Bits(lowest, n)
 
 
+@jax.jit(static_argnames=("roles", "n"))
 def equal_nibbles(roles: Roles, c: Array, v: Array, n: int) -> Bits:
     """Which nibbles of the words c and v are equal."""
     (equal,), _ = nibble_gate(roles, n, equality(planes(c, n), n), at_least(planes(v, n), n))

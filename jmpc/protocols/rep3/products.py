@@ -10,6 +10,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 
+import jax
 import jax.numpy as jnp
 
 from jmpc.choreography.primitives import Group, draw, send_masked
@@ -41,24 +42,27 @@ class ProductsMixin(Parties):
 
     def and_(self, x: Bits, y: Bits) -> Bits:
         """x & y. Rounds: 1, 3 bits for each bit. The argument is that of `settle`, with xor."""
-        terms = cross_terms(Group.XOR, x, y, jnp.bitwise_and)
-        return Bits(self._reshare(terms, Group.XOR, x.width), x.width)
+        return Bits(self._reshare(_and_terms(x, y), Group.XOR, x.width), x.width)
 
     def _reshare(self, terms: Slots, group: Group, bits: int) -> Slots:
         """Replicated slots of the sum of `terms`, z_i known to P_i. Rounds: 1, `bits` a party."""
-        p = self.parties
-        masks = [draw(key(p, i), terms[i].shape, terms[i].dtype, bits=bits) for i in range(3)]
-        slots = [
-            send_masked(
-                combine(group, terms[i], masks[i]),
-                {p[i - 1]: masks[(i + 1) % 3]},
-                p[i],
-                group=group,
-                bits=bits,
-            )
-            for i in range(3)
-        ]
-        return slots[0], slots[1], slots[2]
+        return _reshared(self.parties, terms, group, bits)
+
+
+@jax.jit(static_argnames=("parties", "group", "bits"))
+def _reshared(parties: tuple[str, ...], terms: Slots, group: Group, bits: int) -> Slots:
+    masks = [draw(key(parties, i), terms[i].shape, terms[i].dtype, bits=bits) for i in range(3)]
+    slots = [
+        send_masked(
+            combine(group, terms[i], masks[i]),
+            {parties[i - 1]: masks[(i + 1) % 3]},
+            parties[i],
+            group=group,
+            bits=bits,
+        )
+        for i in range(3)
+    ]
+    return slots[0], slots[1], slots[2]
 
 
 def cross_terms(group: Group, x: Sharing, y: Sharing, bilinear: Bilinear) -> Slots:
@@ -70,3 +74,8 @@ def cross_terms(group: Group, x: Sharing, y: Sharing, bilinear: Bilinear) -> Slo
         return combine(group, left, bilinear(x.slots[j], y.slots[i]))
 
     return term(0), term(1), term(2)
+
+
+@jax.jit
+def _and_terms(x: Bits, y: Bits) -> Slots:
+    return cross_terms(Group.XOR, x, y, jnp.bitwise_and)

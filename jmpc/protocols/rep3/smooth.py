@@ -4,13 +4,14 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
+import jax
 import jax.numpy as jnp
 import numpy as np
 
 from jmpc.choreography.primitives import Group
 from jmpc.protocols.base import RING_BITS, Array, Bits, Ring, Series
 from jmpc.protocols.rep3.cross_gate import Lanes, cross
-from jmpc.protocols.rep3.roles import Parties
+from jmpc.protocols.rep3.roles import Parties, Roles, Slots
 from jmpc.protocols.rep3.stacks import column, unstack
 from jmpc.protocols.rep3.units import rotated_units, unit_vectors
 from jmpc.protocols.turns import QUARTER_TURN, exp2_q30, sin_turn
@@ -32,19 +33,9 @@ class SmoothMixin(Parties):
         a cross gate with the lanes cos kv and sin kv (scales[1]) and the brackets (rounded once, to
         scales[0]) as coefficients. A and B see lanes masked by whole ring elements.
         """
-        roles = self._roles()
-        c, v = roles.split(turn)
-        harmonics = sorted({k for s in series for k in s.harmonics})
-        brackets = _brackets(c, harmonics, series, Q + Q - scales[0])
-        slots, _ = cross(
-            roles,
-            Group.RING,
-            [Lanes(_rounded(_waves(v, harmonics), Q - scales[1]).astype(np.uint64), RING_BITS)],
-            lambda m: jnp.sum(brackets * m[None], axis=1),
-            bits=RING_BITS,
-        )
+        slots = _fourier(self._roles(), turn, tuple(series), scales)
         one = 2.0 ** sum(scales)
-        values = zip(unstack(slots, len(series)), series, strict=True)
+        values = zip(slots, series, strict=True)
         return [self.add_public(Ring(y), round(s.constant * one)) for y, s in values]
 
     def exp2_blocks(self, y: Ring, fraction: int) -> tuple[Ring, Ring]:
@@ -54,12 +45,7 @@ class SmoothMixin(Parties):
         powers in [1, 2^8], one of A and B and one of C (256 bits); (c >> sh) + (v >> sh) mod 8 is
         the block (2048). Two cross gates on fresh masks.
         """
-        roles = self._roles()
-        c, v = roles.split(y)
-        cut = fraction + BLOCK.bit_length() - 1
-        left, right = (_power(half, fraction) for half in (c, v))
-        mantissa, _ = cross(roles, Group.RING, [Lanes(right, RING_BITS)], lambda m: left * m, bits=RING_BITS)
-        return Ring(mantissa), Ring(rotated_units(roles, c >> np.uint64(cut), v >> np.uint64(cut), BLOCK))
+        return _exp2_blocks(self._roles(), y, fraction)
 
     def one_hot(self, index: Ring | Bits, n: int) -> Ring:
         """Unit vectors of `index` mod n = 2^k, on a new last axis. Rounds: 1, 256 n bits.
@@ -69,6 +55,30 @@ class SmoothMixin(Parties):
         if n & (n - 1):
             raise ValueError(f"A one-hot vector needs a power of two as its length, not {n}")
         return Ring(unit_vectors(self._roles(), index, n, RING_BITS))
+
+
+@jax.jit(static_argnames=("roles", "series", "scales"))
+def _fourier(roles: Roles, turn: Ring, series: tuple[Series, ...], scales: tuple[int, int]) -> list[Slots]:
+    c, v = roles.split(turn)
+    harmonics = sorted({k for s in series for k in s.harmonics})
+    brackets = _brackets(c, harmonics, series, Q + Q - scales[0])
+    slots, _ = cross(
+        roles,
+        Group.RING,
+        [Lanes(_rounded(_waves(v, harmonics), Q - scales[1]).astype(np.uint64), RING_BITS)],
+        lambda m: jnp.sum(brackets * m[None], axis=1),
+        bits=RING_BITS,
+    )
+    return unstack(slots, len(series))
+
+
+@jax.jit(static_argnames=("roles", "fraction"))
+def _exp2_blocks(roles: Roles, y: Ring, fraction: int) -> tuple[Ring, Ring]:
+    c, v = roles.split(y)
+    cut = fraction + BLOCK.bit_length() - 1
+    left, right = (_power(half, fraction) for half in (c, v))
+    mantissa, _ = cross(roles, Group.RING, [Lanes(right, RING_BITS)], lambda m: left * m, bits=RING_BITS)
+    return Ring(mantissa), Ring(rotated_units(roles, c >> np.uint64(cut), v >> np.uint64(cut), BLOCK))
 
 
 def _waves(angle: Array, harmonics: Sequence[int]) -> Array:

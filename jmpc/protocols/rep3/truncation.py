@@ -19,12 +19,13 @@ which round to one side.) One sharing that is truncated twice in one rotation me
 
 from __future__ import annotations
 
+import jax
 import numpy as np
 
 from jmpc.choreography.primitives import Group, draw, send_masked
 from jmpc.kernels.bits import arithmetic_shift_right
 from jmpc.kernels.truncation import add_wrap, wrap_bit
-from jmpc.protocols.base import RING_BITS, Product, Ring
+from jmpc.protocols.base import RING_BITS, Array, Product, Ring
 from jmpc.protocols.rep3.cross_gate import Lanes, cross, solo
 from jmpc.protocols.rep3.products import ProductsMixin
 from jmpc.protocols.rep3.roles import Roles, Slots
@@ -52,36 +53,34 @@ class TruncationMixin(ProductsMixin):
         if shift == 0:
             return self.settle(x) if isinstance(x, Product) else x
         lift = (1 << LIFT_BITS) if signed else 0
-        offset = lift + (1 << shift) - 1
-        if isinstance(x, Product):
-            slots = truncate_product(self._roles(), x, shift, offset)
-        else:
-            slots = truncate_ring(self._roles(), x, shift, offset)
-        return self.add_public(Ring(slots), -(lift >> shift)) if signed else Ring(slots)
+        function = truncate_product if isinstance(x, Product) else truncate_ring
+        return Ring(function(self._roles(), x, shift, lift, (1 << shift) - 1))
 
 
-def truncate_ring(roles: Roles, x: Ring, shift: int, offset: int) -> Slots:
-    """The arithmetic of the module without the carry, for x + offset in [0, 2^63)."""
+@jax.jit(static_argnames=("roles", "shift", "lift", "rounding"))
+def truncate_ring(roles: Roles, x: Ring, shift: int, lift: int, rounding: int) -> Slots:
+    """The arithmetic of the module without the carry, for x + lift + rounding in [0, 2^63)."""
     c, v = roles.split(x)
-    c = c + np.uint64(offset)
+    c = c + np.uint64(lift + rounding)
     m_c, m_v = wrap_bit(c, shift), wrap_bit(v, shift)
     kappa, _ = cross(roles, Group.RING, [Lanes(m_v, shift)], lambda m: m_c * m, bits=shift)
     lane = Lanes(arithmetic_shift_right(v, shift), RING_BITS)
-    halves = solo(roles, Group.RING, lane, ab=arithmetic_shift_right(c, shift))
+    halves = solo(roles, Group.RING, lane, ab=_without_lift(c, shift, lift))
     return _add_wrap(halves, kappa, shift)
 
 
-def truncate_product(roles: Roles, x: Product, shift: int, offset: int) -> Slots:
+@jax.jit(static_argnames=("roles", "shift", "lift", "rounding"))
+def truncate_product(roles: Roles, x: Product, shift: int, lift: int, rounding: int) -> Slots:
     """The same for a product: round 1 makes c and v and shares v's part, round 2 shares kappa."""
     a, b, c = roles.names
     ab, bc, ca = roles.keys
     z_a, z_b, z_c = (x.slots[(roles.rotation + i) % 3] for i in range(3))
     to_b, to_a = draw(ca, x.shape), draw(bc, x.shape)
-    opened = send_masked(z_a, {b: to_b}, a) + send_masked(z_b, {a: to_a}, b) + np.uint64(offset)
+    opened = send_masked(z_a, {b: to_b}, a) + send_masked(z_b, {a: to_a}, b) + np.uint64(lift + rounding)
     v = z_c + to_b + to_a
     m_c, m_v = wrap_bit(opened, shift), wrap_bit(v, shift)
     lane = Lanes(arithmetic_shift_right(v, shift), RING_BITS)
-    halves = solo(roles, Group.RING, lane, ab=arithmetic_shift_right(opened, shift))
+    halves = solo(roles, Group.RING, lane, ab=_without_lift(opened, shift, lift))
     _, mu_bc, mu_ca = roles.named(solo(roles, Group.RING, Lanes(m_v, shift)))
     rho_a, rho_b = (draw(ab, x.shape, m_c.dtype, bits=shift) for _ in range(2))
     kappa = roles.slots(
@@ -90,6 +89,12 @@ def truncate_product(roles: Roles, x: Product, shift: int, offset: int) -> Slots
         ca=send_masked(m_c * mu_ca, {c: rho_a}, a, bits=shift),
     )
     return _add_wrap(halves, kappa, shift)
+
+
+def _without_lift(c: Array, shift: int, lift: int) -> Array:
+    """c >> shift, with the lift, shifted as well, taken off again."""
+    shifted = arithmetic_shift_right(c, shift)
+    return shifted - np.uint64(lift >> shift) if lift else shifted
 
 
 def _add_wrap(halves: Slots, kappa: Slots, shift: int) -> Slots:

@@ -10,6 +10,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 
+import jax
 import jax.numpy as jnp
 import numpy as np
 
@@ -22,6 +23,7 @@ from jmpc.protocols.rep3.roles import Roles, Slots
 Move = Callable[[Array, Array, int], Array]
 
 
+@jax.jit(static_argnames=("roles", "n", "bits"))
 def unit_vectors(roles: Roles, x: Ring | Bits, n: int, bits: int) -> Slots:
     """The unit vectors of x mod n = 2^k on a new last axis, shared mod 2^bits."""
     if isinstance(x, Bits):
