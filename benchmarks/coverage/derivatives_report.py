@@ -39,7 +39,12 @@ REASONS: dict[str, str] = {
     "jax.nn.gelu": "JAX multiplies 1 - tanh^2, and its error of 3 ulp, by up to 15",
     "jax.scipy.special.boxcox": "JAX subtracts terms of size 1 / lambda^2, 400 here, of which each is right to an ulp",
     "jax.scipy.special.dawsn": "JAX's polynomials have coefficients below an ulp",
+    "jax.scipy.special.log_ndtr": "the logarithm of a probability of 0.01, which is right to an ulp",
+    "jax.scipy.special.ndtri": "JAX's rational functions have coefficients up to 600 that cancel",
+    "svd_": "JAX divides 1 by a difference of squares, 329 here, before it multiplies by a singular value of 25",
     "jax.scipy.special.exp": "the function is refused: its loop ends when a secret says so",
+    "jax.scipy.special.hyp": "the function is refused: its loop ends when a secret says so",
+    "jax.numpy.frexp": "the function is refused: it reads the bits of a floating-point number",
     "jax.numpy.ldexp": "the function is refused: it reads the bits of a floating-point number",
 }
 
