@@ -16,6 +16,7 @@ from typing import Any
 
 import jax
 
+from jmpc.complexes import parts
 from jmpc.computation import ArrayType
 from jmpc.errors import ConfigError
 
@@ -32,8 +33,8 @@ class Provider:
 
     @property
     def array_types(self) -> tuple[ArrayType, ...]:
-        """The types of the arrays, leaf by leaf."""
-        return tuple(ArrayType.of(leaf) for leaf in jax.tree.leaves(self.types))
+        """The types of the arrays, leaf by leaf; a complex leaf is two arrays."""
+        return tuple(ArrayType.of(part) for leaf in jax.tree.leaves(self.types) for part in parts(leaf))
 
     def __call__(self, player: str) -> Any:
         return self.fn(player)

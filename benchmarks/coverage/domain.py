@@ -29,8 +29,6 @@ def why_out(case: Case, traced: Traced) -> str:
     arrays = [*(x for x, public in zip(traced.args, traced.public, strict=True) if not public), *traced.want]
     dtypes = [np.asarray(x).dtype if not hasattr(x, "dtype") else x.dtype for x in arrays]
     dtypes += [a.aval.dtype for eqn in traced.jaxpr.jaxpr.eqns for a in (*eqn.invars, *eqn.outvars) if _array(a)]
-    if any(jnp.issubdtype(dtype, jnp.complexfloating) for dtype in dtypes):
-        return "complex numbers"
     if any(_is_narrow(dtype) for dtype in dtypes) or any(map(_rounds_to_narrow, traced.jaxpr.jaxpr.eqns)):
         return "a low-precision type: float16, bfloat16, float8, or integers of less than 8 bits"
     if case.kind == "bitcast_convert_type" and any(map(_reads_bits, traced.jaxpr.jaxpr.eqns)):
@@ -38,7 +36,7 @@ def why_out(case: Case, traced: Traced) -> str:
     inputs = [as_numpy(x) for x in traced.args]
     if not all(map(_finite, inputs)):
         return "NaN or infinite inputs"
-    if any(_largest(x) >= _LARGEST for x in (*inputs, *traced.want) if x.dtype.kind == "f"):
+    if any(_largest(x) >= _LARGEST for x in (*inputs, *traced.want) if x.dtype.kind in "fc"):
         return "values of 2^44 and more"
     if traced.want and not any(map(_partly_finite, traced.want)):
         return "all results are NaN or infinite"
@@ -63,15 +61,15 @@ def _reads_bits(eqn: Any) -> bool:
     if eqn.primitive.name != "bitcast_convert_type":
         return False
     kinds = {np.dtype(atom.aval.dtype).kind for atom in (*eqn.invars, *eqn.outvars)}
-    return "f" in kinds and len(kinds) > 1
+    return not kinds.isdisjoint("fc") and len(kinds) > 1
 
 
 def _finite(x: np.ndarray) -> bool:
-    return x.dtype.kind != "f" or bool(np.isfinite(x).all())
+    return x.dtype.kind not in "fc" or bool(np.isfinite(x).all())
 
 
 def _partly_finite(x: np.ndarray) -> bool:
-    return x.dtype.kind != "f" or x.size == 0 or bool(np.isfinite(x).any())
+    return x.dtype.kind not in "fc" or x.size == 0 or bool(np.isfinite(x).any())
 
 
 def _largest(x: np.ndarray) -> float:

@@ -17,6 +17,7 @@ from benchmarks.coverage.cases import Case
 MODULES: dict[str, ModuleType] = {
     "jax.numpy": jnp,
     "jax.numpy.linalg": jnp.linalg,
+    "jax.numpy.fft": jnp.fft,
     "jax.nn": nn,
     "jax.scipy.special": special,
 }
@@ -76,7 +77,7 @@ _NUMPY: dict[str, tuple[Any, ...]] = {
     **_named(
         "nansum nanprod nanmean nanstd nanvar nanmax nanmin nanmedian nanargmax nanargmin nancumsum nancumprod", X
     ),
-    **_named("cumulative_sum cumulative_prod sort argsort nancumprod", V),
+    **_named("cumulative_sum cumulative_prod sort argsort nancumprod sort_complex", V),
     **_named("diff ediff1d gradient trapezoid unwrap", V),
     **_named("dot matmul", X, Y.T),
     **_named("inner outer kron tensordot", X, Y),
@@ -209,6 +210,12 @@ _LINALG: dict[str, tuple[Any, ...]] = {
     ),
 }
 
+_FFT: dict[str, tuple[Any, ...]] = {
+    **_named("fft ifft fft2 ifft2 fftn ifftn hfft fftshift ifftshift", X + 1j * Y),
+    **_named("irfft irfft2 irfftn", X + 1j * Y),
+    **_named("rfft rfft2 rfftn ihfft", X),
+}
+
 _NN: dict[str, tuple[Any, ...]] = {
     **_named(
         "celu elu gelu hard_sigmoid hard_silu hard_swish hard_tanh identity leaky_relu log_sigmoid log_softmax", X
@@ -247,7 +254,13 @@ _SPECIAL: dict[str, tuple[Any, ...]] = {
     ),
 }
 
-_EXAMPLES = {"jax.numpy": _NUMPY, "jax.numpy.linalg": _LINALG, "jax.nn": _NN, "jax.scipy.special": _SPECIAL}
+_EXAMPLES = {
+    "jax.numpy": _NUMPY,
+    "jax.numpy.linalg": _LINALG,
+    "jax.numpy.fft": _FFT,
+    "jax.nn": _NN,
+    "jax.scipy.special": _SPECIAL,
+}
 
 NO_MAPS = """array_repr array_str arange bartlett blackman broadcast_shapes can_cast diag_indices diag_indices_from
 einsum_path empty eye from_dlpack frombuffer fromfile fromfunction fromiter fromstring full get_printoptions hamming
@@ -261,9 +274,8 @@ NAMED_REASONS = {
     "erfcx": "JAX computes it by terms that leave the range or vanish in fixed point",
     "fresnel": "JAX computes it by terms that leave the range or vanish in fixed point",
     "sici": "JAX computes it by terms that leave the range or vanish in fixed point",
-    "sort_complex": "complex numbers",
-    "sph_harm_y": "complex numbers",
-    "wofz": "complex numbers",
+    "sph_harm_y": "JAX computes it by a table of associated Legendre functions for public degrees",
+    "wofz": "JAX computes it by terms that leave the range or vanish in fixed point",
     "scaled_matmul": "low-precision types, for accelerators",
     "scaled_dot_general": "low-precision types, for accelerators",
 }

@@ -96,12 +96,13 @@ def _values(case: Case, traced: Traced, got: Sequence[np.ndarray]) -> tuple[str,
     largest, problem = 0.0, ""
     ulps = MORE_ULPS.get(case.kind, ULPS)
     for x, w, moved in zip(got, traced.want, sensitivity(traced), strict=True):
-        if w.dtype.kind != "f":
+        if w.dtype.kind not in "fc":
             if not np.array_equal(x, w):
                 problem = problem or f"{int(np.sum(x != w))} of {w.size} elements differ"
             continue
         finite = np.isfinite(w)
-        x, w, moved = (a[finite].astype(np.float64) for a in (x, w, moved))
+        x, w = (a[finite].astype(np.complex128 if w.dtype.kind == "c" else np.float64) for a in (x, w))
+        moved = moved[finite]
         error = np.abs(x - w)
         bound = ulps * ULP + (RELATIVE + ulps * ULP) * np.abs(w) + _SAFETY * moved
         excess = error - bound
@@ -120,13 +121,14 @@ def sensitivity(traced: Traced) -> list[np.ndarray]:
         args = [_perturbed(random, x) for x in traced.args]
         results = traced.plain(args)
         for total, x, w in zip(moved, results, traced.want, strict=True):
-            if w.dtype.kind == "f":
+            if w.dtype.kind in "fc":
                 with np.errstate(invalid="ignore"):
-                    np.fmax(total, np.abs(x.astype(np.float64) - w), out=total)
+                    np.fmax(total, np.abs(np.subtract(x, w, dtype=np.result_type(w, np.float64))), out=total)
     return moved
 
 
 def _perturbed(random: np.random.Generator, x: Any) -> Any:
-    if not hasattr(x, "dtype") or np.result_type(x).kind != "f":
+    if not hasattr(x, "dtype") or np.result_type(x).kind not in "fc":
         return x
-    return (np.asarray(x) + random.choice([-ULP, ULP], np.shape(x))).astype(x.dtype)
+    turn = 1 if np.result_type(x).kind == "f" else 1 + 1j
+    return (np.asarray(x) + turn * random.choice([-ULP, ULP], np.shape(x))).astype(x.dtype)

@@ -14,6 +14,7 @@ import numpy as np
 from jax.extend.core import ClosedJaxpr, Literal
 
 from jmpc._compat import dce, user_line
+from jmpc.api.complexes import in_parts
 from jmpc.api.operators import Operators
 from jmpc.api.tracing import explained
 from jmpc.api.values import DRIVER, Effect, Node, Value, Visibility, assign, output, whereabouts
@@ -95,7 +96,7 @@ def _in_the_clear(value: Value, player: str) -> bool:
 
 
 def as_value(x: Any) -> Value:
-    """A handle for a value, a variable, or a public array."""
+    """A handle for a value, a variable, or a public real array."""
     if isinstance(x, Value):
         return x
     return x.value if isinstance(x, Variable) else define_constant(x)
@@ -118,10 +119,12 @@ class TracedCall:
 def trace_call(fn: Callable[..., Any], args: tuple[Any, ...], kwargs: Mapping[str, Any]) -> TracedCall:
     """Traces `fn`: values, variables and arrays are its arguments; anything else is passed to it as it is.
 
+    Complex arguments and results are real ones in the jaxpr, two for each.
+
     Raises:
       TraceError: where `fn` needs the numbers of what is private, with the user's line.
     """
-    leaves, tree = jax.tree.flatten((args, kwargs))
+    leaves, tree = jax.tree.flatten(in_parts((args, kwargs)))
     places = [i for i, leaf in enumerate(leaves) if _is_argument(leaf)]
     values = tuple(as_value(leaves[i]) for i in places)
 
@@ -130,11 +133,15 @@ def trace_call(fn: Callable[..., Any], args: tuple[Any, ...], kwargs: Mapping[st
         for i, x in zip(places, xs, strict=True):
             filled[i] = x
         args, kwargs = jax.tree.unflatten(tree, filled)
-        return fn(*args, **kwargs)
+        return in_parts(jax.tree.map(_number_as_array, fn(*args, **kwargs)))
 
     with explained():
         closed, shape = jax.make_jaxpr(flat, return_shape=True)(*(value.aval for value in values))
     return TracedCall(getattr(fn, "__name__", type(fn).__name__), closed, values, jax.tree.structure(shape))
+
+
+def _number_as_array(leaf: Any) -> Any:
+    return jax.numpy.asarray(leaf) if isinstance(leaf, complex) else leaf
 
 
 def _is_argument(leaf: Any) -> bool:
@@ -143,40 +150,48 @@ def _is_argument(leaf: Any) -> bool:
     return isinstance(leaf, Value | Variable | np.ndarray | jax.Array)
 
 
-def define_constant(x: Any) -> Value:
+def define_constant(x: Any) -> Any:
     """A public array that becomes part of the computation. It is not private: every player sees it."""
-    array = np.asarray(jax.numpy.asarray(x))
+    return jax.tree.map(_constant, in_parts(np.asarray(jax.numpy.asarray(x))))
+
+
+def _constant(array: np.ndarray) -> Value:
     return Value(Node((), (ArrayType.of(array),), lambda _, __: Constant(array)), 0, Visibility.PUBLIC)
 
 
-def define_private_variable(initial: Any, *, range: Range | None = None) -> Variable:
+def define_private_variable(initial: Any, *, range: Range | None = None) -> Any:
     """A secret array that lives on the servers across runs.
 
     Args:
       initial: an array, which the driver shares when the variable is first used, or a private value.
       range: lowest and highest value of the initial array, if known; see `define_private_input`.
     """
+    if not isinstance(initial, Operators):
+        initial = in_parts(np.asarray(jax.numpy.asarray(initial)))
+    return jax.tree.map(lambda part: _private_variable(part, range), initial)
+
+
+def _private_variable(initial: Value | Variable | np.ndarray, range: Range | None) -> Variable:
     if isinstance(initial, Value | Variable):
         value = as_value(initial)
     else:
-        array = np.asarray(jax.numpy.asarray(initial))
-        value = _source(DRIVER, (ArrayType.of(array),), "", lambda: array, range)[0]
+        value = _source(DRIVER, (ArrayType.of(initial),), "", lambda: initial, range)[0]
     return Variable(_variable_name(), value.type, value.shared(), user_line())
 
 
-def define_local_variable(player: str, initial: Any) -> Variable:
+def define_local_variable(player: str, initial: Any) -> Any:
     """An array that lives in the clear at `player` across runs, for example a model owner's parameters.
 
     Args:
       initial: a pure JAX function without arguments that returns it (it runs at `player`), a value in the clear
         at `player`, or an array (public: it becomes part of the computation).
     """
-    if isinstance(initial, Value | Variable):
-        value = as_value(initial)
+    if isinstance(initial, Operators):
+        value = jax.tree.map(as_value, initial)
     else:
         make = initial if callable(initial) else functools.partial(jax.numpy.asarray, initial)
         value = define_local_computation(player, make)
-    return Variable(_variable_name(), value.type, value, user_line(), player)
+    return jax.tree.map(lambda part: Variable(_variable_name(), part.type, part, user_line(), player), value)
 
 
 def define_private_input(
@@ -196,9 +211,9 @@ def define_private_input(
         stay here because of them needs `types`. Or a function registered with `jmpc.provider`, or the name of one:
         that player's node calls it in every run.
       types: a pytree of `jax.ShapeDtypeStruct`. Without it a function is called once, here, to learn them.
-      range: lowest and highest value of float arrays; checked at the owner before anything is shared. A
-        known range makes results more precise. Default: |x| < 2^20 (at 18 fractional bits); at most +-2^44,
-        where the input is used (TraceError).
+      range: lowest and highest value of float arrays, and of both parts of complex ones; checked at the owner before
+        anything is shared. A known range makes results more precise. Default: |x| < 2^20 (at 18 fractional bits); at
+        most +-2^44, where the input is used (TraceError).
     """
     return _define_input(player, provide_input, types, range)
 
@@ -239,10 +254,10 @@ def _define_input(player: str, provide: Any, types: Any, range: Range | None) ->
     else:
         provider, feed = "", lambda: jax.tree.map(functools.partial(as_jax, player), provide())
         if types is None:
-            closed, types = _traced(provide)
+            closed, types = _traced(lambda: in_parts(provide()))
             if closed is not None:
                 return _pure_input(player, closed, types, feed, range, getattr(provide, "__name__", "input"))
-    leaves, tree = jax.tree.flatten(types)
+    leaves, tree = jax.tree.flatten(in_parts(types))
     if wrong := [leaf for leaf in leaves if not (hasattr(leaf, "shape") and hasattr(leaf, "dtype"))]:
         raise TypeError(f"types: a pytree of jax.ShapeDtypeStruct, found {wrong[0]!r} in it")
     values = _source(player, tuple(ArrayType.of(leaf) for leaf in leaves), provider, feed, range)
@@ -353,7 +368,7 @@ def local_computation(player: str, *, range: Range | None = None) -> Callable[[C
 
 
 def define_output(player: str, value: Any, sink: Sink | str | Callable[..., None]) -> list[Effect]:
-    """Hands values to `player`'s own Python code when run: `sink(*arrays)`, leaf by leaf.
+    """Hands values to `player`'s own Python code when run: `sink(*arrays)`, leaf by leaf; a complex value is two.
 
     Args:
       player: where `sink` is called.

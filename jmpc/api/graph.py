@@ -10,6 +10,7 @@ from typing import Any
 from jmpc.api.values import DRIVER, Effect, Node, Value, Visibility
 from jmpc.computation import Computation, Output, Source
 from jmpc.lowering.folding import fold_known_floats
+from jmpc.lowering.pairs import complex_as_pairs
 
 
 @dataclass(frozen=True)
@@ -28,7 +29,8 @@ def build(fetches: Sequence[Value | Effect], servers: Sequence[str], driver: str
 
     Raises:
       TypeError: for a fetch that is still secret, with what to do.
-      TraceError: for a loop over constants that does not end, with the user's line.
+      TraceError: for a loop over constants that does not end, or what cannot be computed on complex secrets, with the
+        user's line.
     """
     builder = _Builder(driver)
     outputs: list[str | None] = []
@@ -46,7 +48,8 @@ def build(fetches: Sequence[Value | Effect], servers: Sequence[str], driver: str
         key = f"fetch/{position}"
         builder.calls.append(Output(builder.number(fetch), player, "", key, fetch.node.line))
         outputs.append(key if player == driver else None)
-    computation = fold_known_floats(Computation(tuple(servers), tuple(builder.calls), fraction))
+    folded = fold_known_floats(Computation(tuple(servers), tuple(builder.calls), fraction))
+    computation = complex_as_pairs(folded)
     return Built(computation, builder.feeds, builder.sinks, tuple(builder.variables), tuple(outputs))
 
 

@@ -178,6 +178,7 @@ class Operators:
     argmin = _method("argmin")
     astype = _method("astype")
     clip = _method("clip")
+    conj = _method("conj")
     cumsum = _method("cumsum")
     dot = _method("dot")
     max = _method("max")

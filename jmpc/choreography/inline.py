@@ -124,13 +124,13 @@ class _Scope:
         if copy:
             outvars = [_compat.fresh_var(v.aval) for v in eqn.outvars]
             env.update(zip(eqn.outvars, outvars, strict=True))
-        if eqn.primitive.name == "empty":
+        joins = eqn.primitive is lax.concatenate_p
+        if eqn.primitive.name == "empty" or (joins and not eqn.outvars[0].aval.size):
             primitive, params, invars = _zeros(eqn.outvars[0].aval)
             self.eqns.append(_compat.make_equation(invars, outvars, primitive, params, info))
             return
-        if eqn.primitive is lax.concatenate_p:
-            # At an empty operand XLA's compiler for CPUs may abort the process (jaxlib 0.10.2).
-            invars = [x for x in invars if x.aval.size] or invars[:1]
+        if joins:  # at an empty operand XLA's compiler for CPUs may abort the process (jaxlib 0.10.2)
+            invars = [x for x in invars if x.aval.size]
         params = {key: self._param(value, info) for key, value in eqn.params.items()}
         self.eqns.append(eqn.replace(invars=invars, outvars=outvars, params=params, source_info=info))
 

@@ -119,19 +119,34 @@ def _(x: ShapedArray, *masks: ShapedArray, src: str, dsts: tuple[str, ...], grou
     return ShapedArray(x.shape, x.dtype)
 
 
-def release(x: jax.Array, src: str, dsts: str | Sequence[str], why: str, *, bits: int | None = None) -> jax.Array:
+def release(
+    x: jax.Array,
+    src: str,
+    dsts: str | Sequence[str],
+    why: str,
+    *,
+    bits: int | None = None,
+    independent: bool = False,
+) -> jax.Array:
     """Sends `x` in the clear from `src` to `dsts`, who may see it; `why` goes into the account.
 
     For outputs (a reveal), for public inputs, and for values that are already uniform given what the
     receiver may know. Nothing else: a value that needs hiding goes through `send_masked`. The result is `x`
     with zeros above its `bits` low bits; all of its type travel unless told (fewer only of unsigned ones).
+
+    Args:
+      independent: what the receivers see of `x`, with everything else that they know, is distributed alike
+        whatever the inputs are. The protocol that says so proves it; the account then says that this
+        derives from no input, and no policy has to allow it.
     """
     dsts = (dsts,) if isinstance(dsts, str) else tuple(dsts)
-    return release_p.bind(x, src=src, dsts=dsts, why=why, bits=width(x.dtype) if bits is None else bits)
+    travelling = width(x.dtype) if bits is None else bits
+    return release_p.bind(x, src=src, dsts=dsts, why=why, bits=travelling, independent=independent)
 
 
 @release_p.def_abstract_eval
-def _(x: ShapedArray, *, src: str, dsts: tuple[str, ...], why: str, bits: int) -> ShapedArray:
+def _(x: ShapedArray, *, src: str, dsts: tuple[str, ...], why: str, bits: int, independent: bool) -> ShapedArray:
+    del independent
     if not dsts or src in dsts or len(set(dsts)) != len(dsts):
         raise ChoreographyError(f"release: {src!r} cannot release to {dsts} ({why})")
     if bits != width(x.dtype) and not (np.issubdtype(x.dtype, np.unsignedinteger) and 1 <= bits <= width(x.dtype)):

@@ -24,7 +24,10 @@ class _Found:
 
 @dataclass(frozen=True)
 class ReleaseAccount:
-    """`src` shows `dst` a value for the reason `why`; it derives from inputs of the players `inputs`."""
+    """`src` shows `dst` a value for the reason `why`; it derives from inputs of the players `inputs`.
+
+    What a protocol opens that is independent of all inputs derives from none.
+    """
 
     src: str
     dst: str
@@ -66,7 +69,7 @@ def _walk(jaxpr: Jaxpr, inputs: Sequence[Origins], found: _Found) -> list[Origin
         everything = frozenset().union(*operands)
         outs = [everything] * len(eqn.outvars)
         if eqn.primitive is prim.release_p:
-            _note(eqn, everything, found)
+            _note(eqn, frozenset() if eqn.params["independent"] else everything, found)
         elif eqn.primitive.name in ("scan", "while", "cond"):
             outs = _walk_control(eqn, operands, found)
         env.update(zip(eqn.outvars, outs, strict=True))

@@ -15,6 +15,7 @@ from jax.extend.core import ClosedJaxpr, JaxprEqn
 from jax.tree_util import keystr, tree_flatten_with_path, tree_leaves_with_path
 
 from jmpc._compat import dce, user_line
+from jmpc.api.complexes import in_parts
 from jmpc.api.define import Variable, as_jax
 from jmpc.api.tracing import explained
 from jmpc.api.values import Value as PrivateValue
@@ -28,6 +29,7 @@ from jmpc.debug.rows import Place
 from jmpc.debug.tally import Tally, largest_relative
 from jmpc.lowering import encoding, interpreter
 from jmpc.lowering.inputs import share
+from jmpc.lowering.pairs import without_complex
 from jmpc.lowering.values import FixedPoint, Value, is_float, is_key
 from jmpc.precision import USUAL, Precision
 from jmpc.protocols.plain import Plain
@@ -67,7 +69,7 @@ class _Traced:
     """The function's jaxpr without calls, its arguments as arrays, and how to name arguments and results."""
 
     def __init__(self, fn: Callable[..., Any], args: tuple[Any, ...]) -> None:
-        paths, tree = tree_flatten_with_path(args, is_leaf=_is_private)
+        paths, tree = tree_flatten_with_path(in_parts(args), is_leaf=_is_private)
         leaves = [leaf for _, leaf in paths]
         _refuse_private(leaves)
         places = [i for i, leaf in enumerate(leaves) if _is_secret(leaf)]
@@ -76,14 +78,15 @@ class _Traced:
             filled = list(leaves)
             for place, array in zip(places, arrays, strict=True):
                 filled[place] = array
-            return fn(*jax.tree.unflatten(tree, filled))
+            return in_parts(fn(*jax.tree.unflatten(tree, filled)))
 
         arrays = [as_jax("the caller", leaves[place]) for place in places]
         with explained():
             closed, shapes = jax.make_jaxpr(flat, return_shape=True)(*arrays)
         lean = inline_calls(closed)
         self.line = user_line()
-        self.body: ClosedJaxpr = dce(lean, [True] * len(lean.jaxpr.outvars))
+        body = dce(lean, [True] * len(lean.jaxpr.outvars))
+        self.body: ClosedJaxpr = without_complex(body, [True] * len(places))
         self.arrays = [np.asarray(array) for array in arrays]
         self.arguments = [_argument(fn, paths[place][0]) for place in places]
         self.results = [f"result {keystr(path)}".strip() for path, _ in tree_leaves_with_path(shapes)]

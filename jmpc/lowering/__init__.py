@@ -4,6 +4,7 @@
 operations: a choreography. Values know statically what they are (see `values`).
 """
 
+from jmpc.lowering import pairs as pairs
 from jmpc.lowering import rules as rules
 from jmpc.lowering.context import Context as Context
 from jmpc.lowering.encoding import Encoding as Encoding

@@ -7,6 +7,7 @@ such products, with summands of any fraction lifted to theirs, are still one tru
 from __future__ import annotations
 
 import dataclasses
+import functools
 import math
 from collections.abc import Callable, Sequence
 from typing import Any
@@ -179,16 +180,29 @@ def square(context: Context, x: Secret) -> Secret:
     return bilinear(context, x, x, jnp.multiply, elementwise=True)
 
 
-def bilinear(context: Context, x: Value, y: Value, f: Bilinear, *, terms: int = 1, elementwise: bool = False) -> Secret:
-    """Any bilinear map of two values of one type, where each result is a sum of `terms` products."""
+def bilinear(
+    context: Context,
+    x: Value,
+    y: Value,
+    f: Bilinear,
+    *,
+    terms: int = 1,
+    elementwise: bool = False,
+    precise: bool = False,
+) -> Secret:
+    """Any bilinear map of two values of one type, where each result is a sum of `terms` products.
+
+    If it is to be `precise`, a known factor is as exact beside an input of unknown range as beside one of about 1.
+    """
     if isinstance(x, Public):
-        return bilinear(context, y, x, lambda b, a: f(a, b), terms=terms, elementwise=elementwise)
+        return bilinear(context, y, x, lambda b, a: f(a, b), terms=terms, elementwise=elementwise, precise=precise)
     if elementwise and isinstance(y, Public):
         x = broadcast(context, x, np.broadcast_shapes(x.shape, y.shape))
     if isinstance(x, Integer):
         return _integer_product(context, x, y, f, terms, elementwise)
     if isinstance(y, Public):
-        return _times_public(context, x, y, f, terms, elementwise)
+        times = _times_words if precise and y.known else _times_public
+        return times(context, x, y, f, terms, elementwise)
     return _product(context, x, y, f, terms, elementwise)
 
 
@@ -211,16 +225,34 @@ def _times_public(context: Context, x: FixedPoint, y: Public, f: Bilinear, terms
     if y.known:
         context.check_constant(y, 0)
         x, constant = _with_room(context, x, y, terms)
-        x = _below(context, x, float(np.abs(constant.words).max(initial=0)) * terms)
-        fraction, known = constant.fraction, constant.interval
-        words = context.once(y, ("factor", fraction), lambda: context.constant(constant.ring))
-    else:
-        x = context.at_most(x)
-        fraction, known = context.fraction, context.interval(y)
-        words = context.encoded(y, fraction)
-    words = words if elementwise else context.full(words, y.shape)
+        words = context.once(y, ("factor", constant.fraction), lambda: context.constant(constant.ring))
+        return _times_constant(context, x, constant, words, f, terms, elementwise)
+    x, fraction = context.at_most(x), context.fraction
+    encoded = context.encoded(y, fraction)
+    words = encoded if elementwise else context.full(encoded, y.shape)
     sharing = context.protocol.map(lambda s: f(s, words), x.sharing)
-    return _real(context, x, sharing, x.fraction + fraction, _summed(x.interval * known, terms))
+    return _real(context, x, sharing, x.fraction + fraction, _summed(x.interval * context.interval(y), terms))
+
+
+def _times_constant(
+    context: Context, x: FixedPoint, y: encoding.Constant, ring: Any, f: Bilinear, terms: int, elementwise: bool
+) -> FixedPoint:
+    """The product with a constant, whose words are declared as `ring`."""
+    x = _below(context, x, float(np.abs(y.words).max(initial=0)) * terms)
+    words = ring if elementwise else context.full(ring, y.words.shape)
+    sharing = context.protocol.map(lambda s: f(s, words), x.sharing)
+    return _real(context, x, sharing, x.fraction + y.fraction, _summed(x.interval * y.interval, terms))
+
+
+def _times_words(context: Context, x: FixedPoint, y: Public, f: Bilinear, terms: int, elementwise: bool) -> FixedPoint:
+    """The product with a constant as the sum of those with its words: mostly one, see `encode_in_words`."""
+    context.check_constant(y, 0)
+    constants = encoding.encode_in_words(np.asarray(y.array), _summed(x.interval, terms), context.precision, terms)
+    products = [
+        _times_constant(context, x, constant, context.constant(constant.ring), f, terms, elementwise)
+        for constant in constants
+    ]
+    return functools.reduce(lambda a, b: add(context, a, b), products)
 
 
 def _with_room(context: Context, x: FixedPoint, y: Public, terms: int) -> tuple[FixedPoint, encoding.Constant]:

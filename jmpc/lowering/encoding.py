@@ -168,6 +168,21 @@ def encode_factor(x: np.ndarray, factor: Interval, precision: Precision) -> Cons
     return _without_trailing_zeros(encode_constant(x, scale))
 
 
+def encode_in_words(x: np.ndarray, factor: Interval, precision: Precision, terms: int) -> list[Constant]:
+    """`x` as a sum of constants, each at the scale that suits what it is multiplied with, as in `encode_factor`.
+
+    Where that leaves few bits to one constant, because the other factor may be large, the others have the rest, up to
+    a small part of an ulp of a sum of `terms` products with numbers of about 1.
+    """
+    rest = np.asarray(x, np.float64)
+    wanted = precision.fraction + 2 + math.frexp(terms)[1] / 2
+    words: list[Constant] = []
+    while not words or (rest.any() and words[-1].fraction < wanted and words[-1].words.any()):
+        words.append(encode_factor(rest, factor, precision))
+        rest = rest - words[-1].words * 2.0 ** -words[-1].fraction
+    return words
+
+
 def encode_precisely(x: np.ndarray, precision: Precision) -> Constant:
     """`x` with a bit more than the fraction after the leading one of its largest element, or all it needs."""
     x = np.asarray(x, np.float64)

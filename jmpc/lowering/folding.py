@@ -18,7 +18,7 @@ from jmpc.choreography.inline import inline_calls
 from jmpc.computation import Computation, Constant, Secure
 from jmpc.lowering import public
 from jmpc.lowering.placement import is_exact
-from jmpc.lowering.values import is_key
+from jmpc.lowering.values import is_complex, is_key
 
 Known = Any  # an array, or a typed PRNG key
 
@@ -42,6 +42,11 @@ def fold_known_floats(computation: Computation) -> Computation:
                 known.update((n, result) for n, result in zip(numbers, results, strict=True) if result is not None)
         calls.append(call)
     return dataclasses.replace(computation, calls=tuple(calls))
+
+
+def fold(body: ClosedJaxpr) -> ClosedJaxpr:
+    """A jaxpr without calls, with constants in the place of all floats that are known in it."""
+    return _fold(body, [None] * len(body.in_avals))[0]
 
 
 def _fold(body: ClosedJaxpr, args: Sequence[Known | None]) -> tuple[ClosedJaxpr, list[Known | None]]:
@@ -77,7 +82,8 @@ def _to_replace(eqns: Sequence[JaxprEqn], given: Iterable[Var]) -> Iterator[Var]
         operands = {atom for atom in eqn.invars if isinstance(atom, Var)}
         through = sum(travels[atom] for atom in operands)
         for var in eqn.outvars:
-            replace = not is_key(var.aval.dtype) and (not is_exact(eqn) or var.aval.size < through)
+            moved = is_exact(eqn) and not is_complex(var.aval.dtype)  # what is complex will be split
+            replace = not is_key(var.aval.dtype) and (not moved or var.aval.size < through)
             travels[var] = var.aval.size if replace else through
             if replace:
                 yield var

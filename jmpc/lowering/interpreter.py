@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import math
 from collections.abc import Sequence
 from typing import Any
 
@@ -79,6 +80,8 @@ def apply(context: Context, eqn: JaxprEqn, operands: Sequence[Value], rule: Rule
         raise context.refuse("it has side effects on secret values", _ADVICE)
     if any(jnp.issubdtype(public.dtype_of(var), np.complexfloating) for var in eqn.outvars):
         raise context.refuse("its result is complex, and complex numbers have no secret form", _AS_TWO_REALS)
+    if eqn.outvars and all(math.prod(getattr(var.aval, "shape", ())) == 0 for var in eqn.outvars):
+        return [context.secret(public.constant(np.zeros(var.aval.shape, public.dtype_of(var)))) for var in eqn.outvars]
     known = source_line(eqn) != UNKNOWN_LINE  # otherwise what is traced stays at the line of the call
     with user_context(eqn.source_info) if known else contextlib.nullcontext():
         out = (rule or RULES[name])(context, *operands, **eqn.params)

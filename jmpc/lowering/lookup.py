@@ -16,7 +16,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from jmpc.lowering import arithmetic, choosing, comparing, wrapping
+from jmpc.lowering import arithmetic, choosing, comparing, interval, wrapping
 from jmpc.lowering.context import Context
 from jmpc.lowering.interval import Interval
 from jmpc.lowering.values import Boolean, FixedPoint, Integer, Public, Secret, Value, is_boolean, is_float
@@ -56,11 +56,13 @@ class Edges:
 class Positions:
     """Secret positions in a box of `sizes`, as unit vectors on a last axis of length prod(sizes).
 
-    With `edges`, the unit vectors mean nothing where these say that the index is outside.
+    `dims` says which components of whole index vectors these are. With `edges`, the unit vectors mean nothing where
+    these say that the index is outside.
     """
 
     unit: Ring
     sizes: tuple[int, ...]
+    dims: tuple[int, ...]
     edges: Edges | None = None
 
     @property
@@ -75,24 +77,56 @@ class Positions:
 def locate(context: Context, indices: Sequence[Value], sizes: Sequence[int], *, clamp: bool) -> Positions:
     """The unit vectors of (i_0, i_1, ...) with i_d < sizes[d]; outside of the box: the nearest, or zero.
 
-    One round, one more for each further secret index, and 4 (5 of 64-bit integers) where an index may be outside.
+    1 round, or 3 where an index may be outside; for pairs of secret indices, pairs of pairs, ... one more each.
     """
-    return _located(context, _axes(context, indices, sizes, clamp), sizes, clamp)
-
-
-def locate_to_read(context: Context, indices: Sequence[Value], sizes: Sequence[int], *, clamp: bool) -> Positions:
-    """As `locate`, in 1 round for a single secret index: where it may be outside, `pick` makes up for it."""
     axes = _axes(context, indices, sizes, clamp)
-    secret = [axis for axis in axes if isinstance(axis, _Axis)]
-    if len(secret) != 1 or not secret[0].outside.possible:
-        return _located(context, axes, sizes, clamp)
-    (axis,) = secret
-    n = axis.unit.shape[-1]
-    rest = [dataclasses.replace(axis, outside=Outside(None, None)) if a is axis else a for a in axes]
-    first, last = (
-        functools.reduce(_pairs, [end if a is axis else a for a in axes]) if clamp else None for end in _ends(n)
+    return _located(context, axes, sizes, range(len(axes)), clamp)
+
+
+def locate_to_read(
+    context: Context, indices: Sequence[Value], sizes: Sequence[int], *, clamp: bool
+) -> tuple[Positions, ...]:
+    """As `locate`, but as factors which `read` contracts one after the other.
+
+    The first has one secret index and all the public ones, in 1 round: where it may be outside, `pick` makes up for
+    it. The others have one each, in 3 rounds, but the last has two of three or more, in 4: a round for each contraction
+    makes 5 rounds of up to four secret indices.
+    """
+    axes = _axes(context, indices, sizes, clamp)
+    first, *others = (d for d, axis in enumerate(axes) if isinstance(axis, _Axis))
+    own = [d for d in range(len(axes)) if d not in others]
+    pairs = [others[-2:]] if len(others) > 1 else [[d] for d in others]
+    factors = [[d] for d in others[:-2]] + pairs
+    return (
+        _with_edges(context, axes, sizes, own, first, clamp),
+        *(_located(context, axes, sizes, dims, clamp) for dims in factors),
     )
-    return dataclasses.replace(_located(context, rest, sizes, clamp), edges=Edges(axis.outside, first, last))
+
+
+def _with_edges(
+    context: Context,
+    axes: Sequence[_Axis | np.ndarray],
+    sizes: Sequence[int],
+    dims: Sequence[int],
+    secret: int,
+    clamp: bool,
+) -> Positions:
+    """Positions along `dims`, of which one is secret, with what to read where it is outside."""
+    axis = axes[secret]
+    assert isinstance(axis, _Axis)
+    if not axis.outside.possible:
+        return _located(context, axes, sizes, dims, clamp)
+
+    def instead(this: _Axis | np.ndarray) -> list[_Axis | np.ndarray]:
+        return [this if d == secret else other for d, other in enumerate(axes)]
+
+    first, last = (
+        functools.reduce(_pairs, [instead(end)[d] for d in dims]) if clamp else None
+        for end in _ends(axis.unit.shape[-1])
+    )
+    inside = dataclasses.replace(axis, outside=Outside(None, None))
+    positions = _located(context, instead(inside), sizes, dims, clamp)
+    return dataclasses.replace(positions, edges=Edges(axis.outside, first, last))
 
 
 @dataclasses.dataclass(frozen=True)
@@ -127,7 +161,7 @@ def _axis(context: Context, index: Value, n: int, clamp: bool) -> _Axis | np.nda
     counted = wrapping.from_end(context, index)
     if counted is not None and counted.size >= n:
         return _window(context, counted.of, -counted.size, counted.size, n, clamp)
-    return _window(context, context.extended(context.secret(index)), 0, n, n, clamp)
+    return _window(context, context.secret(index), 0, n, n, clamp)
 
 
 def _window(context: Context, index: Integer, low: int, high: int, n: int, clamp: bool) -> _Axis:
@@ -135,9 +169,11 @@ def _window(context: Context, index: Integer, low: int, high: int, n: int, clamp
 
     Positions from n on are the last one, or none.
     """
-    protocol, known = context.protocol, index.known
     length = 1 << max(1, (high - low - 1).bit_length())
-    vector = protocol.one_hot(index.ring, length)  # of the index mod length, which tells all of [low, high) apart
+    if length > 1 << index.width:  # bits above its own tell positions apart
+        index = context.extended(index)
+    words = _words(context, index)
+    vector = context.protocol.one_hot(words, length)  # of the index mod length, which tells all of [low, high) apart
 
     def fold(slot: Any) -> Any:
         every = slot[..., :high] if low == 0 else slot[..., :high] + slot[..., length + low :]
@@ -146,22 +182,49 @@ def _window(context: Context, index: Integer, low: int, high: int, n: int, clamp
         beyond = jnp.sum(every[..., n - 1 :], axis=-1, keepdims=True, dtype=slot.dtype)
         return jnp.concatenate([every[..., : n - 1], beyond], axis=-1)
 
-    bits = Interval(known.low - high, known.high - low).range_bits()
-    below, not_above = (Boolean(bit) for bit in protocol.less_than_each(index.ring, [low, high], bits))
-    return _Axis(
-        protocol.map(fold, vector),
-        Outside(
-            below if known.low < low else None, comparing.invert(context, not_above) if known.high >= high else None
-        ),
+    return _Axis(context.protocol.map(fold, vector), _outside(context, index, low, high))
+
+
+def _words(context: Context, index: Integer) -> Ring | Bits:
+    """Of which the low bits, as many as the type has, are right."""
+    return index.sharing if isinstance(index.sharing, Bits) else context.settled(index).ring
+
+
+def _outside(context: Context, index: Integer, low: int, high: int) -> Outside:
+    """Whether the index is below `low`, and whether it is `high` or above. 2 rounds.
+
+    By its own bits alone, those of its type or those of what is known of it: nothing is extended for it.
+    """
+    protocol, limits = context.protocol, interval.of_dtype(index.dtype)
+    known = limits
+    if index.interval is not None and index.interval.inside(limits.low, limits.high):
+        known = index.interval
+    thresholds = [t for t, possible in ((low, known.low < low), (high, known.high >= high)) if possible]
+    if not thresholds:
+        return Outside(None, None)
+    words = _words(context, index)
+    if isinstance(words, Bits):
+        start, width = int(limits.low), index.width
+        moved = protocol.xor_public(words, -start)
+    else:
+        start, end = math.floor(min(known.low, *thresholds)), math.ceil(max(known.high, *thresholds))
+        width = (end - start).bit_length()
+        moved = protocol.add_public(words, -start)
+    bits = iter(protocol.words_less_than_each(moved, [t - start for t in thresholds], width))
+    return Outside(
+        Boolean(next(bits)) if known.low < low else None,
+        comparing.invert(context, Boolean(next(bits))) if known.high >= high else None,
     )
 
 
-def _located(context: Context, axes: Sequence[_Axis | np.ndarray], sizes: Sequence[int], clamp: bool) -> Positions:
-    unit, *others = (a if isinstance(a, np.ndarray) else _right(context, a, clamp) for a in axes)
-    for other in others:
-        unit = _outer(context, unit, other)
+def _located(
+    context: Context, axes: Sequence[_Axis | np.ndarray], sizes: Sequence[int], dims: Sequence[int], clamp: bool
+) -> Positions:
+    """Positions along `dims`, right wherever the indices are."""
+    units = [a if isinstance(a, np.ndarray) else _right(context, a, clamp) for a in (axes[d] for d in dims)]
+    unit = _outer_of_all(context, units)
     assert isinstance(unit, Ring), "nothing is secret"
-    return Positions(unit, tuple(sizes))
+    return Positions(unit, tuple(sizes[d] for d in dims), tuple(dims))
 
 
 def _right(context: Context, axis: _Axis, clamp: bool) -> Ring:
@@ -175,6 +238,14 @@ def _right(context: Context, axis: _Axis, clamp: bool) -> Ring:
         if clamp and where is not None:
             unit = protocol.map(lambda s, bit, p=place: s.at[..., p].add(bit), unit, context.ring(where))
     return unit
+
+
+def _outer_of_all(context: Context, units: Sequence[Ring | np.ndarray]) -> Ring | np.ndarray:
+    """The unit vectors of whole vectors: of both halves, then of pairs of these."""
+    if len(units) == 1:
+        return units[0]
+    half = len(units) // 2
+    return _outer(context, _outer_of_all(context, units[:half]), _outer_of_all(context, units[half:]))
 
 
 def _outer(context: Context, x: Ring | np.ndarray, y: Ring | np.ndarray) -> Ring | np.ndarray:
@@ -257,14 +328,40 @@ def _at_public(context: Context, positions: Positions, x: Value, words: Any, f: 
     return dataclasses.replace(secret, sharing=context.protocol.map(lambda slot: f(unit, slot), secret.sharing))
 
 
-def read(context: Context, positions: Positions, x: Value, take: Callable[[Any, Any], Any]) -> Secret:
-    """take(x, position), for one public position at a time, at the secret ones."""
-    every = context.declared(positions.all())
+def read(context: Context, factors: Sequence[Positions], x: Value, take: Callable[[Any, Any], Any]) -> Secret:
+    """take(x, position), for one public position at a time, at the secret ones: of one factor after the other."""
+    first, *others = factors
+    dims = [d for factor in factors for d in factor.dims]
+    order = [dims.index(d) for d in range(len(dims))]
+    every, rest = context.declared(first.all()), context.declared(_combinations(others))
+    remaining = [factor.count for factor in reversed(others)]  # the next factor's positions are the last axis
 
     def at(unit: Any, slot: Any) -> Any:
-        taken = jax.vmap(take, (None, 0))(slot, every)  # [count, *result]
+        def one(here: Any, there: Any) -> Any:
+            parts = jnp.concatenate([here, there])
+            return take(slot, jnp.stack([parts[d] for d in order]))
+
+        taken = jax.vmap(jax.vmap(one, (None, 0)), (0, None))(every, rest)  # [count, rest, *result]
+        taken = jnp.moveaxis(taken, 1, -1)
+        taken = taken.reshape(*taken.shape[:-1], *remaining)
         weights = jnp.moveaxis(unit, -1, 0)
         weights = weights.reshape(*weights.shape, *(1,) * (taken.ndim - weights.ndim))
         return jnp.sum(weights * taken, axis=0, dtype=slot.dtype)
 
-    return pick(context, positions, x, at)
+    def contract(unit: Any, slot: Any) -> Any:
+        *batch, count = unit.shape
+        weights = unit.reshape(*batch, *(1,) * (slot.ndim - len(batch) - 1), count)
+        return jnp.sum(weights * slot, axis=-1, dtype=slot.dtype)
+
+    picked = pick(context, first, x, at)
+    for factor in others:
+        picked = pick(context, factor, picked, contract)
+    return picked
+
+
+def _combinations(factors: Sequence[Positions]) -> np.ndarray:
+    """Every position of all factors together, the first varying fastest: [count, number of dims]."""
+    counts = [factor.count for factor in reversed(factors)]
+    places = np.unravel_index(np.arange(math.prod(counts)), (1, *counts))[:0:-1]
+    columns = [factor.all()[at] for factor, at in zip(factors, places, strict=True)]
+    return np.concatenate([np.zeros((math.prod(counts), 0), np.int32), *columns], axis=1)

@@ -9,6 +9,7 @@ import numpy as np
 from jax import lax
 
 Array = Any
+_FEW = 32  # up to so many numbers all are compared with all
 
 
 def product(a: Array, x: Array) -> Array:
@@ -66,3 +67,17 @@ def moves_in_order(keys: Array) -> Array:
     before = jnp.where(earlier, ~transposed(less), less & ~np.eye(n, dtype=bool))
     place = jnp.sum(before.astype(np.int32), axis=-1, dtype=np.int32)
     return jnp.take(jnp.eye(n, dtype=np.int32), place, axis=0)
+
+
+def first_largest(x: Array) -> Array:
+    """The unit vector of the first largest element."""
+    n = x.shape[-1]
+    if n <= _FEW:
+        return moves_in_order(-x)[..., 0]
+    return jnp.take(jnp.eye(n, dtype=np.int32), jnp.argmax(x, axis=-1), axis=0)
+
+
+def exchanged(x: Array, j: Array, chosen: Array, moves: Array) -> Array:
+    """x [..., m, k] with row j and the row of the unit vector `chosen` exchanged; `moves` is the difference of both."""
+    row = jnp.sum(chosen[..., None] * x, axis=-2, dtype=x.dtype)
+    return x + moves[..., None] * (row - row_of(x, j))[..., None, :]

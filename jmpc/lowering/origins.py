@@ -15,6 +15,7 @@ import numpy as np
 
 from jmpc.lowering.context import Context
 from jmpc.lowering.values import Boolean, FixedPoint, Integer, Public, Secret, Value
+from jmpc.protocols.base import Bits
 
 Move = Callable[[Secret], Secret]
 
@@ -52,8 +53,19 @@ class Root:
         return Root(move(self.of))
 
 
-Origin = type[FromEnd] | type[Floored] | type[Root]
-_ALL: tuple[Origin, ...] = (FromEnd, Floored, Root)
+@dataclass(frozen=True)
+class Ordered:
+    """The value is order[which], where the order of some elements has element i at `places[i]`."""
+
+    places: Bits
+    which: Public
+
+    def moved(self, move: Move) -> Ordered:
+        return dataclasses.replace(self, which=move(self.which))
+
+
+Origin = type[FromEnd] | type[Floored] | type[Root] | type[Ordered]
+_ALL: tuple[Origin, ...] = (FromEnd, Floored, Root, Ordered)
 
 
 def carried(context: Context, x: Secret, result: Secret, move: Move) -> Secret:

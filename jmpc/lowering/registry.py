@@ -17,6 +17,7 @@ Rule: TypeAlias = Callable[..., Value | Sequence[Value]]
 F = TypeVar("F", bound=Callable[..., Any])
 
 RULES: dict[str, Rule] = {}  # filled where jmpc.lowering.rules is imported
+PAIR_RULES: dict[str, Callable[..., Any]] = {}  # of complex values; filled where jmpc.lowering.pairs is imported
 HINTS: set[str] = set()  # of these, the names of what only composites use
 REFUSED: dict[str, tuple[str, str]] = {}  # why a primitive has no rule, and what to do instead
 
@@ -43,4 +44,4 @@ def refuse(*primitives: str, reason: str, instead: str) -> None:
 
 def supported_primitives() -> list[str]:
     """The names of all primitives that secret values may meet."""
-    return sorted(set(RULES) - HINTS)
+    return sorted({*RULES, *PAIR_RULES} - HINTS)

@@ -1,19 +1,17 @@
-"""Sorting: which elements are compared is public, where they go is secret, and nothing is opened.
+"""Sorting few elements by counting: all are compared with all.
 
-Few elements are compared all with all. An element's rank is the number of those before it, the unit vectors of all
-ranks are a permutation matrix, and one product puts everything in its place: 8 rounds, about 450 n bits for each of n
-elements with the comparisons of 33 bits, and 770 n with those of 64. (Sorting by counting as in Hamada, Kikuchi,
-Ikarashi, Chida, Takahashi, "Practically efficient multi-party sorting protocols", ICISC 2012, who open the ranks of
-shuffled elements instead; that is cheaper, and shows the parties something.)
+An element's rank is the number of those before it, the unit vectors of all ranks are a permutation matrix, and one
+product puts everything in its place: 8 rounds, about 450 n bits for each of n elements with the comparisons of 33
+bits, and 770 n with those of 64. Nothing is opened. (As in Hamada, Kikuchi, Ikarashi, Chida, Takahashi, "Practically
+efficient multi-party sorting protocols", ICISC 2012, who open the ranks of shuffled elements instead.)
 
-Of more elements, blocks are sorted so, and merged by Batcher's odd-even merge sort: log2(n) - log2(block) steps of
-log2(n) layers at most, each of 6 rounds. All rows that are sorted together move alike, in one message.
+More elements are sorted by digits (`radix`). All rows that are sorted together move alike, in one message.
 """
 
 from __future__ import annotations
 
 import math
-from collections.abc import Iterator
+from collections.abc import Sequence
 from typing import Any
 
 import jax.numpy as jnp
@@ -23,35 +21,25 @@ from jmpc import kernels
 from jmpc.lowering.context import Context
 from jmpc.protocols.base import Bits, Ring
 
-Layer = tuple[np.ndarray, np.ndarray]
-
 _MOST_PAIRS = 1 << 21  # compared at once: all those of 2048 elements
+_FEW = 16  # of so few elements all pairs cost no more bytes than sorting by digits
 
 
-def block_size(shape: tuple[int, ...]) -> int:
-    """How many elements of the last axis are compared all with all: every one, or else a power of two."""
+def are_few(shape: tuple[int, ...]) -> bool:
+    """Whether all elements of the last axis should be compared with each other."""
     n, batch = shape[-1], math.prod(shape[:-1])
-    if batch * n * (n - 1) // 2 <= _MOST_PAIRS:
-        return n
-    return 1 << max(1, (2 * _MOST_PAIRS // (batch * n)).bit_length() - 1)
+    return n <= _FEW or batch * n * (n - 1) // 2 <= _MOST_PAIRS
 
 
-def sort_rows(context: Context, key: Ring, others: Ring | None, range_bits: int, first: int) -> Ring:
-    """The `first` elements of `others[r, ..., n]` in which `key[..., n]` ascends; without others, of the key itself.
+def sort_rows(context: Context, key: Ring, rows: Sequence[Ring], range_bits: int, first: int) -> list[Ring]:
+    """The `first` elements of each row in the stable order of `key` along the last axis.
 
-    Differences of elements of the key must be below 2^(range_bits - 1). Stable where `block_size` says n.
+    Differences of elements of the key must be below 2^(range_bits - 1).
     """
-    protocol, n = context.protocol, key.shape[-1]
-    rows, block = protocol.map(lambda slot: slot[None], key), block_size(key.shape)
-    if block == n:
-        return _by_counting(context, key, rows if others is None else others, range_bits, first)
-    if others is not None:
-        rows = protocol.map(lambda slot, other: jnp.concatenate([slot, other]), rows, others)
-    rows = _merged(context, _sorted_blocks(context, rows, block, range_bits), block, range_bits)
-    return protocol.map(lambda slot: slot[min(1, slot.shape[0] - 1) :, ..., :first], rows)
-
-
-# -- all with all ----------------------------------------------------------------------------------------------
+    protocol = context.protocol
+    stacked = protocol.map(lambda *slots: jnp.stack(slots), *rows)
+    ordered = _by_counting(context, key, stacked, range_bits, first)
+    return [protocol.map(lambda slot, i=i: slot[i], ordered) for i in range(len(rows))]
 
 
 def _by_counting(context: Context, key: Ring, rows: Ring, range_bits: int, first: int) -> Ring:
@@ -106,55 +94,3 @@ def _ranks(context: Context, x: Ring, range_bits: int) -> Ring:
 
 def _as_ring(context: Context, bits: Bits) -> Ring:
     return context.protocol.to_ring([bits], [[1]])[0]
-
-
-def _sorted_blocks(context: Context, rows: Ring, block: int, range_bits: int) -> Ring:
-    """Each block of neighbours in the order of row 0; the last one may be shorter."""
-    protocol, n = context.protocol, rows.shape[-1]
-    whole = n // block * block
-
-    def ordered(rows: Ring) -> Ring:
-        key = protocol.map(lambda slot: slot[0], rows)
-        return _by_counting(context, key, rows, range_bits, rows.shape[-1])
-
-    def split(slot: Any) -> Any:
-        return slot[..., :whole].reshape(*slot.shape[:-1], whole // block, block)
-
-    blocks = protocol.map(lambda slot: slot.reshape(*slot.shape[:-2], whole), ordered(protocol.map(split, rows)))
-    rest = ordered(protocol.map(lambda slot: slot[..., whole:], rows))
-    return protocol.map(lambda a, b: jnp.concatenate([a, b], axis=-1), blocks, rest)
-
-
-# -- merging ---------------------------------------------------------------------------------------------------
-
-
-def layers(n: int, block: int = 1) -> Iterator[Layer]:
-    """The comparators (low, high) of each layer for n elements in ascending blocks; after the last, all ascend."""
-    p = block
-    while p < n:
-        k = p
-        while k >= 1:
-            starts = np.arange(k % p, n - k, 2 * k)[:, None] + np.arange(k)
-            low = starts[starts + k < n]
-            low = low[low // (2 * p) == (low + k) // (2 * p)]
-            yield low, low + k
-            k //= 2
-        p *= 2
-
-
-def _merged(context: Context, rows: Ring, block: int, range_bits: int) -> Ring:
-    protocol = context.protocol
-    for comparators in layers(rows.shape[-1], block):
-        low, high = (context.declared(places.astype(np.int32)) for places in comparators)
-        left = protocol.map(lambda slot, i=low: slot[..., i], rows)
-        right = protocol.map(lambda slot, i=high: slot[..., i], rows)
-        difference = protocol.subtract(right, left)
-        out_of_order = protocol.sign(protocol.map(lambda slot: slot[0], difference), range_bits)
-        bits = protocol.map(lambda slot, r=rows.shape[0]: jnp.broadcast_to(slot[None], (r, *slot.shape)), out_of_order)
-        moved = protocol.inject(bits, difference)
-
-        def exchange(slot: Any, change: Any, i: Any = low, j: Any = high) -> Any:
-            return slot.at[..., i].add(change).at[..., j].add(-change)
-
-        rows = protocol.map(exchange, rows, moved)
-    return rows

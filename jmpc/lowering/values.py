@@ -182,6 +182,10 @@ def is_boolean(dtype: Any) -> bool:
     return dtype == np.bool_
 
 
+def is_complex(dtype: Any) -> bool:
+    return bool(jnp.issubdtype(dtype, jnp.complexfloating))
+
+
 def is_key(dtype: Any) -> bool:
     """A typed PRNG key."""
     return bool(jnp.issubdtype(dtype, jax.dtypes.prng_key))

@@ -43,9 +43,8 @@ def selected(context: Context, condition: Secret, cases: Sequence[Value], chosen
     x, moved = cases
     total = context.remembered(moved, _Sum)
     if isinstance(x, Integer) and total is not None and total.x is x and total.amount > 0:
-        of = context.extended(x)
-        if context.remembered(of, "negative") is condition:
-            context.once(chosen, FromEnd, lambda: FromEnd(of, total.amount))
+        if context.remembered(context.extended(x), "negative") is condition:
+            context.once(chosen, FromEnd, lambda: FromEnd(x, total.amount))
     return chosen
 
 

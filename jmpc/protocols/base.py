@@ -218,6 +218,13 @@ class Protocol(abc.ABC):
         """
 
     @abc.abstractmethod
+    def words_less_than_each(self, x: Ring | Bits, thresholds: Sequence[int], width: int) -> list[Bits]:
+        """[x mod 2^width < t] for each public 0 < t < 2^width: the low bits as an unsigned number. 2 rounds.
+
+        In fewer rounds than `less_than_each`, and with more bytes.
+        """
+
+    @abc.abstractmethod
     def is_zero(self, x: Ring) -> Bits:
         """[x == 0], width 1."""
 
@@ -285,8 +292,25 @@ class Protocol(abc.ABC):
         """
 
     @abc.abstractmethod
-    def one_hot(self, index: Ring, n: int) -> Ring:
+    def one_hot(self, index: Ring | Bits, n: int) -> Ring:
         """The unit vectors of length n = 2^k of `index mod n`, on a new last axis. 1 round."""
+
+    # -- secret order ------------------------------------------------------------------------------
+
+    @abc.abstractmethod
+    def permute(self, places: Bits, columns: Sequence[Sharing]) -> list[Any]:
+        """Element i of each column at `places[..., i]` of the last axis. 2 rounds.
+
+        The places of every row must be a permutation of 0 .. n - 1, in words of at least log2 n bits; the columns have
+        their shape.
+        """
+
+    @abc.abstractmethod
+    def sort_by_digit(self, digits: Bits, columns: Sequence[Sharing]) -> list[Any]:
+        """Each column in the ascending order of the words `digits` along the last axis, equal ones as they are.
+
+        For words of few bits: the costs grow with 2^width. 4 rounds.
+        """
 
 
 def as_word(k: Array | int) -> Array:

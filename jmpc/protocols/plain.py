@@ -13,6 +13,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from typing import Any
 
 import jax.numpy as jnp
 import numpy as np
@@ -29,6 +30,7 @@ from jmpc.protocols.base import (
     Ring,
     S,
     Series,
+    Sharing,
     as_word,
 )
 from jmpc.protocols.turns import cos_turn, exp2_q30, sin_turn
@@ -142,6 +144,10 @@ class Plain(Protocol):
     def less_than_each(self, x: Ring, thresholds: Sequence[int], range_bits: int = RING_BITS) -> list[Bits]:
         return [self.sign(self.add_public(x, -t), range_bits) for t in thresholds]
 
+    def words_less_than_each(self, x: Ring | Bits, thresholds: Sequence[int], width: int) -> list[Bits]:
+        words = low_bits(x.slots[0].astype(np.uint64), width)
+        return [Bits(((words < np.uint64(t)).astype(np.uint8),), 1) for t in thresholds]
+
     def is_zero(self, x: Ring) -> Bits:
         return Bits(((x.slots[0] == np.uint64(0)).astype(np.uint8),), 1)
 
@@ -181,8 +187,17 @@ class Plain(Protocol):
         block = np.uint64(fraction + 3)
         return Ring((mantissa,)), Ring((_one_hot((c >> block) + (v >> block), 8),))
 
-    def one_hot(self, index: Ring, n: int) -> Ring:
-        return Ring((_one_hot(index.slots[0], n),))
+    def one_hot(self, index: Ring | Bits, n: int) -> Ring:
+        return Ring((_one_hot(index.slots[0].astype(np.uint64), n),))
+
+    # -- secret order --------------------------------------------------------------------------------
+
+    def permute(self, places: Bits, columns: Sequence[Sharing]) -> list[Any]:
+        return self.sort_by_digit(places, columns)  # what goes to place i is then number i
+
+    def sort_by_digit(self, digits: Bits, columns: Sequence[Sharing]) -> list[Any]:
+        order = jnp.argsort(digits.slots[0], axis=-1, stable=True)
+        return [self.map(lambda slot: jnp.take_along_axis(slot, order, axis=-1), x) for x in columns]
 
 
 def _shift_right(z: Array, shift: int, signed: bool) -> Array:

@@ -10,6 +10,7 @@ import jax
 import numpy as np
 from jax.extend.core import Var
 
+from jmpc.complexes import parts
 from jmpc.computation import Assign, Output, Source
 from jmpc.errors import InputError
 from jmpc.lowering.computation import Lowered, Port
@@ -66,9 +67,9 @@ def _stored(port: Port, store: Store, player: str) -> Any:
 
 
 def _checked(source: Source, tree: Any) -> list[np.ndarray]:
-    """The leaves of what a provider returned, with the declared shapes and dtypes."""
+    """The leaves of what a provider returned, complex ones in parts, with the declared shapes and dtypes."""
     where = f"{source.player}: provider {source.provider!r}" if source.provider else f"{source.player}: its input"
-    leaves = jax.tree.leaves(tree)
+    leaves = [part for leaf in jax.tree.leaves(tree) for part in parts(leaf)]
     if len(leaves) != len(source.types):
         declared = [str(type_) for type_ in source.types]
         raise InputError(source.player, f"{where} does not give the arrays {declared}", f"but {len(leaves)} arrays")

@@ -18,6 +18,8 @@ import jmpc
 from jmpc.api.account import UNKNOWN
 from jmpc.api.graph import build
 from jmpc.config import Mode
+from jmpc.errors import PolicyError
+from jmpc.policy import Policy
 from jmpc.protocols.rep3 import Rep3
 from jmpc.runtime.links import RecordingLink
 from jmpc.runtime.prepare import Prepared
@@ -137,6 +139,21 @@ def test_what_variables_derive_from_is_unknown() -> None:
         account = jmpc.explain(value)
         assert re.search(f"derived from {derived} +test_explain.py", str(account))
         assert ("unknown" in derived) == any(UNKNOWN in release.inputs for release in account.releases)
+
+
+def test_what_a_sort_opens_derives_from_nobody_and_every_policy_allows_it() -> None:
+    """The servers see permutations that nothing depends on; a reveal to one of them is refused as ever."""
+    x = jmpc.define_private_input("alice", lambda: np.zeros(2100, np.int8), types=jax.ShapeDtypeStruct((2100,), "int8"))
+    ordered = jmpc.function(jnp.sort)(x)
+    policy = Policy("server0", frozenset(), {"alice": frozenset()})
+    account = jmpc.explain(ordered.reveal("alice"))
+    policy.check_release(account.releases)
+    opened = [r for r in account.releases if r.dst != "alice"]
+    assert {r.dst for r in opened} == set(SERVERS) and {r.why for r in opened} == {"uniformly random permutation"}
+    assert not any(r.inputs for r in opened)
+    assert "uniformly random permutation [2100]  derived from no private input" in str(account)
+    with pytest.raises(PolicyError, match="reveal_to"):
+        policy.check_release(jmpc.explain(ordered.reveal("server1")).releases)
 
 
 def test_explaining_runs_nothing() -> None:

@@ -10,7 +10,6 @@ import numpy as np
 import pytest
 
 import jmpc
-from jmpc.errors import TraceError
 
 X = np.array([0.5, -1.25, 3.0], np.float32)
 Y = np.array([2.0, 4.5, -0.25], np.float32)
@@ -104,18 +103,6 @@ def test_names_and_errors_are_those_of_the_function() -> None:
         jmpc.matmul(private(X), np.ones((2, 2), np.float32))
     with pytest.raises(TypeError, match="incompatible shapes"):
         private(X) + np.ones(2, np.float32)
-
-
-def test_types_without_a_secret_form_name_the_users_line() -> None:
-    complexes = np.array([1 + 2j], np.complex64)
-    for define in (
-        lambda: jmpc.define_private_variable(jmpc.define_constant(complexes)),
-        lambda: jmpc.define_private_variable(complexes),
-        lambda: private(complexes) * 2,
-    ):
-        where = r"test_functions.py:\d+ \((private|<lambda>)\): "
-        with pytest.raises(TraceError, match=where + "an? (value|input) of type complex64 cannot be secret.*arrays"):
-            jmpc.run(define().reveal())
 
 
 def test_what_secrets_cannot_do_names_the_users_line() -> None:

@@ -29,6 +29,14 @@ def test_every_receiver_is_listed_with_what_it_learns_from():
     assert [r.shape for r in list_releases(made, [frozenset()] * 2)] == [(3,)] * 4
 
 
+def test_what_is_independent_of_all_inputs_derives_from_none_and_launders_nothing():
+    def fn(x):
+        seen = release(x, A, B, "shuffled", independent=True)
+        return release(seen, B, C, "passed on")
+
+    assert account(traced(fn, A), "A") == [(A, B, "shuffled", ""), (B, C, "passed on", "A")]
+
+
 def test_masks_do_not_launder():
     def fn(x):
         return release(send_masked(x, {B: draw((A, C), (3,))}, A), B, C, "masked")

@@ -9,7 +9,7 @@ import hashlib
 import importlib.util
 import sys
 from collections import defaultdict
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from types import ModuleType
@@ -215,25 +215,37 @@ class Recording:
 
 def record(name: str, mode: Mode, *arguments: str) -> Recording:
     """An example in simulation."""
+    with script(name) as module:
+        return simulated(lambda: module.main(list(arguments)), mode)
+
+
+def simulated(main: Callable[[], Any], mode: Mode) -> Recording:
+    """Any code in simulation."""
     session = RecordingSession(mode)
-    with pytest.MonkeyPatch.context() as patch, script(name) as module:
+    with pytest.MonkeyPatch.context() as patch:
         patch.setattr("jmpc.api.run.open_session", lambda config: session)
         session.tape.watch_machines(patch)
-        result = module.main(list(arguments))
+        result = main()
     return Recording.of(result, session.tape.runs, session.stores())
 
 
 def record_nodes(name: str, folder: Path, *arguments: str) -> Recording:
     """An example on nodes, over sockets with CURVE; `folder` takes their configuration."""
+    with script(name) as module:
+        registry = Registry.load(EXAMPLES.glob(f"{name}/providers.py"))
+        return on_nodes(lambda path: module.main([*arguments, "--config", str(path)]), folder, registry)
+
+
+def on_nodes(main: Callable[[Path], Any], folder: Path, registry: Registry | None = None) -> Recording:
+    """Any code that takes the path of a configuration, on nodes."""
     tape = Tape()
-    with pytest.MonkeyPatch.context() as patch, script(name) as module:
-        files = EXAMPLES.glob(f"{name}/providers.py")
-        nodes = inprocess.make(folder, OWNERS, Registry.load(files), insecure=False, timeout=60)
+    with pytest.MonkeyPatch.context() as patch:
+        nodes = inprocess.make(folder, OWNERS, registry, insecure=False, timeout=60)
         try:
             nodes.start(*inprocess.SERVERS, *OWNERS)
             tape.watch_machines(patch)
             tape.watch_nodes(patch)
-            result = module.main([*arguments, "--config", str(nodes.path)])
+            result = main(nodes.path)
             stores = {player: nodes.store(player) for player in nodes.nodes}
             stores["driver"] = current_session()._store
         finally:

@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 import jax
+import jax.numpy as jnp
 import numpy as np
 import pytest
 from api.accounting import check_account
-from examples.recording import Recorded, Recording, record, record_nodes
+from examples.recording import Recorded, Recording, on_nodes, record, record_nodes, simulated
 
+import jmpc
 from jmpc.choreography.masks import check_masks
 from jmpc.choreography.primitives import send_masked_p
 from jmpc.config import Mode
@@ -45,6 +47,26 @@ def test_nodes_agree_to_the_bit(example, fused: Recording, threads: Recording, t
     nodes = record_nodes(example[0], tmp_path, *example[1:])
     check_agreement(fused, nodes)
     assert [run.values for run in nodes.runs] == [run.values for run in threads.runs]
+
+
+def test_a_sort_of_many_elements(tmp_path) -> None:
+    """Loops of secret permutations, of which the parties release shuffled places."""
+    keys = np.random.default_rng(0).integers(-128, 127, 2100).astype(np.int8)
+
+    def main(config: jmpc.LocalConfig | jmpc.RemoteConfig) -> np.ndarray:
+        jmpc.set_config(config)
+        x = jmpc.define_private_variable(keys)
+        places = jmpc.define_private_variable(np.zeros(keys.shape, np.int32))
+        jmpc.run(places.assign(jmpc.function(jnp.argsort)(x)))
+        return jmpc.run(places.reveal())
+
+    def here() -> np.ndarray:
+        return main(jmpc.LocalConfig())
+
+    fused = simulated(here, Mode.FUSED)
+    np.testing.assert_array_equal(fused.result, np.argsort(keys, kind="stable"))
+    check_agreement(fused, simulated(here, Mode.THREADS))
+    check_agreement(fused, on_nodes(lambda path: main(jmpc.RemoteConfig.load(path)), tmp_path))
 
 
 def check_agreement(fused: Recording, apart: Recording) -> None:

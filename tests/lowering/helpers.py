@@ -14,9 +14,11 @@ from jmpc.choreography import primitives as prim
 from jmpc.choreography.holders import infer_holders
 from jmpc.choreography.inline import inline_calls
 from jmpc.choreography.trace import Choreography, trace
+from jmpc.complexes import parts
 from jmpc.errors import ChoreographyError
 from jmpc.lowering import Context, Precision, Public, lower
 from jmpc.lowering.inputs import reveal, share
+from jmpc.lowering.pairs import without_complex
 from jmpc.protocols.base import Protocol
 from jmpc.protocols.plain import Plain
 
@@ -40,13 +42,17 @@ def lowered(
     protocol: Protocol | None = None,
     precision: Precision | None = None,
 ) -> tuple[ClosedJaxpr, list[Any]]:
-    """The choreography of `f` on secret arguments (`Clear` ones public), and its inputs."""
+    """The choreography of `f` on secret arguments (`Clear` ones public), and its inputs.
+
+    Complex arguments and results are pairs of real ones.
+    """
     plain = [a.array if isinstance(a, Clear) else jax.tree.map(np.asarray, a) for a in args]
     closed, shapes = jax.make_jaxpr(f, return_shape=True)(*plain)
     del shapes
-    flat = [leaf for leaf, _ in flattened(args)]
-    clear = [is_clear for _, is_clear in flattened(args)]
+    pairs = [(part, is_clear) for leaf, is_clear in flattened(args) for part in parts(leaf)]
+    flat, clear = ([pair[i] for pair in pairs] for i in (0, 1))
     context = Context(protocol or Plain(), precision)
+    closed = without_complex(inline_calls(closed), [not c for _, c in flattened(args)])
 
     def run(*arrays: Any) -> list[Any]:
         pairs = zip(arrays, clear, strict=True)

@@ -69,16 +69,15 @@ REFUSALS = [
     Refusal(_printed, X, "debug_print|debug_callback", "to the host", "remove the callback or print"),
     Refusal(lambda i: jax.random.normal(jax.random.key(i[0])), I, "random_seed", "from a secret", "from a public key"),
     # what has no protocol
-    Refusal(lambda x: lax.random_gamma_grad(x, x), X, "random_gamma_grad", "", "polynomials", False),
+    Refusal(lambda x: lax.random_gamma_grad(x, x), X, "while", "depends on a secret", "fixed number", False),
     Refusal(lambda x: lax.polygamma(x, x), X, "polygamma", "", "one constant order", False),
     Refusal(lambda x: jnp.linalg.eigvals(jnp.outer(x, x)).real, X, "eig", "a general matrix", "eigh", False),
     Refusal(lambda x: jnp.nextafter(x, 1.0), X, "nextafter", "reads the bits", "unit of the precision", False),
     Refusal(lambda x: x.view(np.int32), X, "bitcast_convert_type", "reads the bits", "jnp.sign", False),
     # complex numbers
-    Refusal(lambda x: jnp.fft.fft(x).real, X, "convert_element_type", "is complex", "two real arrays"),
-    Refusal(lambda x: jnp.fft.rfft(x).real, X, "fft", "complex numbers", "a public DFT matrix"),
-    Refusal(lambda x: (x * 1j).imag, X, "convert_element_type", "is complex", "two real arrays"),
-    Refusal(lambda x: jnp.where(x > 0, 1j, 2j).imag, X, "select_n", "is complex", "two real arrays"),
+    Refusal(lambda x: (x + 1j).at[0].multiply(2j).imag, X, "scatter-mul", "no form on complex", "two real arrays"),
+    Refusal(lambda x: jnp.linalg.qr(jnp.diag(x + 1j))[1].real, X, "qr", "complex matrices", r"real matrix jnp\.block"),
+    Refusal(lambda x: jnp.fft.fft(jnp.resize(x, 2053)).real, X, "fft", "2053 is prime", "Pad with zeros"),
     # constants
     Refusal(lambda x: x + jnp.inf, X, "add", "infinite or not a number", "a large finite constant"),
     Refusal(lambda x: x * np.float32(np.nan), X, "mul", "infinite or not a number", "a large finite constant"),
@@ -91,7 +90,6 @@ REFUSALS = [
     Refusal(lambda i: lax.pow(np.float32([1, 2, 3]), i), I, "pow", "secret or large integer exponent", "to float"),
     # positions and order
     Refusal(lambda i: jnp.zeros(2**21)[i[0]], I, "dynamic_slice|gather", "2,097,152 positions", "Index a part"),
-    Refusal(lambda x: jnp.sort(x), L, "sort", "too many bits", "32-bit integers"),
     Refusal(lambda x: jnp.argmax(x), L, "argmax", "64-bit integers of any size", "32-bit integers"),
     Refusal(lambda x: lax.approx_max_k(x, 2, aggregate_to_topk=False)[0], X, "approx_top_k", "last step", "lax.top_k"),
     Refusal(lambda x: lax.reduce_max(x[:0], (0,)), X, "reduce_max", "extremum of nothing", "an axis with elements"),

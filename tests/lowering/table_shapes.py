@@ -21,6 +21,7 @@ SHAPES = [
     Case("broadcast both", lambda x, y: x[:, None, :] * y[None], (X, Y)),
     Case("squeeze", lambda x: jnp.squeeze(x[:, :1], 1), (X,), 0),
     Case("expand_dims", lambda x: jnp.expand_dims(x, (0, 3)), (X,), 0),
+    Case("concatenate nothing", lambda x, y: jnp.concatenate([x[:0], y[:0]], axis=1), (X, Y), 0),
     Case("concatenate", lambda x, y: jnp.concatenate([x, y * 0.5, jnp.ones((1, 4))]), (X, Y)),
     Case("stack of kinds", lambda x, y: jnp.stack([x, x * y, x > 0, jnp.zeros((3, 4))]), (X, Y)),
     Case("pad", lambda x: jnp.pad(x, ((1, 2), (0, 1))), (X,), 0),

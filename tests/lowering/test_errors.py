@@ -103,8 +103,16 @@ def test_effects_of_what_could_be_computed_are_refused():
 
 
 def test_types_without_a_secret_form_are_refused():
+    """Of computations that nobody brought into the form in which they are submitted."""
+    context = Context(Plain())
     with pytest.raises(TraceError, match="an input of type complex64 cannot be secret.*two real arrays"):
-        secure(lambda x: x.real, X + 1j)
+        share(context, X + 1j, "owner")
+    made = jax.make_jaxpr(lambda x: (x * 1j).imag)(X)
+    with (
+        jax.enable_x64(True),
+        pytest.raises(TraceError, match=r"convert_element_type`: its result is complex.*two real"),
+    ):
+        jax.make_jaxpr(lambda x: lower(made, [share(context, x, "owner")], context)[0].ring)(X)
 
 
 def test_an_input_out_of_range_is_refused_at_its_owner():

@@ -362,3 +362,24 @@ def test_other_precisions(fraction):
     close(q @ r, a, 4 * norm(a).item(), ulp)
     w, v = double(secure(jnp.linalg.eigh, symmetric(a), **options))
     close(v * w @ v.T, symmetric(a), 4 * norm(symmetric(a)).item(), ulp)
+
+
+OF_EMPTY: dict[str, Callable[[Any], Any]] = {
+    "cholesky": lambda a: jnp.linalg.cholesky(a[..., :0, :0]),
+    "lu": lax.linalg.lu,
+    "qr": functools.partial(jnp.linalg.qr, mode="complete"),
+    "svd": jnp.linalg.svd,
+    "eigh": lambda a: tuple(jnp.linalg.eigh(a[..., :0, :0])),
+    "det": lambda a: jnp.linalg.det(a[..., :0, :0]),
+    "inv": lambda a: jnp.linalg.inv(a[..., :0, :0]),
+}
+
+
+@pytest.mark.parametrize("shape", [(0, 0), (0, 3), (3, 0), (0, 3, 3)])
+@pytest.mark.parametrize("name", OF_EMPTY)
+def test_of_empty_matrices(name, shape):
+    """As JAX: factors with no elements, identities, and a determinant of 1."""
+    f, a = OF_EMPTY[name], np.zeros(shape, np.float32)
+    for got, want in zip(jax.tree.leaves(secure(f, a)), jax.tree.leaves(f(a)), strict=True):
+        assert got.shape == want.shape and got.dtype == want.dtype
+        np.testing.assert_allclose(got, want, atol=ULP)

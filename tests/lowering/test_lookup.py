@@ -24,6 +24,20 @@ ONE: dict[str, Callable[..., Any]] = {
     "row of integers": lambda x, i: x.astype(int).reshape(5, 4)[i],
     "row of constants": lambda x, i: jnp.asarray(TABLE)[i] + x[0],
     "pair": lambda x, i: x.reshape(5, 4)[i, i],
+    "of words": lambda x, i: x[(i ^ 21) ^ 21],  # shared by xor
+    "of wrapped sums": lambda x, i: x[(i + 5) - 5],  # above the bits of its type the shares hold anything
+    "narrow": lambda x, i: x[i.astype(jnp.int8) ^ 1],
+    "unsigned": lambda x, i: x[i.astype(jnp.uint16)],
+    "three": lambda x, i: x.reshape(2, 5, 2)[i, i, i],
+    "three in a box": lambda x, i: lax.dynamic_slice(x.reshape(2, 5, 2), (i, i + 1, i - 1), (1, 2, 1)),
+    "four": lambda x, i: x[:18].reshape(3, 2, 1, 3)[i, i, i, i],
+    "pair with a public one between": lambda x, i: x.reshape(2, 2, 5)[i, 1, i],
+    "pair, fill": lambda x, i: x.reshape(5, 4).at[i, i].get(mode="fill", fill_value=0),
+    "pair, clip": lambda x, i: x.reshape(5, 4).at[i, i].get(mode="clip"),
+    "pair of booleans": lambda x, i: (x.reshape(5, 4) > 7)[i, i],
+    "pair of constants": lambda x, i: jnp.asarray(TABLE)[i, i] + x[0],
+    "rows of a pair": lambda x, i: x.reshape(2, 2, 5)[i, i],
+    "set a pair": lambda x, i: x.reshape(5, 4).at[i, i].set(7.0),
     "public row": lambda x, i: x.reshape(5, 4)[2, i],
     "public column": lambda x, i: x.reshape(5, 4)[i, 3],
     "each row": lambda x, i: x.reshape(5, 4)[jnp.arange(5), i],
@@ -46,3 +60,15 @@ def test_every_index(name: str) -> None:
     for i in (np.int32(-21), np.int32(-2), np.int32(18), np.int32(20)):
         for a, b in zip(secure(alone, X, i), plain(alone, X, i), strict=True):
             np.testing.assert_array_equal(a, b)
+
+
+def test_sums_of_indices_from_the_end() -> None:
+    """What is known of each index holds of no sum of them."""
+    i = np.array([-1, 3], np.int32)
+
+    def part(x: Any, i: Any) -> Any:
+        anew = lax.scan(lambda c, _: (c + 0, None), i, None, length=1)[0]  # of which nothing is known
+        start = jnp.sum(jnp.where(anew < 0, anew + 20, anew))
+        return lax.dynamic_slice(x, (start,), (4,), allow_negative_indices=False)
+
+    np.testing.assert_array_equal(*secure(part, X, i), *plain(part, X, i))

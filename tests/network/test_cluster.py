@@ -14,6 +14,7 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
+import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
@@ -53,6 +54,16 @@ def test_variables_live_across_runs(remote: Cluster) -> None:
     jmpc.run(kept.assign(square))
     jmpc.run(kept.assign(square))
     np.testing.assert_allclose(jmpc.run(kept.reveal()), np.full(4, 16.0))
+
+
+def test_complex_numbers_and_their_transforms(remote: Cluster) -> None:
+    """From a node's provider, through its own complex code and the shares of three servers."""
+    types = jax.ShapeDtypeStruct((4,), "complex64")
+    z = jmpc.define_private_input("data-owner", "phasors", types=types)
+    turned = jmpc.define_local_computation("data-owner", lambda z: jnp.fft.fft(z) * 1j, z)
+    w = jmpc.define_private_input("model-owner", lambda: jnp.exp(1j * jnp.arange(4.0)))
+    got = jmpc.run(jmpc.function(lambda z, w: jnp.fft.ifft(z) * w)(turned, w).reveal())
+    np.testing.assert_allclose(got, 1j * np.exp(2j * np.arange(4)), atol=1e-4)
 
 
 def test_results_reach_sinks_at_their_player(remote: Cluster) -> None:

@@ -6,7 +6,7 @@ and in total bits for each element.
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -65,6 +65,8 @@ def _words(*widths: int) -> Callable[..., list[np.ndarray]]:
 
 THRESHOLDS = (0, -(1 << 40), 12345)
 THRESHOLDS_33 = (0, -(1 << 31), 12345)
+WORDS_32 = (1, (1 << 31) + 5, (1 << 32) - 1)
+WORDS_13 = (4097, 300)
 WEIGHTS = ((1, 2, -4), (1 << 40, 0, (1 << 63) + 1))
 SINE, COSINE = Series((1,), (0,), (1 << 30,)), Series((1,), (1 << 30,), (0,))
 ODD = Series(tuple(range(1, 37, 2)), (0,) * 18, tuple((1 << 30) // k for k in range(2, 20)), 0.25)
@@ -94,6 +96,21 @@ def _exp2(out: tuple[Ring, Ring], x: np.ndarray) -> None:
 def _thresholds(out: list[Bits], x: np.ndarray, thresholds: tuple[int, ...] = THRESHOLDS) -> None:
     for y, t in zip(out, thresholds, strict=True):
         same(x < t, y)
+
+
+def near(rng: np.random.Generator, n: int, thresholds: Sequence[int]) -> np.ndarray:
+    """Numbers of which some lie near these thresholds."""
+    x = words(rng, n)
+    x[: n // 2] = (
+        np.array(rng.choice(np.array(thresholds, U64), n // 2)) + rng.integers(0, 5, n // 2).astype(U64) - U64(2)
+    )
+    return x.view(np.int64)
+
+
+def _below(out: list[Bits], x: np.ndarray, thresholds: Sequence[int], width: int) -> None:
+    low = x.view(U64) & U64((1 << width) - 1)
+    for y, t in zip(out, thresholds, strict=True):
+        same(low < U64(t), y)
 
 
 def _weighted(out: list[Ring], *bits: np.ndarray) -> None:
@@ -183,6 +200,31 @@ CASES = (
         lambda out, x: _thresholds(out, x, THRESHOLDS_33),
         4,
         312 + 2 * 71,
+    ),
+    Case(
+        "words_less_than_each",
+        lambda p, x: p.words_less_than_each(x, WORDS_32, 32),
+        lambda rng, n: [near(rng, n, WORDS_32)],
+        lambda out, x: _below(out, x, WORDS_32, 32),
+        2,
+        2 * 8 * (16 * 4 + 4 * (4 + 16)) + 2 * 3,
+    ),
+    Case(
+        "words_less_than_each_64",
+        lambda p, x: p.words_less_than_each(x, [1 << 63], 64),
+        lambda rng, n: [near(rng, n, [1 << 63])],
+        lambda out, x: _below(out, x, [1 << 63], 64),
+        2,
+        2 * 16 * (16 * 5 + 2 * (5 + 32)) + 2,
+    ),
+    Case(
+        "shared_words_less_than_each",
+        lambda p, x: p.words_less_than_each(x, WORDS_13, 13),
+        lambda rng, n: [near(rng, n, WORDS_13).view(U64)],
+        lambda out, x: _below(out, x, WORDS_13, 13),
+        2,
+        2 * 4 * (16 * 3 + 2 * (3 + 8)) + 2 * 2,
+        (16,),
     ),
     Case(
         "is_zero",
@@ -297,5 +339,14 @@ CASES = (
         lambda out, x: same(np.arange(16) == (x & 15)[:, None], out),
         1,
         64 * 64,
+    ),
+    Case(
+        "one_hot_of_bits",
+        lambda p, x: p.one_hot(x, 8),
+        _words(5),
+        lambda out, x: same(np.arange(8) == (x & 7)[:, None], out),
+        1,
+        64 * 32,
+        (5,),
     ),
 )

@@ -172,6 +172,22 @@ def test_exp2_blocks(protocol: Plain, fraction: int) -> None:
     np.testing.assert_allclose(m * 2.0 ** (8 * q), 2.0 ** (words / 2.0**fraction), rtol=2.0**-22.3)
 
 
+def test_order() -> None:
+    digits, x = RNG.integers(0, 4, (2, 9)).astype(np.uint8), RNG.integers(-9, 9, (2, 9))
+    order = np.argsort(digits, axis=1, kind="stable")
+    (ordered,) = NEAREST.sort_by_digit(bits(digits, 2), [ring(x)])
+    np.testing.assert_array_equal(signed(ordered), np.take_along_axis(x, order, axis=1))
+    (moved,) = NEAREST.permute(bits(order.astype(np.uint8), 4), [ring(x)])
+    np.testing.assert_array_equal(np.take_along_axis(signed(moved), order, axis=1), x)
+
+
+def test_words_below_thresholds() -> None:
+    first, second = NEAREST.words_less_than_each(ring(X), [5, 1 << 12], 13)
+    low = X & 0x1FFF
+    np.testing.assert_array_equal(word(first), low < 5)
+    np.testing.assert_array_equal(word(second), low < 1 << 12)
+
+
 def test_one_hot() -> None:
     index = np.array([0, 3, 5, -1])
     np.testing.assert_array_equal(signed(NEAREST.one_hot(ring(index), 4)), np.eye(4)[index % 4])

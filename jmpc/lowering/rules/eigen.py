@@ -59,7 +59,9 @@ def svd(
     decomposition.
     """
     chosen = slice(*(subset_by_index or (0, min(a.shape[-2:]))))
-    if a.shape[-2] < a.shape[-1]:
+    if not min(a.shape[-2:]):  # then the vectors may still be some
+        s, left, right = a.reshape(*a.shape[:-2], 0), *(_identity(a, n) for n in a.shape[-2:])
+    elif a.shape[-2] < a.shape[-1]:
         s, right, left = _svd_of_tall(transposed(a), full_matrices, Scales(fraction))
     else:
         s, left, right = _svd_of_tall(a, full_matrices, Scales(fraction))
@@ -68,6 +70,10 @@ def svd(
     if not full_matrices:
         left, right = left[..., chosen], right[..., chosen]
     return s[..., chosen], left, transposed(right)
+
+
+def _identity(a: Array, n: int) -> Array:
+    return jnp.broadcast_to(jnp.eye(n, dtype=a.dtype), (*a.shape[:-2], n, n))
 
 
 def _svd_of_tall(a: Array, full_matrices: bool, scales: Scales) -> tuple[Array, Array, Array]:

@@ -21,7 +21,8 @@ from jmpc.lowering.matrices import (
     column_of,
     diagonal,
     element_of,
-    moves_in_order,
+    exchanged,
+    first_largest,
     outer,
     product,
     row_of,
@@ -33,7 +34,6 @@ from jmpc.lowering.matrices import (
 from jmpc.lowering.rules.hints import quotient
 from jmpc.lowering.scales import Scales
 
-_FEW = 32  # up to so many numbers all are compared with all
 _SOLVE_GUARD = 4.0  # at most: rows that were divided by their pivots may have larger elements: up to 2^15 in all
 
 Array = Any
@@ -91,11 +91,11 @@ def lu(a: Array, *, fraction: int) -> tuple[Array, Array, Array]:
         above = jnp.where(rows[:count] < j, column_of(packed[..., :count, :], j), 0)
         column = column_of(packed, j) - product(packed[..., :, :count], above) / guard
         size = jnp.where(rows >= j, jnp.abs(column), -1)
-        chosen = _largest(size)
+        chosen = first_largest(size)
         moves = (rows == j).astype(np.int32) - chosen
-        permutation = _exchanged(permutation[..., None], j, chosen, moves)[..., 0]
+        permutation = exchanged(permutation[..., None], j, chosen, moves)[..., 0]
         whole = jnp.concatenate([packed, column[..., None]], axis=-1)
-        whole = _exchanged(whole, j, chosen.astype(a.dtype), moves.astype(a.dtype))
+        whole = exchanged(whole, j, chosen.astype(a.dtype), moves.astype(a.dtype))
         packed, column = whole[..., :-1], whole[..., -1]
 
         row = row_of(packed, j)
@@ -114,23 +114,9 @@ def lu(a: Array, *, fraction: int) -> tuple[Array, Array, Array]:
         jnp.zeros((*batch, count), np.int32),
         jnp.broadcast_to(jnp.arange(m, dtype=np.int32), (*batch, m)),
     )
-    packed, pivots, permutation = lax.fori_loop(0, count, step, start)
+    packed, pivots, permutation = lax.fori_loop(0, count, step, start) if count else start
     lower = np.tri(m, n, -1, dtype=bool)
     return jnp.where(lower, packed / guard, packed), pivots, permutation
-
-
-def _largest(x: Array) -> Array:
-    """The unit vector of the first largest element."""
-    n = x.shape[-1]
-    if n <= _FEW:
-        return moves_in_order(-x)[..., 0]
-    return jnp.take(jnp.eye(n, dtype=np.int32), jnp.argmax(x, axis=-1), axis=0)
-
-
-def _exchanged(x: Array, j: Array, chosen: Array, moves: Array) -> Array:
-    """x [..., m, k] with row j and the row of the unit vector `chosen` exchanged; `moves` is the difference of both."""
-    row = jnp.sum(chosen[..., None] * x, axis=-2, dtype=x.dtype)
-    return x + moves[..., None] * (row - row_of(x, j))[..., None, :]
 
 
 @composite("lu_pivots_to_permutation")
@@ -142,7 +128,7 @@ def lu_pivots_to_permutation(pivots: Array, *, permutation_size: int) -> Array:
 
     def step(j: Array, permutation: Array) -> Array:
         chosen = row_of(unit, j)
-        return _exchanged(permutation[..., None], j, chosen, (rows == j).astype(np.int32) - chosen)[..., 0]
+        return exchanged(permutation[..., None], j, chosen, (rows == j).astype(np.int32) - chosen)[..., 0]
 
     start = jnp.broadcast_to(jnp.arange(m, dtype=np.int32), (*pivots.shape[:-1], m))
     return lax.fori_loop(0, count, step, start)

@@ -12,8 +12,9 @@ import numpy as np
 from jax import lax
 
 from jmpc import kernels
-from jmpc.lowering import arithmetic, lookup, wrapping
+from jmpc.lowering import arithmetic, carrying, lookup, wrapping
 from jmpc.lowering.context import Context
+from jmpc.lowering.origins import Ordered
 from jmpc.lowering.registry import rule
 from jmpc.lowering.rules.shape import joined, moved
 from jmpc.lowering.values import Boolean, Public, Value, is_boolean
@@ -31,8 +32,8 @@ def is_secret(*indices: Value) -> bool:
 @rule("dynamic_slice")
 def dynamic_slice(context: Context, x: Value, *starts: Value, slice_sizes: Sequence[int], **_: Any) -> Value:
     if is_secret(*starts):
-        positions = lookup.locate_to_read(context, starts, _room(x.shape, slice_sizes), clamp=True)
-        return lookup.read(context, positions, x, lambda slot, at: lax.dynamic_slice(slot, list(at), slice_sizes))
+        factors = lookup.locate_to_read(context, starts, _room(x.shape, slice_sizes), clamp=True)
+        return lookup.read(context, factors, x, lambda slot, at: lax.dynamic_slice(slot, list(at), slice_sizes))
     indices = public_index(context, *starts)
     return moved(context, x, lambda slot: lax.dynamic_slice(slot, indices, slice_sizes))
 
@@ -126,8 +127,14 @@ def _gather_secret(
 ) -> Value:
     sizes = [x.shape[d] - slice_sizes[d] + 1 for d in numbers.start_index_map]
     clamp = lax.GatherScatterMode.from_any(mode) is not lax.GatherScatterMode.FILL_OR_DROP
-    positions = lookup.locate_to_read(context, parts(context, indices), sizes, clamp=clamp)
+    components = parts(context, indices)
     if _is_table(numbers, slice_sizes, x.shape):
+        ordered = context.remembered(components[0], Ordered)
+        if ordered is not None and ordered.places.size == sizes[0] and not isinstance(x, Public):
+            return _read_in_order(context, ordered, x, numbers)
+    factors = lookup.locate_to_read(context, components, sizes, clamp=clamp)
+    if _is_table(numbers, slice_sizes, x.shape):
+        (positions,) = factors
         return _read_table(context, positions, x, numbers)
     batch = indices.shape[:-1]
 
@@ -137,7 +144,7 @@ def _gather_secret(
         kept = [d for d in range(taken.ndim) if d not in numbers.offset_dims]
         return jnp.transpose(taken, [*kept, *numbers.offset_dims])
 
-    result = lookup.read(context, positions, x, take)
+    result = lookup.read(context, factors, x, take)
     return _offsets_in_place(context, result, numbers, len(batch))
 
 
@@ -158,6 +165,24 @@ def _read_table(context: Context, positions: lookup.Positions, x: Value, numbers
         return kernels.dot_general(unit, slot, (((rank,), (d,)), ((), ())))
 
     return _offsets_in_place(context, lookup.pick(context, positions, x, read), numbers, rank)
+
+
+def _read_in_order(context: Context, ordered: Ordered, x: Value, numbers: lax.GatherDimensionNumbers) -> Value:
+    """Rows in the order of a sort: everything goes there, and positions in that order are public. 2 rounds."""
+    (d,) = numbers.start_index_map
+    protocol, ready = context.protocol, carrying.settled(context, x)
+    which = context.operand(ordered.which)
+    others = [n for i, n in enumerate(x.shape) if i != d]
+    columns = protocol.map(lambda slot: jnp.moveaxis(slot, d, -1).reshape(-1, x.shape[d]), ready.sharing)
+    rows = protocol.permute(
+        ordered.places, [protocol.map(lambda slot, i=i: slot[i], columns) for i in range(columns.shape[0])]
+    )
+
+    def taken(*slots: Any) -> Any:
+        return jnp.take(jnp.stack(slots, axis=-1), which, axis=0).reshape(*which.shape, *others)
+
+    result = dataclasses.replace(ready, sharing=protocol.map(taken, *rows))
+    return _offsets_in_place(context, result, numbers, len(which.shape))
 
 
 def _offsets_in_place(context: Context, x: Any, numbers: lax.GatherDimensionNumbers, batch_rank: int) -> Value:

@@ -23,6 +23,7 @@ def dot_general(
     y: Value,
     *,
     dimension_numbers: Any,
+    precision: Any = None,
     **_: Any,
 ) -> Value:
     (contracting, _y), _batch = dimension_numbers
@@ -31,7 +32,14 @@ def dot_general(
     dtype = context.equation.outvars[0].aval.dtype
     wanted = np.int32 if is_boolean(dtype) else dtype
     x, y = (_as_type(context, v, wanted) for v in (x, y))
-    product = arithmetic.bilinear(context, x, y, lambda a, b: kernels.dot_general(a, b, dimension_numbers), terms=terms)
+    product = arithmetic.bilinear(
+        context,
+        x,
+        y,
+        lambda a, b: kernels.dot_general(a, b, dimension_numbers),
+        terms=terms,
+        precise=precision == (lax.Precision.HIGHEST, lax.Precision.HIGHEST),
+    )
     return convert(context, product, np.dtype(dtype))
 
 

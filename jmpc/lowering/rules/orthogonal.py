@@ -146,6 +146,8 @@ def triangularized(a: Array, scales: Scales) -> tuple[Array, Reflections]:
 
     none = jnp.zeros((*batch, m, count), a.dtype)
     start = Reflections(none, none, none[..., 0, :])
+    if not count:
+        return a, start
     steps = min(m - 1, n)  # nothing is below the last row
     reflected, reflections = lax.fori_loop(0, steps, step, (quotient(scale * a, largest), start))
     return reflected / scale * largest, reflections
@@ -189,4 +191,4 @@ def orthogonal(reflections: Reflections, size: int, scales: Scales) -> Array:
 
     dtype = reflections.vectors.dtype
     start = jnp.broadcast_to(scales.guard * jnp.eye(m, size, dtype=dtype), (*batch, m, size))
-    return lax.fori_loop(0, count, step, start) / scales.guard
+    return (lax.fori_loop(0, count, step, start) if count else start) / scales.guard

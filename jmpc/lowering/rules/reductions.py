@@ -43,7 +43,7 @@ def summed(context: Context, x: Secret, f: Callable[[Any], Any], terms: int) -> 
     """A linear map whose results are sums of at most `terms` elements."""
     if isinstance(x.sharing, Bits):
         x = context.settled(x)
-    result = moved(context, x, f)
+    result = dataclasses.replace(moved(context, x, f))  # anew: of sums nothing is known that is known of elements
     if result.interval is None:
         return result
     known = x.interval

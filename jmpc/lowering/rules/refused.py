@@ -70,23 +70,9 @@ refuse(
     instead="Write it with jax.numpy",
 )
 refuse(
-    "complex",
-    "conj",
-    "real",
-    "imag",
-    "fft",
-    reason="complex numbers have no secret form",
-    instead="Compute with the real and the imaginary part as two real arrays; a public DFT matrix replaces an FFT",
-)
-refuse(
-    "random_gamma_grad",
-    reason="there is no protocol for this special function",
-    instead="Approximate it on the range that you need by polynomials or by exp, log and sqrt",
-)
-refuse(
     "eig",
     "schur",
-    reason="the eigenvalues of a general matrix are complex numbers, which have no secret form",
+    reason="there is no protocol for the eigenvalues of a general matrix",
     instead="Use jnp.linalg.eigh, of a symmetric matrix, or jnp.linalg.svd",
 )
 refuse(

@@ -26,8 +26,10 @@ from jmpc.lowering.values import (
 )
 
 
-def moved(context: Context, x: Secret, f: Callable[[Any], Any]) -> Secret:
+def moved(context: Context, x: Value, f: Callable[[Any], Any]) -> Value:
     """`x` with its elements moved by `f`; what is known relative to other values is forgotten."""
+    if isinstance(x, Public):
+        return Public(f(context.operand(x)), x.at)
     value = dataclasses.replace(x, sharing=context.protocol.map(f, x.sharing))
     if not isinstance(value, Integer):
         value = dataclasses.replace(value, trait=None)

@@ -9,36 +9,29 @@ from typing import Any
 import jax.numpy as jnp
 import numpy as np
 
-from jmpc.lowering import arithmetic, choosing
+from jmpc.lowering import arithmetic, carrying, comparing, radix
 from jmpc.lowering.context import Context
 from jmpc.lowering.interval import Interval
+from jmpc.lowering.origins import Ordered
 from jmpc.lowering.registry import rule
 from jmpc.lowering.rules.reductions import difference_bits, standard
 from jmpc.lowering.rules.shape import moved
-from jmpc.lowering.sorting import block_size, sort_rows
-from jmpc.lowering.values import Boolean, Integer, Secret, Value
-from jmpc.protocols.base import Ring
-
-_COMPARED_BITS = 63
+from jmpc.lowering.sorting import are_few, sort_rows
+from jmpc.lowering.values import Boolean, Integer, Public, Secret, Value
+from jmpc.protocols.base import Bits, Ring
 
 
 @rule("sort")
 def sort(context: Context, *operands: Value, dimension: int, num_keys: int, **_: Any) -> list[Value]:
-    """Stable. What is carried along moves alike; several keys are sorted by from the last."""
-    if num_keys != 1:
-        for key in reversed(range(num_keys)):
-            order = [key, *(i for i in range(len(operands)) if i != key)]
-            by_key = sort(context, *(operands[i] for i in order), dimension=dimension, num_keys=1)
-            operands = tuple(by_key[order.index(i)] for i in range(len(operands)))
-        return list(operands)
+    """Stable. What is carried along moves alike."""
     values = [_along(context, x, dimension) for x in operands]
-    key = values[0]
-    rings = [x.sharing for x in values]
-    ordered = _ordered(context, key, rings if len(values) > 1 else [], key.shape[-1])
-    return [
-        _back(context, dataclasses.replace(x, sharing=row), dimension, original)
-        for x, row, original in zip(values, ordered, operands, strict=True)
-    ]
+    n = values[0].shape[-1]
+    ordered, places = _ordered(context, values[:num_keys], values, n)
+    results = [_back(context, x, dimension) for x in ordered]
+    for x, result in zip(operands, results, strict=True):
+        if isinstance(x, Public) and x.known and np.array_equal(x.array, np.arange(n)):
+            _remember(context, result, places)
+    return results
 
 
 @rule("approx_top_k")
@@ -58,64 +51,64 @@ def top_k(context: Context, x: Secret, *, k: int, axis: int = -1, **_: Any) -> l
     """The first k of a descending sort; equal elements by position."""
     values = _along(context, x, axis)
     n = values.shape[-1]
-    opposite = arithmetic.negate(context, values)
-    positions = context.protocol.constant(jnp.broadcast_to(jnp.arange(n, dtype=np.uint64), values.shape))
-    largest, places = _ordered(context, opposite, [values.sharing, positions], k)
-    return [
-        _back(context, dataclasses.replace(values, sharing=largest), axis, x),
-        _back(context, Integer(places, np.dtype(np.int32), Interval(0, n - 1)), axis, None),
-    ]
+    words = context.protocol.constant(jnp.broadcast_to(jnp.arange(n, dtype=np.uint64), values.shape))
+    positions = Integer(words, np.dtype(np.int32), Interval(0, max(n - 1, 0)))
+    ordered, places = _ordered(context, [_opposite(context, values)], [values, positions], k)
+    largest, order = (_back(context, x, axis) for x in ordered)
+    _remember(context, order, places)
+    return [largest, order]
 
 
-def _ordered(context: Context, key: Any, rows: Sequence[Ring], first: int) -> list[Ring]:
-    """The first of these rows (or of the key alone) in the order of the key; equal keys stay in order.
-
-    For that, where a network sorts, the position is a last digit of the key.
-    """
-    n = key.shape[-1]
-    compared, bits = key.sharing, difference_bits(context, key)
-    if rows and block_size(key.shape) != n:
-        compared, bits = _with_position(context, key, n), _range_bits(key, n)
-    if bits is None:
-        raise context.refuse(
-            "a sort of numbers with too many bits", "Declare a smaller range for the inputs, or use 32-bit integers"
-        )
-    ordered = sort_rows(context, compared, _stacked(context, rows) if rows else None, bits, first)
-    return [_unstacked(context, ordered, i) for i in range(ordered.shape[0])]
+def _remember(context: Context, order: Integer, places: Bits | None) -> None:
+    """That `order` are the first positions in an order."""
+    if places is not None and places.ndim == 1:
+        context.once(order, Ordered, lambda: Ordered(places, Public(np.arange(order.shape[0]))))
 
 
-def _along(context: Context, x: Value, axis: int) -> Any:
-    """A secret ready to be compared, with `axis` last; booleans as integers."""
-    secret = context.secret(x)
-    if isinstance(secret, Boolean):
-        secret = arithmetic.as_integer(context, secret, np.int8)
-    return moved(context, standard(context, secret), lambda slot: jnp.moveaxis(slot, axis, -1))
+def _opposite(context: Context, x: Secret) -> Secret:
+    """A key in the opposite order: -x, or -1 - x of an integer, which has one for its least number, too."""
+    if isinstance(x, Boolean):
+        return comparing.invert(context, x)
+    if not isinstance(x, Integer):
+        return arithmetic.negate(context, x)
+    ring = context.protocol.add_public(context.protocol.negate(context.settled(x).ring), -1)
+    known = None if x.interval is None else Interval(-1 - x.interval.high, -1 - x.interval.low)
+    return Integer(ring, x.dtype, known)
 
 
-def _with_position(context: Context, key: Any, n: int) -> Ring:
-    positions = jnp.broadcast_to(jnp.arange(n, dtype=np.uint64), key.shape)
-    return context.protocol.add_public(context.protocol.scale(key.sharing, n), positions)
+def _ordered(
+    context: Context, keys: Sequence[Secret], values: Sequence[Secret], first: int
+) -> tuple[list[Secret], Bits | None]:
+    """The first of these values in the stable order of the keys; and where all elements go, if that is known."""
+    comparable = [_comparable(context, key) for key in keys]
+    bits = [known for key in comparable if (known := difference_bits(context, key)) is not None]
+    places = None
+    if not are_few(keys[0].shape) or len(bits) < len(keys):
+        places = radix.places(context, keys)
+        every = context.protocol.permute(places, [x.sharing for x in values])
+        rows = [context.protocol.map(lambda slot: slot[..., :first], row) for row in every]
+    else:
+        moving: Sequence[Ring] = [*(key.ring for key in comparable), *(_ring(context, x) for x in values)]
+        for i in reversed(range(1, len(keys))):  # by the last key first
+            moving = sort_rows(context, moving[i], moving, bits[i], keys[0].shape[-1])
+        rows = sort_rows(context, moving[0], moving[len(keys) :], bits[0], first)
+    return [dataclasses.replace(x, sharing=row) for x, row in zip(values, rows, strict=True)], places
 
 
-def _range_bits(key: Any, n: int) -> int | None:
-    """For differences of keys that were scaled by n and moved by less than n."""
-    fraction = 0 if isinstance(key, Integer) else key.fraction
-    width = (key.interval.high - key.interval.low) * 2**fraction
-    bits = (int(width) * n + n + 2).bit_length() + 1
-    return bits if bits <= _COMPARED_BITS else None
+def _comparable(context: Context, key: Secret) -> Secret:
+    """Ready for differences; booleans as integers."""
+    return standard(context, arithmetic.as_integer(context, key, np.int8) if isinstance(key, Boolean) else key)
 
 
-def _stacked(context: Context, rows: Sequence[Ring]) -> Ring:
-    return context.protocol.map(lambda *slots: jnp.stack(slots), *rows)
+def _ring(context: Context, x: Secret) -> Ring:
+    return x.sharing if isinstance(x.sharing, Ring) else context.ring(x)
 
 
-def _unstacked(context: Context, rows: Ring, i: int) -> Ring:
-    return context.protocol.map(lambda slot: slot[i], rows)
+def _along(context: Context, x: Value, axis: int) -> Secret:
+    """A secret that can be moved, with `axis` last."""
+    ready = carrying.settled(context, context.secret(x))
+    return moved(context, ready, lambda slot: jnp.moveaxis(slot, axis, -1))
 
 
-def _back(context: Context, x: Any, axis: int, original: Value | None) -> Value:
-    result = moved(context, x, lambda slot: jnp.moveaxis(slot, -1, axis))
-    if original is not None and original.dtype == np.bool_:
-        (bit,) = context.protocol.less_than_each(result.sharing, [1])
-        return Boolean(context.protocol.invert(bit))
-    return choosing.with_interval(result, result.interval)
+def _back(context: Context, x: Secret, axis: int) -> Secret:
+    return moved(context, x, lambda slot: jnp.moveaxis(slot, -1, axis))

@@ -24,7 +24,7 @@ class ProductsMixin(Parties):
 
     def multiply(self, x: Ring, y: Ring, bilinear: Bilinear = jnp.multiply) -> Product:
         """Any bilinear map of x and y. No message; two calls of `bilinear` for each party."""
-        return Product(_cross_terms(Group.RING, x, y, bilinear))
+        return Product(cross_terms(Group.RING, x, y, bilinear))
 
     def square(self, x: Ring) -> Product:
         """x * x. No message; z_i = x_i (x_i + 2 x_{i+1}) is one product for each party."""
@@ -41,7 +41,7 @@ class ProductsMixin(Parties):
 
     def and_(self, x: Bits, y: Bits) -> Bits:
         """x & y. Rounds: 1, 3 bits for each bit. The argument is that of `settle`, with xor."""
-        terms = _cross_terms(Group.XOR, x, y, jnp.bitwise_and)
+        terms = cross_terms(Group.XOR, x, y, jnp.bitwise_and)
         return Bits(self._reshare(terms, Group.XOR, x.width), x.width)
 
     def _reshare(self, terms: Slots, group: Group, bits: int) -> Slots:
@@ -61,7 +61,7 @@ class ProductsMixin(Parties):
         return slots[0], slots[1], slots[2]
 
 
-def _cross_terms(group: Group, x: Sharing, y: Sharing, bilinear: Bilinear) -> Slots:
+def cross_terms(group: Group, x: Sharing, y: Sharing, bilinear: Bilinear) -> Slots:
     """z_i of the bilinear map of x and y."""
 
     def term(i: int) -> Array:

@@ -7,11 +7,12 @@ from collections.abc import Sequence
 import jax.numpy as jnp
 import numpy as np
 
-from jmpc.choreography.primitives import Group, public
-from jmpc.protocols.base import RING_BITS, Array, Ring, Series
+from jmpc.choreography.primitives import Group
+from jmpc.protocols.base import RING_BITS, Array, Bits, Ring, Series
 from jmpc.protocols.rep3.cross_gate import Lanes, cross
-from jmpc.protocols.rep3.roles import Parties, Roles, Slots
+from jmpc.protocols.rep3.roles import Parties
 from jmpc.protocols.rep3.stacks import column, unstack
+from jmpc.protocols.rep3.units import rotated_units, unit_vectors
 from jmpc.protocols.turns import QUARTER_TURN, exp2_q30, sin_turn
 
 Q = 30  # what the integer evaluators of `turns` give
@@ -58,38 +59,16 @@ class SmoothMixin(Parties):
         cut = fraction + BLOCK.bit_length() - 1
         left, right = (_power(half, fraction) for half in (c, v))
         mantissa, _ = cross(roles, Group.RING, [Lanes(right, RING_BITS)], lambda m: left * m, bits=RING_BITS)
-        return Ring(mantissa), Ring(_unit_vectors(roles, c >> np.uint64(cut), v >> np.uint64(cut), BLOCK))
+        return Ring(mantissa), Ring(rotated_units(roles, c >> np.uint64(cut), v >> np.uint64(cut), BLOCK))
 
-    def one_hot(self, index: Ring, n: int) -> Ring:
+    def one_hot(self, index: Ring | Bits, n: int) -> Ring:
         """Unit vectors of `index` mod n = 2^k, on a new last axis. Rounds: 1, 256 n bits.
 
-        C's unit vector at v, rotated by c; to rotate is a linear map that A and B apply to masked
-        lanes.
+        See `units`.
         """
         if n & (n - 1):
             raise ValueError(f"A one-hot vector needs a power of two as its length, not {n}")
-        roles = self._roles()
-        return Ring(_unit_vectors(roles, *roles.split(index), n))
-
-
-def _unit_vectors(roles: Roles, c: Array, v: Array, n: int) -> Slots:
-    """Unit vectors of (c + v) mod n."""
-    places = public(np.arange(n, dtype=np.uint64).reshape((1,) * v.ndim + (n,)))
-    own = ((v & np.uint64(n - 1))[..., None] == places).astype(np.uint64)
-    slots, _ = cross(roles, Group.RING, [Lanes(own, RING_BITS)], lambda m: _rotate(m, c, n), bits=RING_BITS)
-    return slots
-
-
-def _rotate(vectors: Array, by: Array, n: int) -> Array:
-    """out[..., j] = vectors[..., (j - by) mod n]: log2(n) conditional rotations, no gather by
-    data.
-    """
-    step = 1
-    while step < n:
-        there = ((by & np.uint64(step)) != np.uint64(0))[..., None]
-        vectors = jnp.where(there, jnp.roll(vectors, step, axis=-1), vectors)
-        step *= 2
-    return vectors
+        return Ring(unit_vectors(self._roles(), index, n, RING_BITS))
 
 
 def _waves(angle: Array, harmonics: Sequence[int]) -> Array:
