@@ -50,7 +50,7 @@ _REDUCTIONS: Mapping[str, Callable[..., Array]] = {
 
 def _of_mapped_axes(eqn: JaxprEqn, reduce: Callable[..., Array]) -> ClosedJaxpr | None:
     """A name that is left is one of a mesh of devices."""
-    axes = eqn.params["axes"]
+    axes = eqn.params.get("axes", ("",))
     if not all(isinstance(axis, int) for axis in axes) or eqn.params.get("axis_index_groups") is not None:
         return None
     return _traced(eqn, lambda *arrays: [reduce(x, axes).astype(x.dtype) for x in arrays])
