@@ -20,7 +20,7 @@ Written by `python -m benchmarks.coverage --derivatives` with JAX {version}: the
 cases of [coverage.md](coverage.md), for all real inputs at once, with fixed cotangents of all real results in [-1, 1].
 Inputs and cotangents are secret; the three servers compute. `benchmarks/coverage/derivatives.tsv` lists the cases.
 
-**{passed} of {total} cases pass, {share:.1f} %.** The other {out} have no derivative that could be wrong:
+**{passed} of {total} cases pass, {share:.1f} %.** The other {out} cases have no such derivative:
 
 {reasons}
 
@@ -82,4 +82,6 @@ def _failures(outcomes: Sequence[Outcome]) -> str:
 
 def _failure(outcome: Outcome) -> str:
     reason = next((why for name, why in REASONS.items() if outcome.name.startswith(name)), "")
-    return f"- `{outcome.name}`: {outcome.status}, {short(outcome.detail)}{'. ' if reason else ''}{reason}"
+    if outcome.status != "wrong":
+        return f"- `{outcome.name}`: {reason or f'{outcome.status}, {short(outcome.detail)}'}"
+    return f"- `{outcome.name}`: {short(outcome.detail)}{': ' if reason else ''}{reason}"
