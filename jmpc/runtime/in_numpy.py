@@ -1,7 +1,7 @@
 """Primitives in numpy: what most segments consist of, with exactly the results of compiled code.
 
 An operation takes the operands and the equation's parameters. It is there for booleans, integers and floats of numpy
-alone, and only where numpy and XLA agree in every bit: division, say, and conversions that leave the range are not.
+alone, and only where numpy and XLA agree in every bit: division, say, is not.
 """
 
 from __future__ import annotations
@@ -45,7 +45,17 @@ def _shift_right(kind: str) -> Callable[..., Operation]:
 
 
 def _convert(avals: Sequence[Any], *, new_dtype: Any, **_: Any) -> Operation:
+    if avals[0].dtype.kind == "f" and np.dtype(new_dtype).kind in "iu":
+        return lambda x: _saturated(x, np.dtype(new_dtype))
     return lambda x: x.astype(new_dtype)
+
+
+def _saturated(x: Any, dtype: np.dtype) -> Any:
+    """As XLA does it: what is out of range becomes the nearest integer, and what is not a number 0."""
+    info = np.iinfo(dtype)
+    low, high = (x.dtype.type(end) for end in (info.min, info.max))  # the high end may be rounded up, out of range
+    result = np.where((x > low) & (x < high), x, 0).astype(dtype)
+    return np.where(x >= high, dtype.type(info.max), np.where(x <= low, dtype.type(info.min), result))
 
 
 def _bitcast(avals: Sequence[Any], *, new_dtype: Any) -> Operation | None:

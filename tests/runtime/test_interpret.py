@@ -210,3 +210,13 @@ def test_packing(dtype, bits, shape):
 def test_kernels_are_interpreted():
     got, want, _ = both(lambda x: [parity(x, 0xF0F), arithmetic_shift_right(x, 5)], A, avals=[words(9)])
     equal(got, [np.asarray(x) for x in want])
+
+
+@pytest.mark.parametrize("dtype", INTEGERS)
+@pytest.mark.parametrize("real", ["float32", "float64"])
+def test_numbers_that_leave_the_range_of_integers(real, dtype):
+    info = np.iinfo(dtype)
+    ends = [float(info.min), float(info.max), info.max / 2, -0.75, 1.5, 2.0**63, 2.0**64, -(2.0**63), 1e30, -1e30]
+    x = np.array([*ends, np.inf, -np.inf, np.nan], real)
+    x = np.concatenate([x, np.nextafter(x, np.inf), np.nextafter(x, -np.inf)])
+    same_bits(lambda x: [x.astype(dtype)], x)
