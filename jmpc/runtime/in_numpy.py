@@ -1,7 +1,8 @@
 """Primitives in numpy: what most segments consist of, with exactly the results of compiled code.
 
 An operation takes the operands and the equation's parameters. It is there for booleans, integers and floats of numpy
-alone, and only where numpy and XLA agree in every bit: division, say, is not.
+alone, and only where numpy and XLA agree in every bit: division, say, is not, and neither are sums of floats, which a
+compiler may join with products, and round once.
 """
 
 from __future__ import annotations
@@ -136,8 +137,8 @@ def _dot_general(avals: Sequence[Any], *, dimension_numbers: Any, **_: Any) -> O
 
 
 _OPERATIONS: dict[str, Callable[..., Operation | None]] = {
-    "add": _plain(np.add),
-    "sub": _plain(np.subtract),
+    "add": _integers(np.add),
+    "sub": _integers(np.subtract),
     "mul": _plain(np.multiply),
     "neg": _plain(np.negative),
     "max": _integers(np.maximum),
