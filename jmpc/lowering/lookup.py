@@ -23,6 +23,7 @@ from jmpc.lowering.values import Boolean, FixedPoint, Integer, Public, Secret, V
 from jmpc.protocols.base import Bits, Ring
 
 _MOST_POSITIONS = 1 << 20
+_FEW_BITS = 4  # are compared in 1 round
 
 
 @dataclasses.dataclass(frozen=True)
@@ -191,7 +192,7 @@ def _words(context: Context, index: Integer) -> Ring | Bits:
 
 
 def _outside(context: Context, index: Integer, low: int, high: int) -> Outside:
-    """Whether the index is below `low`, and whether it is `high` or above. 2 rounds.
+    """Whether the index is below `low`, and whether it is `high` or above. 2 rounds at most.
 
     By its own bits alone, those of its type or those of what is known of it: nothing is extended for it.
     """
@@ -203,14 +204,18 @@ def _outside(context: Context, index: Integer, low: int, high: int) -> Outside:
     if not thresholds:
         return Outside(None, None)
     words = _words(context, index)
-    if isinstance(words, Bits):
+    compared = Interval(known.low - high, known.high - low).range_bits()
+    if known is index.interval and compared <= _FEW_BITS:
+        bits = iter(protocol.less_than_each(context.extended(index).ring, thresholds, compared))
+    elif isinstance(words, Bits):
         start, width = int(limits.low), index.width
         moved = protocol.xor_public(words, -start)
+        bits = iter(protocol.words_less_than_each(moved, [t - start for t in thresholds], width))
     else:
         start, end = math.floor(min(known.low, *thresholds)), math.ceil(max(known.high, *thresholds))
         width = (end - start).bit_length()
         moved = protocol.add_public(words, -start)
-    bits = iter(protocol.words_less_than_each(moved, [t - start for t in thresholds], width))
+        bits = iter(protocol.words_less_than_each(moved, [t - start for t in thresholds], width))
     return Outside(
         Boolean(next(bits)) if known.low < low else None,
         comparing.invert(context, Boolean(next(bits))) if known.high >= high else None,

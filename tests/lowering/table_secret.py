@@ -8,6 +8,7 @@ import numpy as np
 from jax import lax
 
 from .table import B, Case, I, V, X
+from .table_shapes import BYTES
 
 AT = np.array([2, 0, 1, 1], np.int32)
 TIES = np.array([[1.0, 0.5, 1.0, -2.0, 0.5, 1.0]], np.float32)
@@ -23,6 +24,8 @@ INDEXING = [
     Case("secret index of integers", lambda x, i: x[i] + 1, (I, AT)),
     Case("secret pairs of indices", lambda x, i: x[i, i + 1], (X, AT), 0),
     Case("take clips", lambda x, i: jnp.take(x, i * 3 - 1, axis=0, mode="clip"), (X, AT), 0),
+    Case("take fills with", lambda x, i: jnp.take(x, i * 3 - 1, axis=0, mode="fill", fill_value=-5.25), (X, AT), 0),
+    Case("take fills bytes", lambda x, i: jnp.take(x, i * 3 - 1, mode="fill", fill_value=200), (BYTES, AT), 0),
     Case("take fills", lambda x, i: jnp.take(x, i * 3 - 1, axis=0, mode="fill", fill_value=0), (X, AT), 0),
     Case("take_along_axis", lambda x, i: jnp.take_along_axis(x, i[None, :], axis=0), (X, AT), 0),
     Case("take_along_axis of logits", lambda x, i: jnp.take_along_axis(x, i[:3, None], axis=1), (X, AT), 0),

@@ -36,6 +36,8 @@ SHAPES = [
     Case("negative index", lambda x: x[-1], (X,), 0),
     Case("take", lambda x: x[INDEX], (X,), 0),
     Case("fancy index", lambda x: x[INDEX, np.array([0, 3, 1])], (X,), 0),
+    Case("index outside is filled", lambda v: jnp.take(v, np.array([1, 9]), mode="fill", fill_value=2.5), (V,), 0),
+    Case("boolean index outside", lambda b: jnp.take(b, np.array([1, 99]), mode="fill", fill_value=True), (B,), 0),
     Case("index outside is zero", lambda v: jnp.take(v, np.array([1, 9]), mode="fill", fill_value=0), (V,), 0),
     Case("dynamic_slice", lambda x: lax.dynamic_slice(x, (1, 2), (2, 2)), (X,), 0),
     Case("dynamic_update_slice", lambda x, y: lax.dynamic_update_slice(x, y[:2, :2], (1, 2)), (X, Y), 0),

@@ -354,7 +354,6 @@ REFUSED = {
     "rng_bit_generator": lambda x: lax.rng_bit_generator(jnp.zeros(4, jnp.uint32), (2,)),
     "reference": reference,
     "collective": lambda x: jax.vmap(lambda v: v, axis_name="i")(x[None]) + _axis(x),
-    "sharding": lambda x: lax.with_sharding_constraint(x, jax.sharding.SingleDeviceSharding(jax.devices()[0])),
     "another generator": lambda x: x + jax.random.normal(jax.random.key(0, impl="rbg")),
 }
 

@@ -13,6 +13,7 @@ from jax import lax
 
 from jmpc import kernels
 from jmpc.lowering import arithmetic, carrying, lookup, wrapping
+from jmpc.lowering.composite import compute
 from jmpc.lowering.context import Context
 from jmpc.lowering.origins import Ordered
 from jmpc.lowering.registry import rule
@@ -104,9 +105,13 @@ def gather(
     dimension_numbers: lax.GatherDimensionNumbers,
     slice_sizes: Sequence[int],
     mode: Any,
+    fill_value: Any = None,
     **_: Any,
 ) -> Value:
-    """What lies outside reads as 0, where JAX has NaN."""
+    """What lies outside reads as `fill_value`; as 0 if that is None or not finite, where JAX has NaN."""
+    fills = lax.GatherScatterMode.from_any(mode) is lax.GatherScatterMode.FILL_OR_DROP
+    if fills and fill_value and np.isfinite(fill_value):
+        return _gather_or(context, x, indices, x.dtype.type(fill_value), dimension_numbers, slice_sizes)
 
     def take(slot: Any, index: Any) -> Any:
         return lax.gather(slot, index, dimension_numbers, slice_sizes, mode=mode, fill_value=0)
@@ -115,6 +120,19 @@ def gather(
         return _gather_secret(context, x, indices, dimension_numbers, slice_sizes, mode)
     (index,) = public_index(context, indices)
     return moved(context, x, lambda slot: take(slot, index))
+
+
+def _gather_or(
+    context: Context, x: Value, indices: Value, fill: Any, numbers: Any, slice_sizes: Sequence[int]
+) -> Value:
+    """As a gather that has 0 outside, of what is left without the value to fill with."""
+
+    def read(x: Any, indices: Any) -> Any:
+        rest = x ^ fill if x.dtype == bool else x - fill
+        rest = lax.gather(rest, indices, numbers, slice_sizes, mode=lax.GatherScatterMode.FILL_OR_DROP, fill_value=0)
+        return rest ^ fill if x.dtype == bool else rest + fill
+
+    return compute(context, read, x, indices)[0]
 
 
 def _gather_secret(
