@@ -16,8 +16,8 @@ PATH = Path(__file__).parents[2] / "docs" / "derivatives.md"
 
 _INTRODUCTION = """# First derivatives
 
-Written by `python -m benchmarks.coverage --derivatives` with JAX {version}: the vector-Jacobian products of the test
-cases of [coverage.md](coverage.md), for all real inputs at once, with fixed cotangents of all real results in [-1, 1].
+Written by `python -m benchmarks.coverage --derivatives` with JAX {version}: the vector-Jacobian products of the cases
+in `benchmarks/coverage/cases.tsv`, for all real inputs at once, with fixed cotangents of all real results in [-1, 1].
 Inputs and cotangents are secret; the three servers compute. `benchmarks/coverage/derivatives.tsv` lists the cases.
 
 **{passed} of {total} cases pass, {share:.1f} %.** The other {out} cases have no such derivative:
