@@ -1,7 +1,8 @@
 """Primitives in numpy: what most segments consist of, with exactly the results of compiled code.
 
-An operation is there for booleans, integers and floats of numpy alone, and only where numpy and XLA agree in every bit:
-not for division, say. (They differ where a float leaves the range of the integer that it becomes: a guard refuses that.)
+An operation is there for booleans, integers and floats of numpy alone, and only where numpy and XLA agree in every
+bit: not for division, say. (They differ where a float leaves the range of the integer that it becomes, which a guard
+refuses.)
 """
 
 from __future__ import annotations
