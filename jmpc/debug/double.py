@@ -79,6 +79,9 @@ class Double:
 
     def equation(self, eqn: JaxprEqn, operands: Sequence[Any]) -> list[np.ndarray]:
         """The results of one equation in float64."""
+        if eqn.primitive.name == "bitcast_convert_type":  # the sign bit is where the user's own type has it
+            given = zip(operands, eqn.invars, strict=True)
+            return self._evaluate.equation(eqn, [np.asarray(x, atom.aval.dtype) for x, atom in given])
         if id(eqn) not in self._wide:
             self._wide[id(eqn)] = eqn, eqn.replace(params={k: _widened(v) for k, v in eqn.params.items()})
         return self._evaluate.equation(self._wide[id(eqn)][1], [double(x) for x in operands])

@@ -66,20 +66,15 @@ class Evaluator:
     def _scan(self, operands: list[Any], params: dict[str, Any]) -> list[Any]:
         num_consts, num_carry = scan_counts(params)
         consts, carry, xs = operands[:num_consts], operands[num_consts:][:num_carry], operands[num_consts + num_carry :]
-        turn = self.body(params["jaxpr"])
         ys: list[list[Any]] = []
         for i in turns(params):
-            outs = turn([*consts, *carry, *(np.asarray(x[i]) for x in xs)])
+            outs = self._run(params["jaxpr"], [*consts, *carry, *(np.asarray(x[i]) for x in xs)])
             carry = outs[:num_carry]
             ys.append(outs[num_carry:])
         if params["reverse"]:
             ys.reverse()
         stacked = params["jaxpr"].out_avals[num_carry:]
         return [*carry, *(_stacked([row[i] for row in ys], aval) for i, aval in enumerate(stacked))]
-
-    def body(self, closed: ClosedJaxpr) -> Callable[[list[Any]], list[Any]]:
-        """What evaluates the body of a scan, once for each turn."""
-        return lambda args: self._run(closed, args)
 
     def _while(self, operands: list[Any], params: dict[str, Any]) -> list[Any]:
         a, b = params["cond_nconsts"], params["cond_nconsts"] + params["body_nconsts"]

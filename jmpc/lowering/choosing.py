@@ -206,9 +206,9 @@ def _condition(context: Context, difference: FixedPoint, largest: bool) -> Boole
 def _infinite(y: Public, largest: bool) -> bool | None:
     """True if y never is the extreme, False if it always is, None if that depends."""
     array = np.asarray(y.array, np.float64)
-    if np.isneginf(array).all():
+    if (array <= -_AS_GOOD_AS_INFINITE).all():
         return largest
-    if np.isposinf(array).all():
+    if (array >= _AS_GOOD_AS_INFINITE).all():
         return not largest
     return None
 

@@ -1,8 +1,8 @@
 """Primitives in numpy: what most segments consist of, with exactly the results of compiled code.
 
-An operation is there for booleans, integers and floats of numpy alone, and only where numpy and XLA agree in every
-bit: not for division, say. (They differ where a float leaves the range of the integer that it becomes, which a guard
-refuses.)
+An operation takes the operands and the equation's parameters. It is there for booleans, integers and floats of numpy
+alone, and only where numpy and XLA agree in every bit: division, say, is not, and neither are sums of floats, which a
+compiler may join with products, and round once.
 """
 
 from __future__ import annotations
@@ -46,7 +46,17 @@ def _shift_right(kind: str) -> Callable[..., Operation]:
 
 
 def _convert(avals: Sequence[Any], *, new_dtype: Any, **_: Any) -> Operation:
+    if avals[0].dtype.kind == "f" and np.dtype(new_dtype).kind in "iu":
+        return lambda x: _saturated(x, np.dtype(new_dtype))
     return lambda x: x.astype(new_dtype)
+
+
+def _saturated(x: Any, dtype: np.dtype) -> Any:
+    """As XLA does it: what is out of range becomes the nearest integer, and what is not a number 0."""
+    info = np.iinfo(dtype)
+    low, high = (x.dtype.type(end) for end in (info.min, info.max))  # the high end may be rounded up, out of range
+    result = np.where((x > low) & (x < high), x, 0).astype(dtype)
+    return np.where(x >= high, dtype.type(info.max), np.where(x <= low, dtype.type(info.min), result))
 
 
 def _bitcast(avals: Sequence[Any], *, new_dtype: Any) -> Operation | None:
@@ -127,8 +137,8 @@ def _dot_general(avals: Sequence[Any], *, dimension_numbers: Any, **_: Any) -> O
 
 
 _OPERATIONS: dict[str, Callable[..., Operation | None]] = {
-    "add": _plain(np.add),
-    "sub": _plain(np.subtract),
+    "add": _integers(np.add),
+    "sub": _integers(np.subtract),
     "mul": _plain(np.multiply),
     "neg": _plain(np.negative),
     "max": _integers(np.maximum),

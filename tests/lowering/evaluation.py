@@ -2,10 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from typing import Any
 
-import jax
 import numpy as np
 from jax.extend.core import ClosedJaxpr
 
@@ -30,13 +29,6 @@ STEPS: dict[str, Step] = {
 }
 
 
-class _Compiling(Evaluator):
-    """Compiles the bodies of outer scans, whose inputs are then not checked."""
-
-    def body(self, closed: ClosedJaxpr) -> Callable[[list[Any]], list[Any]]:
-        return jax.jit(lambda args: Evaluator(STEPS)(closed, args))
-
-
-def evaluate(closed: ClosedJaxpr, args: Sequence[Any], *, compiled: bool = False) -> list[Any]:
-    """The results of a choreography whose players are all here; `compiled`: the bodies of outer scans are."""
-    return (_Compiling if compiled else Evaluator)(STEPS)(closed, args)
+def evaluate(closed: ClosedJaxpr, args: Sequence[Any]) -> list[Any]:
+    """The results of a choreography whose players are all here."""
+    return Evaluator(STEPS)(closed, args)

@@ -58,6 +58,8 @@ ELEMENTWISE = [
     Case("maximum", jnp.maximum, (X, Y), 0),
     Case("minimum", jnp.minimum, (X, Y), 0),
     Case("maximum with a constant", lambda x: jnp.maximum(x, 1.5), (X,), 0),
+    Case("minimum with the largest float", jax.grad(lambda x: jnp.minimum(x, jnp.finfo(x.dtype).max).sum()), (X,), 0),
+    Case("equal to the largest float", lambda x: x == jnp.finfo(x.dtype).max, (X,)),
     Case("minimum with constants", lambda x: jnp.minimum(x, Y), (X,), 0),
     Case("clip", lambda x: jnp.clip(x, -1.0, 2.0), (X,), 0),
     Case("clamp by secrets", lambda x, y: lax.clamp(jnp.minimum(y, 0), x, jnp.maximum(y, 0)), (X, Y), 0),

@@ -45,7 +45,7 @@ def eq(context: Context, x: Value, y: Value, **_: Any) -> Value:
         return complement(context, exclusive_or(context, x, y))
     if x is y:  # how NaN is looked for, which fixed-point numbers never are
         return Public(np.ones(x.shape, np.bool_))
-    if _infinite(x) or _infinite(y):
+    if _infinite(x) or _infinite(y) or _apart(context, x, y):
         return Public(np.zeros(np.broadcast_shapes(x.shape, y.shape), np.bool_))
     same = comparing.equal(context, x, y)
     for a, b in ((x, y), (y, x)):
@@ -77,6 +77,12 @@ def _infinite(x: Value) -> bool:
     if not isinstance(x, Public) or not x.known or x.array.dtype.kind in "iub":
         return False
     return x.array.size > 0 and not np.isfinite(np.asarray(x.array, np.float64)).any()
+
+
+def _apart(context: Context, x: Value, y: Value) -> bool:
+    """Whether intervals know for certain that no element of x is one of y."""
+    a, b = _certain(context, x), _certain(context, y)
+    return a is not None and b is not None and (a.high < b.low or b.high < a.low)
 
 
 def _decided(context: Context, x: Value, y: Value) -> Public | None:
