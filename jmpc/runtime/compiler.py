@@ -138,7 +138,7 @@ def _compile_local(step: Local) -> Compiled:
 # the 23 segments of a program of 526 equations (a sign, a selection, a product, a truncation): compiling takes 3.3
 # CPU-seconds with XLA's defaults, 2.1 without fusion emitters and in one piece, which run as fast, and 0.74
 # without optimisation, which run 5 times as long (convolutions 25 times). Even to load what was compiled before takes
-# 0.5 milliseconds an equation, as long as numpy takes for some 300,000 words; and most segments run once.
+# 0.4 to 0.9 milliseconds an equation, as long as numpy takes for some 300,000 words; and most segments run once.
 
 _LARGE_WORK = 1 << 23  # scalar results; with less, even 5 times as long is less than compiling well
 _PATIENCE = 4.0  # compiling well takes about so many times as long as compiling quickly
