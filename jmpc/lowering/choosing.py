@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 from collections.abc import Sequence
+from typing import Any
 
 import jax.numpy as jnp
 import numpy as np
@@ -80,6 +81,12 @@ def is_zero(x: Value) -> bool:
 
 
 # -- selection -------------------------------------------------------------------------------------------------
+
+
+def filled(x: Secret, fill: Any) -> Interval | None:
+    """The interval of x or `fill`, if that of x is known."""
+    value = float(fill) if is_float(x.dtype) else int(fill)
+    return x.interval.hull(Interval(value, value)) if x.interval is not None else None
 
 
 def gate(context: Context, condition: Boolean, x: Secret) -> Secret:

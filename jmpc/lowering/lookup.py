@@ -295,8 +295,11 @@ def _unit_as(unit: Ring, dtype: Any) -> FixedPoint | Integer:
     return Integer(unit, np.dtype(dtype), Interval(0, 1))
 
 
-def pick(context: Context, positions: Positions, x: Value, f: Callable[[Any, Any], Any]) -> Secret:
-    """f(unit, x) at the positions, or at the edges; f gives the dimensions of the index first."""
+def pick(context: Context, positions: Positions, x: Value, f: Callable[[Any, Any], Any], fill: Any = None) -> Secret:
+    """f(unit, x) at the positions, or at the edges; f gives the dimensions of the index first.
+
+    Where there is nothing at the edges: `fill`, and 0 without one. Only of numbers.
+    """
     if positions.edges is None:
         return weighted(context, positions, x, f)
     if is_boolean(x.dtype):
@@ -311,7 +314,12 @@ def pick(context: Context, positions: Positions, x: Value, f: Callable[[Any, Any
         return Boolean(context.protocol.map(lambda slot: slot.reshape(shape), context.bits(where)))
 
     if edges.first is None:
-        return choosing.gate(context, everywhere(edges.outside.inside(context)), picked)
+        inside = everywhere(edges.outside.inside(context))
+        if fill is None:
+            return choosing.gate(context, inside, picked)
+        rest = choosing.gate(context, inside, arithmetic.subtract(context, picked, Public(np.asarray(fill))))
+        result = arithmetic.add(context, rest, Public(np.asarray(fill)))
+        return choosing.with_interval(result, choosing.filled(picked, fill))
     result = picked
     for where, words in ((edges.outside.below, edges.first), (edges.outside.above, edges.last)):
         if where is not None:
@@ -333,7 +341,9 @@ def _at_public(context: Context, positions: Positions, x: Value, words: Any, f: 
     return dataclasses.replace(secret, sharing=context.protocol.map(lambda slot: f(unit, slot), secret.sharing))
 
 
-def read(context: Context, factors: Sequence[Positions], x: Value, take: Callable[[Any, Any], Any]) -> Secret:
+def read(
+    context: Context, factors: Sequence[Positions], x: Value, take: Callable[[Any, Any], Any], fill: Any = None
+) -> Secret:
     """take(x, position), for one public position at a time, at the secret ones: of one factor after the other."""
     first, *others = factors
     dims = [d for factor in factors for d in factor.dims]
@@ -358,7 +368,7 @@ def read(context: Context, factors: Sequence[Positions], x: Value, take: Callabl
         weights = unit.reshape(*batch, *(1,) * (slot.ndim - len(batch) - 1), count)
         return jnp.sum(weights * slot, axis=-1, dtype=slot.dtype)
 
-    picked = pick(context, first, x, at)
+    picked = pick(context, first, x, at, fill)
     for factor in others:
         picked = pick(context, factor, picked, contract)
     return picked

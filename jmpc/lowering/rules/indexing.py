@@ -12,7 +12,7 @@ import numpy as np
 from jax import lax
 
 from jmpc import kernels
-from jmpc.lowering import arithmetic, carrying, lookup, wrapping
+from jmpc.lowering import arithmetic, carrying, choosing, lookup, wrapping
 from jmpc.lowering.composite import compute
 from jmpc.lowering.context import Context
 from jmpc.lowering.origins import Ordered
@@ -109,17 +109,26 @@ def gather(
     **_: Any,
 ) -> Value:
     """What lies outside reads as `fill_value`; as 0 if that is None or not finite, where JAX has NaN."""
-    fills = lax.GatherScatterMode.from_any(mode) is lax.GatherScatterMode.FILL_OR_DROP
-    if fills and fill_value and np.isfinite(fill_value):
-        return _gather_or(context, x, indices, x.dtype.type(fill_value), dimension_numbers, slice_sizes)
+    drops = lax.GatherScatterMode.from_any(mode) is lax.GatherScatterMode.FILL_OR_DROP
+    fill = x.dtype.type(fill_value) if drops and fill_value and np.isfinite(fill_value) else None
 
-    def take(slot: Any, index: Any) -> Any:
-        return lax.gather(slot, index, dimension_numbers, slice_sizes, mode=mode, fill_value=0)
+    def take(slot: Any, index: Any, outside: Any = 0) -> Any:
+        return lax.gather(slot, index, dimension_numbers, slice_sizes, mode=mode, fill_value=outside)
 
+    simple = indices.shape[-1] == 1 if is_secret(indices) else indices.known
+    if fill is not None and (is_boolean(x.dtype) or not simple):
+        return _gather_or(context, x, indices, fill, dimension_numbers, slice_sizes)
     if is_secret(indices):
-        return _gather_secret(context, x, indices, dimension_numbers, slice_sizes, mode)
+        return _gather_secret(context, x, indices, dimension_numbers, slice_sizes, mode, fill)
     (index,) = public_index(context, indices)
-    return moved(context, x, lambda slot: take(slot, index))
+    result = moved(context, x, lambda slot: take(slot, index))
+    if fill is None:
+        return result
+    with jax.ensure_compile_time_eval():
+        filled = np.asarray(take(np.zeros(x.shape, x.dtype), indices.array, fill))
+    if not filled.any():
+        return result
+    return choosing.with_interval(arithmetic.add(context, result, Public(filled)), choosing.filled(result, fill))
 
 
 def _gather_or(
@@ -142,6 +151,7 @@ def _gather_secret(
     numbers: lax.GatherDimensionNumbers,
     slice_sizes: Sequence[int],
     mode: Any,
+    fill: Any,
 ) -> Value:
     sizes = [x.shape[d] - slice_sizes[d] + 1 for d in numbers.start_index_map]
     clamp = lax.GatherScatterMode.from_any(mode) is not lax.GatherScatterMode.FILL_OR_DROP
@@ -153,7 +163,7 @@ def _gather_secret(
     factors = lookup.locate_to_read(context, components, sizes, clamp=clamp)
     if _is_table(numbers, slice_sizes, x.shape):
         (positions,) = factors
-        return _read_table(context, positions, x, numbers)
+        return _read_table(context, positions, x, numbers, fill)
     batch = indices.shape[:-1]
 
     def take(slot: Any, at: Any) -> Any:
@@ -162,7 +172,7 @@ def _gather_secret(
         kept = [d for d in range(taken.ndim) if d not in numbers.offset_dims]
         return jnp.transpose(taken, [*kept, *numbers.offset_dims])
 
-    result = lookup.read(context, factors, x, take)
+    result = lookup.read(context, factors, x, take, fill)
     return _offsets_in_place(context, result, numbers, len(batch))
 
 
@@ -175,14 +185,16 @@ def _is_table(numbers: lax.GatherDimensionNumbers, slice_sizes: Sequence[int], s
     return numbers.collapsed_slice_dims == (d,) and all(slice_sizes[i] == shape[i] for i in others)
 
 
-def _read_table(context: Context, positions: lookup.Positions, x: Value, numbers: lax.GatherDimensionNumbers) -> Value:
+def _read_table(
+    context: Context, positions: lookup.Positions, x: Value, numbers: lax.GatherDimensionNumbers, fill: Any
+) -> Value:
     (d,) = numbers.start_index_map
     rank = positions.unit.ndim - 1
 
     def read(unit: Any, slot: Any) -> Any:
         return kernels.dot_general(unit, slot, (((rank,), (d,)), ((), ())))
 
-    return _offsets_in_place(context, lookup.pick(context, positions, x, read), numbers, rank)
+    return _offsets_in_place(context, lookup.pick(context, positions, x, read, fill), numbers, rank)
 
 
 def _read_in_order(context: Context, ordered: Ordered, x: Value, numbers: lax.GatherDimensionNumbers) -> Value:
