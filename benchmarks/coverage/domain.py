@@ -13,6 +13,7 @@ from benchmarks.coverage.cases import Case, Traced, as_numpy
 _LARGEST = 2.0**44  # of a real number at 18 fraction bits
 _BITS_OF_FLOATS = "it reads or makes the bits of a floating-point number"
 _RANDOM = "it draws random numbers that depend on a secret, by rejection or from a secret key"
+_OF_COMPLEX = "complex types in factorisations by reflections or rotations, scatters that multiply or compare, reductions"
 
 # By what a case is a case of.
 _KINDS = {
@@ -20,6 +21,12 @@ _KINDS = {
     "eig": "eigenvalues of general matrices",
     "random_gamma": _RANDOM,
 }
+
+# What has no form on complex secrets.
+_REAL_ONLY = frozenset(
+    "eigh householder_product qr reduce reduce_window reduce_window_max reduce_window_min scatter_max scatter_min "
+    "scatter_mul svd".split()
+)
 
 
 def why_out(case: Case, traced: Traced) -> str:
@@ -31,6 +38,8 @@ def why_out(case: Case, traced: Traced) -> str:
     dtypes += [a.aval.dtype for eqn in traced.jaxpr.jaxpr.eqns for a in (*eqn.invars, *eqn.outvars) if _array(a)]
     if any(_is_narrow(dtype) for dtype in dtypes) or any(map(_rounds_to_narrow, traced.jaxpr.jaxpr.eqns)):
         return "a low-precision type: float16, bfloat16, float8, or integers of less than 8 bits"
+    if any(map(_is_real_only, traced.jaxpr.jaxpr.eqns)):
+        return _OF_COMPLEX
     if case.kind == "bitcast_convert_type" and any(map(_reads_bits, traced.jaxpr.jaxpr.eqns)):
         return _BITS_OF_FLOATS
     inputs = [as_numpy(x) for x in traced.args]
@@ -45,6 +54,12 @@ def why_out(case: Case, traced: Traced) -> str:
 
 def _array(atom: Any) -> bool:
     return hasattr(atom.aval, "dtype")
+
+
+def _is_real_only(eqn: Any) -> bool:
+    types = [atom.aval.dtype for atom in (*eqn.invars, *eqn.outvars) if _array(atom)]
+    name = eqn.primitive.name.replace("-", "_")
+    return name in _REAL_ONLY and any(jnp.issubdtype(dtype, jnp.complexfloating) for dtype in types)
 
 
 def _is_narrow(dtype: Any) -> bool:

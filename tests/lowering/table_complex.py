@@ -37,6 +37,8 @@ LINEAR = [
     Case("from a real", lambda x: (x.astype(np.complex64), x > 0), (X,), 0),
     Case("from an integer", lambda i: i.astype(np.complex64) * 1j, (AT,), 0),
     Case("to a boolean", lambda z: z.astype(bool), (Z,), 0),
+    Case("bits as its own type", lambda z: lax.bitcast_convert_type(z, np.complex64), (Z,), 0),
+    Case("empty factors", lambda z: jnp.linalg.cholesky(z[:0, :0]), (Z,), 0),
     Case("moves", lambda z: (z.T[::-1], z.reshape(3, 2), z[None], z[:, 1:], jnp.squeeze(z[:1])), (Z,), 0),
     Case("broadcast", lambda z: jnp.broadcast_to(z[:, :1], (2, 2, 4)), (Z,), 0),
     Case("concatenate", lambda z, x: jnp.concatenate([z, x, z]), (V, X), 0),

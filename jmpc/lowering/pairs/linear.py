@@ -11,7 +11,7 @@ from jax import lax
 from jax.extend.core import Primitive
 
 from jmpc.lowering.pairs.pair import Pair, as_pair, bilinear, part_dtype
-from jmpc.lowering.pairs.registry import on_pairs
+from jmpc.lowering.pairs.registry import Unsupported, on_pairs
 from jmpc.lowering.values import is_complex
 
 
@@ -126,3 +126,10 @@ def convert(x: Any, *, new_dtype: Any) -> Any:
     if new_dtype == jnp.bool_:
         return (x.filled[0] != 0) | (x.filled[1] != 0)
     return x.filled[0].astype(new_dtype)
+
+
+@on_pairs("bitcast_convert_type")
+def bitcast(x: Any, *, new_dtype: Any) -> Pair:
+    if not isinstance(x, Pair) or x.filled[0].dtype != part_dtype(new_dtype):
+        raise Unsupported("it reads or makes the bits of a complex number", "Convert values with x.astype")
+    return x

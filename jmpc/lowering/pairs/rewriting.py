@@ -7,6 +7,7 @@ and keep their lines. Loops and branches stay what they are, with two carries fo
 from __future__ import annotations
 
 import functools
+import math
 from collections.abc import Callable, Sequence
 from typing import Any
 
@@ -122,6 +123,9 @@ class _Scope:
         name = eqn.primitive.name
         if name not in PAIR_RULES:
             raise _refusal(eqn, *REFUSED.get(name, _OF_A_MATRIX if name in _FACTORISATIONS else _WITHOUT_RULE))
+        if all(math.prod(var.aval.shape) == 0 for var in eqn.outvars):
+            self._env.update({var: self._zeros(var) for var in eqn.outvars})
+            return
         rule = PAIR_RULES[name]
         named = named_arguments(rule, eqn.params, primitive=eqn.primitive)
         operands = [self._pair(atom) if _is_complex(atom) else self._read(atom) for atom in eqn.invars]
@@ -176,6 +180,10 @@ class _Scope:
     def _constant(self, array: np.ndarray) -> Pair:
         parts = [self._known(part) if part.any() else None for part in (array.real, array.imag)]
         return Pair(*parts) if any(part is not None for part in parts) else Pair(self._known(array.real))
+
+    def _zeros(self, var: Var) -> Atom | Pair:
+        array = np.zeros(var.aval.shape, var.aval.dtype)
+        return self._constant(array) if _is_complex(var) else self._known(array)
 
     def _known(self, array: np.ndarray) -> Atom:
         aval = ShapedArray(array.shape, array.dtype)
