@@ -13,7 +13,9 @@ from benchmarks.coverage.cases import Case, Traced, as_numpy
 _LARGEST = 2.0**44  # of a real number at 18 fraction bits
 _BITS_OF_FLOATS = "it reads or makes the bits of a floating-point number"
 _RANDOM = "it draws random numbers that depend on a secret, by rejection or from a secret key"
-_OF_COMPLEX = "complex types in factorisations by reflections or rotations, scatters that multiply or compare, reductions"
+_OF_COMPLEX = (
+    "complex types in factorisations by reflections or rotations, scatters that multiply or compare, reductions"
+)
 
 # By what a case is a case of.
 _KINDS = {
