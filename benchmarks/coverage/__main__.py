@@ -35,7 +35,7 @@ def main() -> None:
     outcomes = []
     for outcome in _outcomes(names, options.jobs, Task(options.list, options.derivatives)):
         outcomes.append(outcome)
-        if options.only or outcome.status not in ("passed", "out"):
+        if options.only or not outcome.right:
             tqdm.write(f"{outcome.status:8s} {outcome.name}  {outcome.detail}  {outcome.error:.3g} ulp")
     if options.list:
         listing.write(outcomes, listing.DERIVATIVES if options.derivatives else listing.PATH)

@@ -10,7 +10,7 @@ from benchmarks.coverage.cases import Case, harnesses
 from benchmarks.coverage.derivatives import derivative, judged_derivative
 from benchmarks.coverage.functions import examples
 from benchmarks.coverage.own import own
-from benchmarks.coverage.score import Outcome, judged, run
+from benchmarks.coverage.score import Outcome, judged, rejected, run
 
 
 @dataclass(frozen=True)
@@ -31,16 +31,16 @@ def batch_outcomes(names: Sequence[str], task: Task) -> list[Outcome]:
     """The outcomes of these cases, or of their derivatives."""
     path = listing.DERIVATIVES if task.derivatives else listing.PATH
     known = listing.read(path) if path.exists() and not task.only_list else {}
-    judge = judged_derivative if task.derivatives else judged
     outcomes, ready = [], []
     for case in (case for case in every_case() if case.name in set(names)):
-        outcome, traced = judge(case, known.get(case.name))
         of = derivative(case) if task.derivatives else case
-        if outcome is not None:
-            outcomes.append(outcome)
+        reason, traced = (judged_derivative if task.derivatives else judged)(case, known.get(case.name))
+        if reason and (task.only_list or traced is None):
+            outcomes.append(Outcome(of.name, of.kind, "out", reason))
+        elif reason:
+            outcomes.append(rejected(of, traced, reason))
         elif task.only_list:
             outcomes.append(Outcome(of.name, of.kind, "passed"))
         else:
-            assert traced is not None
             ready.append((of, traced))
     return outcomes + (run(ready) if ready else [])

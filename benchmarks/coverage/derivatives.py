@@ -20,7 +20,7 @@ from benchmarks.coverage import listing
 from benchmarks.coverage.cases import Case, Traced, trace
 from benchmarks.coverage.decompositions import CHECKS
 from benchmarks.coverage.domain import why_out
-from benchmarks.coverage.score import Outcome, judged
+from benchmarks.coverage.score import judged
 
 PREFIX = "derivative of "  # of kinds
 
@@ -61,11 +61,10 @@ def _is_real(x: Any) -> bool:
     return jnp.issubdtype(x.dtype if hasattr(x, "dtype") else np.result_type(x), jnp.floating)
 
 
-def judged_derivative(case: Case, marked_out: str | None = None) -> tuple[Outcome | None, Traced | None]:
-    """The outcome of a case whose derivative is out of the domain, or the derivative's trace if it is to be run."""
-    of = derivative(case)
-    found = trace(of) if marked_out == "" else marked_out or _traced(case)
-    return (None, found) if isinstance(found, Traced) else (Outcome(of.name, of.kind, "out", found), None)
+def judged_derivative(case: Case, marked_out: str | None = None) -> tuple[str, Traced | None]:
+    """Why there is no derivative in the domain, or the derivative's trace."""
+    found = trace(derivative(case)) if marked_out == "" else marked_out or _traced(case)
+    return (found, None) if isinstance(found, str) else ("", found)
 
 
 def _traced(case: Case) -> Traced | str:
@@ -75,8 +74,7 @@ def _traced(case: Case) -> Traced | str:
         return "no real inputs"
     reason = listing.read().get(case.name)
     if reason is None:
-        outcome, _ = judged(case)
-        reason = outcome.detail if outcome is not None else ""
+        reason, _ = judged(case)
     if reason:
         return f"the case is out of the domain: {reason}"
     if not any(map(_is_real, jax.tree.leaves(jax.eval_shape(function, *args)))):

@@ -54,7 +54,7 @@ def write(outcomes: Sequence[Outcome]) -> None:
     by_kind: dict[str, list[Outcome]] = defaultdict(list)
     for outcome in outcomes:
         by_kind[outcome.kind.removeprefix(PREFIX)].append(outcome)
-    rows = [row(kind, found) for kind, found in sorted(by_kind.items()) if any(o.status != "out" for o in found)]
+    rows = [row(kind, found) for kind, found in sorted(by_kind.items()) if any(o.inside for o in found)]
     PATH.write_text(_introduction(outcomes) + "\n".join(rows) + "\n" + _failures(outcomes))
 
 
@@ -74,7 +74,7 @@ def _introduction(outcomes: Sequence[Outcome]) -> str:
 
 
 def _failures(outcomes: Sequence[Outcome]) -> str:
-    failed = sorted((o for o in outcomes if o.status not in ("passed", "out")), key=lambda o: o.name)
+    failed = sorted((o for o in outcomes if not o.right), key=lambda o: o.name)
     if not failed:
         return ""
     return "\n## What does not pass\n\n" + "\n".join(map(_failure, failed)) + "\n"

@@ -19,5 +19,5 @@ def read(path: Path = PATH) -> dict[str, str]:
 
 def write(outcomes: Iterable[Outcome], path: Path = PATH) -> None:
     """Replaces the list."""
-    rows = sorted((o.name, o.detail if o.status == "out" else "") for o in outcomes)
+    rows = sorted((o.name, "" if o.inside else o.detail) for o in outcomes)
     path.write_text("".join(f"{name}\t{reason}\n" for name, reason in rows))

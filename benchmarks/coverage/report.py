@@ -8,8 +8,8 @@ from pathlib import Path
 
 import jax
 
-from benchmarks.coverage.functions import MODULES, NAMED_REASONS, public_functions
-from benchmarks.coverage.score import MORE_ULPS, ULPS, Outcome
+from benchmarks.coverage.functions import INEXACT_REASONS, MODULES, NAMED_REASONS, public_functions
+from benchmarks.coverage.score import MORE_ULPS, ROUNDOFFS, ULPS, Outcome
 
 PATH = Path(__file__).parents[2] / "docs" / "coverage.md"
 
@@ -19,15 +19,20 @@ Written by `python -m benchmarks.coverage` with JAX {version}: the test cases th
 ours for what these leave out (control flow, custom derivatives, secret indices), each run by the three servers with all
 array arguments secret. Only PRNG keys stay public. `benchmarks/coverage/cases.tsv` lists all cases by name.
 
-**{passed} of {total} cases in the domain pass**{failures}. {out} cases are out of it, for these reasons:
+**{passed} of {total} cases in the domain pass**{failures}. {out} cases are out of it, and end with an error that
+names the reason and the line:
 
 {reasons}
 
+Where all results of JAX are NaN or infinite ({computed} cases) no error can come, as no server sees that: fixed-point
+numbers have neither, and the functions' documentation says what they give instead.
+
 Integers and booleans equal JAX's exactly. Reals are within {ulps:g} ulp (2^-18 each; more for {more}), relative to
 results above 1, and three times what the results move where every input moves by an ulp, which is how precisely inputs
-are known: an ill-conditioned case (a power, a quotient near a pole) is held to what its inputs determine. Elements that
-are NaN or infinite in JAX are left out. Signs of eigenvectors and singular vectors are free: of those the values, the
-product and the orthogonality are checked.
+are known: an ill-conditioned case (a power, a quotient near a pole) is held to what its inputs determine. Where JAX
+computes with float16 or bfloat16, {roundoffs:g} unit roundoffs of these are added, and inputs move by one. Elements
+that are NaN or infinite in JAX are left out. Signs of eigenvectors and singular vectors are free: of those the values,
+the product and the orthogonality are checked.
 
 | cases of | pass | of | largest error, ulp | out of the domain |
 |---|---|---|---|---|
@@ -65,7 +70,10 @@ def _functions(outcomes: Sequence[Outcome]) -> str:
 
 
 def _reason(outcome: Outcome) -> str:
-    """What jmpc says, without the line and its own advice."""
+    """Why it is not within the bound, or what jmpc says, without the line and its own advice."""
+    name = outcome.name.rpartition(".")[2]
+    if outcome.status == "wrong" and name in INEXACT_REASONS:
+        return f"{outcome.error:.0f} ulp; {INEXACT_REASONS[name]}"
     if outcome.status == "refused" and "`: " in outcome.detail:
         primitive, _, reason = outcome.detail.partition("`: ")
         return f"`{primitive.rpartition('`')[2]}`: {reason.partition('. ')[0]}"
@@ -75,7 +83,7 @@ def _reason(outcome: Outcome) -> str:
 def _introduction(outcomes: Sequence[Outcome]) -> str:
     counts = Counter(o.status for o in outcomes)
     reasons = Counter(o.detail for o in outcomes if o.status == "out")
-    total = len(outcomes) - counts["out"]
+    total = sum(o.inside for o in outcomes)
     return _INTRODUCTION.format(
         version=jax.__version__,
         passed=counts["passed"],
@@ -83,21 +91,23 @@ def _introduction(outcomes: Sequence[Outcome]) -> str:
         failures="" if counts["passed"] == total else "; the others are at the end of this page",
         out=counts["out"],
         reasons="\n".join(f"- {reason}: {count}" for reason, count in reasons.most_common()),
+        computed=counts["computed"],
         ulps=ULPS,
+        roundoffs=ROUNDOFFS,
         more=", ".join(f"`{kind}` {ulps:g}" for kind, ulps in MORE_ULPS.items()),
     )
 
 
 def row(kind: str, found: Sequence[Outcome]) -> str:
     """Of the table."""
-    inside = [o for o in found if o.status != "out"]
+    inside = [o for o in found if o.inside]
     passed = [o for o in inside if o.status == "passed"]
     error = f"{max((o.error for o in inside), default=0.0):.2g}" if inside else ""
     return f"| `{kind}` | {len(passed)} | {len(inside)} | {error} | {len(found) - len(inside) or ''} |"
 
 
 def _failures(outcomes: Sequence[Outcome]) -> str:
-    failed = [o for o in outcomes if o.status not in ("passed", "out")]
+    failed = [o for o in outcomes if not o.right]
     if not failed:
         return ""
     lines = (f"- `{o.name}`: {o.status}, {short(o.detail)}" for o in failed)

@@ -186,7 +186,7 @@ def _extreme(context: Context, x: Value, y: Value, *, largest: bool) -> Value:
         a, b = context.bits(x), context.bits(y)
         return Boolean(context.protocol.or_(a, b) if largest else context.protocol.and_(a, b))
     if isinstance(y, Public) and y.known and is_float(y.dtype) and (decided := _infinite(y, largest)) is not None:
-        return x if decided else y
+        return x if decided else Public(np.broadcast_to(y.array, np.broadcast_shapes(x.shape, y.shape)), y.at)
     if isinstance(x, Integer):
         return _extreme_integers(context, x, y, largest)
     if is_zero(y):  # the sign of x itself: x is settled and truncated once for all uses

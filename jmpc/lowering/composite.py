@@ -8,6 +8,7 @@ quotients and roots cheap and constants precise.
 
 from __future__ import annotations
 
+import dataclasses
 import functools
 import inspect
 from collections.abc import Callable
@@ -21,7 +22,7 @@ from jmpc._compat import dce
 from jmpc.choreography.inline import inline_calls
 from jmpc.lowering.context import Context
 from jmpc.lowering.registry import rule
-from jmpc.lowering.values import Value, is_key
+from jmpc.lowering.values import Public, Value, is_float, is_key
 
 F = TypeVar("F", bound=Callable[..., Any])
 
@@ -41,7 +42,7 @@ def composite(*primitives: str) -> Callable[[F], F]:
             assert context.equation is not None
             offered = {"fraction": context.fraction, **params}
             known = {name: offered[name] for name in named if name in offered}
-            results = compute(context, functools.partial(function, **known), *operands)
+            results = composed(context, functools.partial(function, **known), *operands)
             return results if context.equation.primitive.multiple_results else results[0]
 
         return function
@@ -52,6 +53,27 @@ def composite(*primitives: str) -> Callable[[F], F]:
 def bounded(x: Any, low: float, high: float) -> Any:
     """x clamped to an interval that is then known; cheaper than `jnp.clip`, which is two selections."""
     return lax.clamp(x.dtype.type(low), x, x.dtype.type(high))
+
+
+def composed(context: Context, function: Callable[..., Any], *operands: Value) -> list[Value]:
+    """As `compute`, of a function of ours instead of the user's, for the results of the equation at hand.
+
+    What is float16 or bfloat16 it takes as float32: in JAX the constants of the function would be rounded as well.
+    """
+    assert context.equation is not None
+    results = compute(context, function, *(_of_type(x, np.float32) if _is_half(x.dtype) else x for x in operands))
+    types = [var.aval.dtype for var in context.equation.outvars]
+    return [_of_type(x, dtype) if _is_half(dtype) else x for x, dtype in zip(results, types, strict=True)]
+
+
+def _is_half(dtype: Any) -> bool:
+    return is_float(dtype) and np.dtype(dtype).itemsize < 4
+
+
+def _of_type(x: Value, dtype: Any) -> Value:
+    if isinstance(x, Public):
+        return Public(x.array.astype(dtype), x.at)
+    return dataclasses.replace(x, dtype=np.dtype(dtype))
 
 
 def compute(context: Context, function: Callable[..., Any], *operands: Value) -> list[Value]:

@@ -87,7 +87,6 @@ REFUSALS = [
     Refusal(lambda x: lax.div(x, np.int32(0)), I, "div", "by a public zero", r"x / jnp.where\(y == 0, 1, y\)"),
     # divisions and powers
     Refusal(lambda x: jnp.power(-2.0, x), X, "pow", "not a positive constant", "with a positive base"),
-    Refusal(lambda i: lax.pow(np.float32([1, 2, 3]), i), I, "pow", "secret or large integer exponent", "to float"),
     # positions and order
     Refusal(lambda i: jnp.zeros(2**21)[i[0]], I, "dynamic_slice|gather", "2,097,152 positions", "Index a part"),
     Refusal(lambda x: jnp.argmax(x), L, "argmax", "64-bit integers of any size", "32-bit integers"),

@@ -6,6 +6,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 from jax import lax
+from jax.extend.core import primitives
 
 from .table import IMAGES, KERNEL, POSITIVE, B, C, Case, I, J, V, X, Y
 
@@ -81,6 +82,17 @@ def sum_pool(x, **window):
 
 TIES = np.maximum(np.round(IMAGES * 2), 0)
 
+
+def _derivative_of_padded(x, t):
+    window = dict(window_dimensions=(1, 2), window_strides=(1, 1), padding=((0, 0), (3, 0)), base_dilation=(1, 3))
+    return primitives.select_and_gather_add_p.bind(t, x, select_prim=lax.ge_p, **window, window_dilation=(1, 1))
+
+
+def _selected_booleans(x, source):
+    window = dict(window_dimensions=(1, 2), window_strides=(1, 1), padding=((0, 0), (0, 0)))
+    return primitives.select_and_scatter_add_p.bind(source, x, select_prim=lax.ge_p, **window)
+
+
 WINDOWS = [
     Case("max pool", lambda x: max_pool(x, **POOL), (IMAGES,)),
     Case("overlapping max pool", lambda x: max_pool(x, **OVERLAP), (IMAGES,)),
@@ -94,6 +106,8 @@ WINDOWS = [
     Case("gradient of overlapping max pool", jax.grad(lambda x: weighted(x, max_pool, **OVERLAP)), (IMAGES,), 8),
     Case("gradient of max pool with ties", jax.grad(lambda x: weighted(x, max_pool, **OVERLAP)), (TIES,), 8),
     Case("gradient of sum pool", jax.grad(lambda x: weighted(x, sum_pool, **OVERLAP)), (IMAGES,), 8),
+    Case("derivative of max pool with empty windows", _derivative_of_padded, (X, X)),
+    Case("gradient of a window selection among booleans", _selected_booleans, (X > 0, X[:, 1:] > 0.5)),
     Case("derivative of max pool", lambda x, t: jax.jvp(lambda x: max_pool(x, **POOL), (x,), (t,)), (IMAGES, IMAGES)),
     Case("gradient of max", jax.grad(jnp.max), (X,)),
     Case(

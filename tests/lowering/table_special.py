@@ -13,6 +13,8 @@ from .table import POSITIVE, UNIT, Case, I, J, X, Y
 FIRST = np.array([0.125, 0.5, 1.0, 2.5, 6.0], np.float32)
 SECOND = np.array([3.0, 0.25, 1.5, 7.0, 2.0], np.float32)
 PARTS = np.array([0.125, 0.25, 0.5, 0.75, 0.96875], np.float32)
+BASES = np.array([-2, -2, -1.5, 0, 0, 0, 3, 0.25, -0.125, -7], np.float32)
+EXPONENTS = np.array([3, -2, 4, 0, 0.1, 2.5, -1.5, -3.25, 1, -5], np.float32)
 POWERS = np.arange(-1, 3, dtype=np.int32)
 
 SPECIAL = [
@@ -33,6 +35,10 @@ SPECIAL = [
     Case("vander", lambda x: jnp.vander(x, 4), (FIRST,), relative=2e-5),
     Case("integer powers by constants", lambda i: i**J, (I,)),
     Case("float_power", jnp.float_power, (POSITIVE, Y), relative=1e-4),
+    Case("pow of any base", lambda x, y: x**y, (BASES, EXPONENTS), relative=1e-4),
+    Case("pow by integers", lambda x, i: lax.pow(x, i), (BASES[:4], np.array([3, -2, 1, 0], np.int32)), relative=1e-4),
+    Case("pow of constants by integers", lambda i: lax.pow(np.float32([1.5, 0.5, 4]), i), (I[0, :3],), relative=1e-4),
+    Case("large constant powers", lambda x: (x**65.0, x**66.0), (np.float32([-1.1, 0.9, -0.5, 1]),), relative=2e-4),
     Case("power of zero", lambda x: (x - x) ** 0.3, (POSITIVE,)),
     Case("i0", jnp.i0, (X / 2,), relative=2e-5),
     Case("i1", jsp.i1, (X / 2,), relative=2e-5),

@@ -16,6 +16,7 @@ from jmpc.lowering.rules import linear as linear
 from jmpc.lowering.rules import logic as logic
 from jmpc.lowering.rules import nonlinear as nonlinear
 from jmpc.lowering.rules import orthogonal as orthogonal
+from jmpc.lowering.rules import powers as powers
 from jmpc.lowering.rules import reductions as reductions
 from jmpc.lowering.rules import refused as refused
 from jmpc.lowering.rules import rounding as rounding

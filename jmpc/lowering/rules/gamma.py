@@ -16,11 +16,11 @@ import jax.numpy as jnp
 import numpy as np
 from jax import lax
 
-from jmpc.lowering.composite import bounded, composite, compute
+from jmpc.lowering.composite import bounded, composed, composite
 from jmpc.lowering.context import Context
 from jmpc.lowering.registry import rule
 from jmpc.lowering.rules.hints import promise
-from jmpc.lowering.rules.nonlinear import uniform
+from jmpc.lowering.rules.powers import uniform
 from jmpc.lowering.rules.special import cotangent_of_pi
 from jmpc.lowering.values import Value
 
@@ -113,8 +113,8 @@ def zeta(context: Context, s: Value, q: Value, **_: Any) -> Value:
     """sum_k (q + k)^-s."""
     order = uniform(s)
     if order is not None and order == int(order) and 2 <= order <= _LARGEST_ORDER + 1:
-        return compute(context, functools.partial(_hurwitz_of_order, int(order), shape=s.shape), q)[0]
-    return compute(context, _hurwitz, s, q)[0]
+        return composed(context, functools.partial(_hurwitz_of_order, int(order), shape=s.shape), q)[0]
+    return composed(context, _hurwitz, s, q)[0]
 
 
 @rule("polygamma")
@@ -127,7 +127,7 @@ def polygamma(context: Context, n: Value, x: Value, **_: Any) -> Value:
             f"Use one constant order up to {_LARGEST_ORDER}",
         )
     positive = context.interval(x).low >= 0
-    return compute(context, functools.partial(_polygamma, int(order), shape=n.shape, positive=positive), x)[0]
+    return composed(context, functools.partial(_polygamma, int(order), shape=n.shape, positive=positive), x)[0]
 
 
 def _polygamma(order: int, x: Any, *, shape: tuple[int, ...], positive: bool) -> Any:
@@ -168,8 +168,8 @@ def _hurwitz_of_order(s: int, q: Any, *, shape: tuple[int, ...]) -> Any:
 def _hurwitz(s: Any, q: Any) -> Any:
     """By powers with secret exponents."""
     s, q = jnp.broadcast_arrays(s, q)
-    terms = (q + _steps(q)) ** -s
-    last = q + _SHIFT
+    terms = promise(q + _steps(q), 0.25, 2.0**24) ** -s
+    last = promise(q + _SHIFT, 1, 2.0**24)
     return jnp.sum(terms[:-1], axis=0) + last ** (1 - s) / (s - 1) + terms[-1] * _tail(s, 1 / last)
 
 

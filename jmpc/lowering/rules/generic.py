@@ -14,7 +14,7 @@ from jax import lax
 from jax.extend.core import jaxpr_as_fun
 
 from jmpc._compat import closed
-from jmpc.lowering.composite import composite, compute
+from jmpc.lowering.composite import compute
 from jmpc.lowering.context import Context
 from jmpc.lowering.registry import rule
 from jmpc.lowering.values import Value
@@ -23,8 +23,12 @@ Arrays = Sequence[Any]
 Combine = Callable[[Arrays, Arrays], Arrays]
 
 
-@composite("reduce")
-def reduce(*operands: Any, jaxpr: Any, dimensions: Sequence[int]) -> Arrays:
+@rule("reduce")
+def reduce(context: Context, *operands: Value, jaxpr: Any, dimensions: Sequence[int], **_: Any) -> list[Value]:
+    return compute(context, functools.partial(_reduce, jaxpr=jaxpr, dimensions=dimensions), *operands)
+
+
+def _reduce(*operands: Any, jaxpr: Any, dimensions: Sequence[int]) -> Arrays:
     """The function is taken for associative and commutative, as XLA does."""
     arrays, initial = operands[: len(operands) // 2], operands[len(operands) // 2 :]
     rest = [d for d in range(arrays[0].ndim) if d not in dimensions]

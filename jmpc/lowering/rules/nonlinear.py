@@ -2,31 +2,24 @@
 
 from __future__ import annotations
 
-import functools
 import math
 from collections.abc import Callable
 from typing import Any
 
-import jax.numpy as jnp
 import numpy as np
 
 from jmpc.functions import exponential, logarithm, roots, saturating, trigonometric
-from jmpc.functions.power import power as secret_power
-from jmpc.functions.power import public_power
-from jmpc.lowering import arithmetic, choosing, flooring, traits
-from jmpc.lowering.composite import compute
+from jmpc.lowering import arithmetic, flooring, traits
 from jmpc.lowering.context import Context
 from jmpc.lowering.interval import Interval, Trust, symmetric
 from jmpc.lowering.origins import Root
 from jmpc.lowering.registry import rule
-from jmpc.lowering.rules.elementwise import power
 from jmpc.lowering.univariate import known
-from jmpc.lowering.values import Attains, FixedPoint, Integer, Public, Value, is_float
+from jmpc.lowering.values import Attains, FixedPoint, Public, Value
 from jmpc.protocols.base import Ring
 
-_LARGEST_EXP = 2.0**24.5  # where functions.exp is cut off at f = 18
+LARGEST_EXP = 2.0**24.5  # where functions.exp is cut off at f = 18
 _SOFTMAX_FRACTION = 28
-_MOST_PRODUCTS = 64  # up to this exponent a power is made of products
 
 
 def apply(
@@ -80,7 +73,7 @@ def exp2(context: Context, x: FixedPoint, **_: Any) -> FixedPoint:
 def _monotone(function: Callable[[float], float], known: Interval) -> Interval:
     """Of an exponential, which is cut off where it grows too large."""
     with np.errstate(over="ignore", under="ignore"):
-        low, high = (min(float(function(end)), _LARGEST_EXP) for end in (known.low, known.high))
+        low, high = (min(float(function(end)), LARGEST_EXP) for end in (known.low, known.high))
     slack = 2.0**-16
     return Interval(max(0.0, low * (1 - slack) - slack), high * (1 + slack) + slack, known.trust)
 
@@ -134,7 +127,7 @@ def log1p(context: Context, x: FixedPoint, **_: Any) -> FixedPoint:
     return log(context, arithmetic.add(context, x, _constant(x, 1.0)))
 
 
-# -- roots and powers ------------------------------------------------------------------------------------------
+# -- roots -----------------------------------------------------------------------------------------------------
 
 
 @rule("sqrt")
@@ -180,96 +173,6 @@ def _rsqrt(context: Context, x: FixedPoint) -> FixedPoint:
     if x.interval.low > 0:
         limit = min(limit, float(1 / np.sqrt(x.interval.low)) * 1.001 + 1e-3)
     return apply(context, x, roots.rsqrt, Interval(0, limit), bounds=bounds(x))
-
-
-@rule("cbrt")
-def cbrt(context: Context, x: FixedPoint, **_: Any) -> Value:
-    """sign(x) |x|^(1/3)."""
-    root = _by_public(context, choosing.absolute(context, x), 1 / 3, 2.0**-context.fraction)  # 0 counts as an ulp
-    return arithmetic.multiply(context, choosing.sign_of(context, x), root)
-
-
-@rule("pow")
-def pow_(context: Context, x: Value, y: Value, **_: Any) -> Value:
-    exponent = uniform(y)
-    if exponent is not None and isinstance(x, FixedPoint):
-        x = arithmetic.broadcast(context, x, np.broadcast_shapes(x.shape, y.shape))
-        return _power_by_constant(context, x, exponent)
-    if isinstance(y, Public) and y.known and not isinstance(x, Public) and _small_integers(y.array):
-        return compute(context, functools.partial(integer_powers, exponents=np.asarray(y.array)), x)[0]
-    if isinstance(x, Integer) or isinstance(y, Integer) or not is_float(y.dtype):
-        raise context.refuse(
-            "a power of secret integers, or with a secret or large integer exponent",
-            "Convert the exponent to float (the base must be positive then), or use constant exponents up to 64",
-        )
-    if isinstance(x, Public):
-        return _power_of_public(context, x, y)
-    return _power(context, x, y)
-
-
-def _power_by_constant(context: Context, x: FixedPoint, exponent: float) -> Value:
-    if exponent == int(exponent) and abs(exponent) <= _MOST_PRODUCTS:
-        return power(context, x, int(exponent))
-    if exponent == 0.5:
-        return sqrt(context, x)
-    if exponent == -0.5:
-        return rsqrt(context, x)
-    return _by_public(context, x, exponent)
-
-
-def _small_integers(exponents: Any) -> bool:
-    exponents = np.asarray(exponents, np.float64)
-    return bool((exponents == np.round(exponents)).all() and (np.abs(exponents) <= _MOST_PRODUCTS).all())
-
-
-def integer_powers(x: Any, exponents: np.ndarray) -> Any:
-    """x^n for public integers n, one for each x: by squaring."""
-    n = np.abs(exponents).astype(np.int64)
-    base = jnp.where(exponents < 0, 1 / x, x) if (exponents < 0).any() else x
-    result = jnp.ones(np.broadcast_shapes(x.shape, exponents.shape), x.dtype)
-    for place in range(int(n.max(initial=0)).bit_length()):
-        base = base * base if place else base
-        result = jnp.where(n >> place & 1 == 1, result * base if place else base, result)
-    return result
-
-
-def uniform(y: Value) -> float | None:
-    """The number that all elements of a public constant are."""
-    if isinstance(y, Public) and y.known and y.array.size and (y.array == y.array.flat[0]).all():
-        return float(y.array.flat[0])
-    return None
-
-
-def _power_of_public(context: Context, x: Public, y: FixedPoint) -> Value:
-    """c^y = 2^(y log2 c)."""
-    if not x.known or not (np.asarray(x.array) > 0).all():
-        raise context.refuse(
-            "a secret power of a public base that is not a positive constant",
-            "Use jnp.exp2(y * jnp.log2(x)) with a positive base",
-        )
-    scaled = arithmetic.multiply(context, y, Public(np.log2(np.asarray(x.array, np.float64))))
-    return exp2(context, scaled)
-
-
-def _power(context: Context, x: FixedPoint, y: Value) -> FixedPoint:
-    f = context.fraction
-    shape = np.broadcast_shapes(x.shape, y.shape)
-    x, y = (context.at_fraction(context.secret(v), f) for v in (x, y))
-    x, y = (arithmetic.broadcast(context, v, shape) for v in (x, y))
-    low = max(0.0, x.interval.low)  # a negative base is garbage, as a complex number is NaN in JAX
-    promise = (low, max(low, x.interval.high))
-    sharing = secret_power(context.protocol, x.ring, y.ring, f, bounds=promise)
-    return FixedPoint(sharing, f, Interval(0, _LARGEST_EXP), x.dtype)
-
-
-def _by_public(context: Context, x: FixedPoint, exponent: float, least: float = 0.0) -> FixedPoint:
-    low = max(least, x.interval.low)  # as in _power
-    promise = (low, max(low, x.interval.high))
-    return apply(context, x, _public_power, Interval(0, _LARGEST_EXP), exponent=exponent, bounds=promise)
-
-
-def _public_power(protocol: Any, x: Ring, fraction: int, *, exponent: float, bounds: Any) -> Ring:
-    return public_power(protocol, x, exponent, fraction, bounds=bounds)
 
 
 # -- saturating functions --------------------------------------------------------------------------------------

@@ -22,7 +22,7 @@ import jax.numpy as jnp
 import numpy as np
 from jax import lax
 
-from jmpc.lowering.composite import composite, compute
+from jmpc.lowering.composite import composed, composite
 from jmpc.lowering.context import Context
 from jmpc.lowering.matrices import (
     column_of,
@@ -80,7 +80,7 @@ def qr(context: Context, a: Value, *, pivoting: bool, full_matrices: bool, **_: 
             "a QR decomposition with pivoting",
             "Use pivoting=False, or jnp.linalg.svd, which shows the rank as well",
         )
-    return compute(context, functools.partial(_qr, full_matrices, Scales(context.fraction)), a)
+    return composed(context, functools.partial(_qr, full_matrices, Scales(context.fraction)), a)
 
 
 def _qr(full_matrices: bool, scales: Scales, a: Array) -> tuple[Array, Array]:

@@ -126,11 +126,15 @@ def _windows(
 
 @dataclass(frozen=True)
 class Tournament:
-    """The extrema of windows, and whether the right one of every pair won, level by level."""
+    """The extrema of windows, and whether the right one of every pair won, level by level.
+
+    `exists`: which windows have any element, [*out, 1], or None if all have. Of the others it is of no meaning.
+    """
 
     best: Secret
     levels: tuple[Bits, ...]
     sources: Any
+    exists: Any
 
 
 def _tournament(context: Context, x: Secret, windows: Windows, largest: bool) -> Tournament:
@@ -140,14 +144,11 @@ def _tournament(context: Context, x: Secret, windows: Windows, largest: bool) ->
 
 
 def _play(context: Context, x: Secret, windows: Windows, largest: bool) -> Tournament:
-    sources = None
+    sources = exists = None
     if not windows.simple:
         flat = windows.sources()
-        if (flat < 0).any():
-            raise context.refuse(
-                "an extremum of a window that lies in the padding altogether", "Pad by less than the size of the window"
-            )
-        sources = context.declared(flat)
+        sources = context.declared(np.maximum(flat, 0))
+        exists = context.declared(flat[..., :1] >= 0) if (flat < 0).any() else None
     players = moved(context, standard(context, x), lambda slot: windows.patches(slot, sources))
     levels = []
     while (n := players.shape[-1]) > 1:
@@ -161,7 +162,7 @@ def _play(context: Context, x: Secret, windows: Windows, largest: bool) -> Tourn
             best = _appended(context, best, moved(context, players, lambda slot: slot[..., -1:]))
         players = best
     best = moved(context, players, lambda slot: slot[..., 0])
-    return Tournament(best, tuple(levels), sources)
+    return Tournament(best, tuple(levels), sources, exists)
 
 
 def _appended(context: Context, x: Secret, y: Secret) -> Secret:
@@ -215,41 +216,55 @@ def _extreme(context: Context, x: Secret, params: dict[str, Any], *, largest: bo
     if isinstance(x, Boolean):
         number = arithmetic.as_integer(context, x, np.int8)
         return convert(context, _extreme(context, number, params, largest=largest), np.dtype(np.bool_))
-    return _tournament(context, x, _windows(x, **params), largest).best
+    played = _tournament(context, x, _windows(x, **params), largest)
+    if played.exists is not None:
+        raise context.refuse(
+            "an extremum of a window that lies in the padding altogether", "Pad by less than the size of the window"
+        )
+    return played.best
 
 
 @rule("select_and_scatter_add")
 def select_and_scatter_add(context: Context, source: Value, x: Value, *, select_prim: Any, **params: Any) -> Value:
-    """The gradient of a max-pool: every window's source goes to its first maximum."""
+    """The gradient of a max-pool: every window's source goes to its first maximum. A sum of booleans is their `or`."""
+    if is_boolean(x.dtype):
+        numbers = (convert(context, context.secret(v), np.dtype(np.int32)) for v in (source, x))
+        total = select_and_scatter_add(context, *numbers, select_prim=select_prim, **params)
+        return convert(context, context.secret(total), np.dtype(np.bool_))
     played, chosen = _selected(context, x, select_prim, params)
     windows = _windows(x, **params)
     terms = math.prod(windows.sizes)
-    gated = _gated(context, chosen, context.secret(source))
+    spread = moved(
+        context, _plain(context, context.secret(source)), lambda s: jnp.broadcast_to(s[..., None], chosen.shape)
+    )
+    gated = _gated(context, played, chosen, spread)
     return summed(context, gated, lambda slot: windows.unpatch(slot, played.sources), terms)
 
 
 @rule("select_and_gather_add")
 def select_and_gather_add(context: Context, tangents: Value, x: Value, *, select_prim: Any, **params: Any) -> Value:
-    """The derivative of a max-pool: every window's tangent at its first maximum."""
+    """The derivative of a max-pool: every window's tangent at its first maximum; 0 of a window without elements."""
+    if is_boolean(x.dtype):
+        raise context.refuse("a window selection among booleans", "Convert them to integers first")
     played, chosen = _selected(context, x, select_prim, params)
     windows = _windows(x, **params)
     patches = moved(context, _plain(context, context.secret(tangents)), lambda s: windows.patches(s, played.sources))
-    gated = choosing.gate(context, chosen, patches)
+    gated = _gated(context, played, chosen, patches)
     return moved(context, gated, lambda slot: jnp.sum(slot, axis=-1, dtype=slot.dtype))
 
 
 def _selected(context: Context, x: Value, select_prim: Any, params: dict[str, Any]) -> tuple[Tournament, Boolean]:
     if select_prim.name not in ("le", "ge"):
         raise context.refuse(f"a window selection by `{select_prim.name}`", "Use max- or min-pooling")
-    if is_boolean(x.dtype):
-        raise context.refuse("a window selection among booleans", "Convert them to integers first")
     return _winners(context, context.secret(x), _windows(x, **params), largest=select_prim.name == "ge")
 
 
-def _gated(context: Context, chosen: Boolean, source: Secret) -> Secret:
-    source = _plain(context, source)
-    spread = moved(context, source, lambda slot: jnp.broadcast_to(slot[..., None], chosen.shape))
-    return choosing.gate(context, chosen, spread)
+def _gated(context: Context, played: Tournament, chosen: Boolean, patches: Secret) -> Secret:
+    """The elements that are chosen in a window that has any; 0 for the others."""
+    gated = choosing.gate(context, chosen, patches)
+    if played.exists is None:
+        return gated
+    return moved(context, gated, lambda slot: jnp.where(played.exists, slot, slot.dtype.type(0)))
 
 
 def _plain(context: Context, x: Secret) -> Secret:
