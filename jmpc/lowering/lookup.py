@@ -319,7 +319,7 @@ def pick(context: Context, positions: Positions, x: Value, f: Callable[[Any, Any
             return choosing.gate(context, inside, picked)
         rest = choosing.gate(context, inside, arithmetic.subtract(context, picked, Public(np.asarray(fill))))
         result = arithmetic.add(context, rest, Public(np.asarray(fill)))
-        return choosing.with_interval(result, choosing.filled(picked, fill))
+        return choosing.with_interval(result, choosing.filled(context, picked, fill))
     result = picked
     for where, words in ((edges.outside.below, edges.first), (edges.outside.above, edges.last)):
         if where is not None:

@@ -128,7 +128,9 @@ def gather(
         filled = np.asarray(take(np.zeros(x.shape, x.dtype), indices.array, fill))
     if not filled.any():
         return result
-    return choosing.with_interval(arithmetic.add(context, result, Public(filled)), choosing.filled(result, fill))
+    return choosing.with_interval(
+        arithmetic.add(context, result, Public(filled)), choosing.filled(context, result, fill)
+    )
 
 
 def _gather_or(
