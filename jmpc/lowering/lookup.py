@@ -212,7 +212,8 @@ def _outside(context: Context, index: Integer, low: int, high: int) -> Outside:
         moved = protocol.xor_public(words, -start)
         bits = iter(protocol.words_less_than_each(moved, [t - start for t in thresholds], width))
     else:
-        start, end = math.floor(min(known.low, *thresholds)), math.ceil(max(known.high, *thresholds))
+        start = math.floor(min(known.low, *(t - 1 for t in thresholds)))  # below all that it is compared with
+        end = math.ceil(max(known.high, *thresholds))
         width = (end - start).bit_length()
         moved = protocol.add_public(words, -start)
         bits = iter(protocol.words_less_than_each(moved, [t - start for t in thresholds], width))

@@ -109,6 +109,8 @@ def _order(words: Array) -> Array:
 
 
 def _taken(x: Array, order: Array) -> Array:
+    """The elements in this order, which is that of all further axes in front as well."""
+    order = order.reshape((1,) * (x.ndim - order.ndim) + order.shape)
     return jnp.take_along_axis(x, order, axis=-1, mode="promise_in_bounds")
 
 
