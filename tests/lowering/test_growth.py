@@ -5,6 +5,7 @@ A node lowers what somebody else has written, and looks at the size of the resul
 
 from __future__ import annotations
 
+import tracemalloc
 from collections.abc import Callable
 
 import jax
@@ -25,13 +26,15 @@ SMALL, LARGE = 1 << 13, 1 << 17
 Growing = Callable[[jax.Array, int], jax.Array]
 
 
-def lowered_size(f: Growing, n: int) -> tuple[int, int]:
-    """Equations, and bytes of declared constants, of f(x, n) for a secret x of 4 elements."""
+def lowered_size(f: Growing, n: int, most: int = 1 << 40) -> tuple[int, int]:
+    """Equations, and bytes of constants, at `most`, of f(x, n) for a secret x of 4 elements."""
     made = 0
 
     def watch(nbytes: int) -> None:
         nonlocal made
         made += nbytes
+        if made > most:
+            raise MemoryError
 
     def run(array: jax.Array) -> list[jax.Array]:
         context = Context(Plain(), watch=watch)
@@ -72,3 +75,16 @@ def test_a_large_array_takes_few_more_equations_and_constants_of_its_size(name: 
     small, large = (lowered_size(FUNCTIONS[name], n) for n in (SMALL, LARGE))
     assert large[0] < 2 * small[0] < 20_000
     assert large[1] <= 32 * LARGE
+
+
+def test_what_is_made_for_each_update_is_refused_before_it_is_made() -> None:
+    def updates(x: jax.Array, n: int) -> jax.Array:
+        places = jnp.broadcast_to(x[:1].astype(np.int32), (n // 64,))
+        return wide(x, n).at[places].multiply(2.0)
+
+    tracemalloc.start()
+    with pytest.raises(MemoryError):
+        lowered_size(updates, LARGE, most=1 << 28)
+    _, peak = tracemalloc.get_traced_memory()
+    tracemalloc.stop()
+    assert peak < 1 << 28

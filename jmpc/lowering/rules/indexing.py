@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+import math
 from collections.abc import Callable, Sequence
 from typing import Any
 
@@ -92,6 +93,7 @@ def changed(
 def _repeated(context: Context, x: Value, rows: int) -> Value:
     shape = (rows, *x.shape)
     if isinstance(x, Public):
+        context.watch(8 * math.prod(shape))  # before it meets a secret, and is encoded element by element
         return Public(jnp.broadcast_to(x.array, shape) if not x.known else np.broadcast_to(x.array, shape), x.at)
     return arithmetic.broadcast(context, x, shape)
 
