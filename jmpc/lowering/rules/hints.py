@@ -6,7 +6,6 @@
   in 15 rounds from its bits, or in 7 by comparing it with all powers of two, which is some 2 kB for each number: as
   much as it takes to save 8 rounds of a loop, and too much for a large array.
 * `unit_vectors`: that they are wanted themselves, without rows of an identity matrix being read at their positions.
-* `enlarged`: that there is room for a number to be held at so many times its size that its rounding does not matter.
 
 Applied to plain arrays they are what their names say.
 """
@@ -28,13 +27,12 @@ from jmpc.functions.normalize import Exponents, Method, known_exponents
 from jmpc.functions.reciprocal import ratio
 from jmpc.functions.roots import rsqrt
 from jmpc.functions.trigonometric import atan2
-from jmpc.lowering import arithmetic, lookup
+from jmpc.lowering import lookup
 from jmpc.lowering.context import Context
 from jmpc.lowering.interval import Interval, Trust, symmetric
 from jmpc.lowering.registry import rule
 from jmpc.lowering.rules.elementwise import divide
-from jmpc.lowering.scales import Scales
-from jmpc.lowering.values import FixedPoint, Integer, Public, Secret, Value
+from jmpc.lowering.values import FixedPoint, Integer, Public, Value
 
 _FEW_COMPARISONS = 2048
 
@@ -60,7 +58,6 @@ _unit_vectors_p = _hint(
     lambda places, *, n: (places[..., None] == jnp.arange(n, dtype=places.dtype)).astype(np.int32),
     lambda places, *, n: ShapedArray((*places.shape, n), np.dtype(np.int32)),
 )
-_enlarged_p = _hint("enlarged", lambda x, **_: x)
 
 
 def promise(x: Any, low: float, high: float) -> Any:
@@ -86,11 +83,6 @@ def angle(y: Any, x: Any) -> Any:
 def unit_vectors(places: Any, n: int) -> Any:
     """[..., n]: 1 at each of these places, of those from 0 to n - 1, and 0 elsewhere."""
     return _unit_vectors_p.bind(places, n=n)
-
-
-def enlarged(x: Any, times: int = 1) -> Any:
-    """`x` times a power of what there is room for at the precision (`Scales.guard`); at no precision that is 1."""
-    return _enlarged_p.bind(x, times=times)
 
 
 @rule(_promise_p.name, hint=True)
@@ -133,11 +125,6 @@ def _angle(context: Context, y: Value, x: Value) -> FixedPoint:
 @rule(_unit_vectors_p.name, hint=True)
 def _unit_vectors(context: Context, places: Integer, *, n: int) -> Integer:
     return Integer(lookup.locate(context, [places], [n], clamp=False).unit, np.dtype(np.int32), Interval(0, 1))
-
-
-@rule(_enlarged_p.name, hint=True)
-def _enlarged(context: Context, x: Secret, *, times: int) -> Value:
-    return arithmetic.multiply(context, x, Public(np.full((), Scales(context.fraction).guard ** times, x.dtype)))
 
 
 def _exponents(context: Context, x: FixedPoint) -> Exponents:
