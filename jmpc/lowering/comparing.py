@@ -28,10 +28,16 @@ def greater(context: Context, x: Value, y: Value) -> Boolean:
 
 
 def invert(context: Context, x: Boolean) -> Boolean:
-    """not x."""
-    if isinstance(x.sharing, Ring):
-        return Boolean(context.protocol.add_public(context.protocol.negate(x.sharing), 1))
-    return Boolean(context.protocol.invert(x.sharing))
+    """not x; not not x is x itself."""
+    inverse = context.once(x, "inverse", lambda: _inverse(context, x.sharing))
+    context.once(inverse, "inverse", lambda: x)
+    return inverse
+
+
+def _inverse(context: Context, sharing: Bits | Ring) -> Boolean:
+    if isinstance(sharing, Ring):
+        return Boolean(context.protocol.add_public(context.protocol.negate(sharing), 1))
+    return Boolean(context.protocol.invert(sharing))
 
 
 def negative(context: Context, x: Secret) -> Boolean:

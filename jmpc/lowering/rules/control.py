@@ -16,7 +16,7 @@ from jax import lax
 from jax.extend.core import ClosedJaxpr
 
 from jmpc._compat import scan_counts
-from jmpc.lowering import carrying, choosing, placement
+from jmpc.lowering import carrying, choosing, missing, placement
 from jmpc.lowering.comparing import invert
 from jmpc.lowering.context import Context
 from jmpc.lowering.placement import Where
@@ -45,7 +45,9 @@ def scan(
         scope = context.child()
         moving = iter(carry)
         state = [x if keep else next(moving) for x, keep in zip(init, fixed, strict=True)]
-        outs = _run(scope, jaxpr, [*consts, *state, *rows])
+        inside = [*consts, *state, *rows]
+        missing.enter(scope, operands, inside)
+        outs = _run(scope, jaxpr, inside)
         return pack(scope, outs[:num_carry]), carrying.crossing(scope, outs[num_carry:])
 
     rows = [carrying.sliced(context, x) for x in xs]
@@ -95,7 +97,9 @@ def while_(
 
     def body(carry: tuple[Any, list[Value]]) -> tuple[Any, list[Value]]:
         scope = context.child()
-        state = pack(scope, _run(scope, body_jaxpr, [*body_consts, *carry[1]]))
+        inside = [*body_consts, *carry[1]]
+        missing.enter(scope, operands[cond_nconsts:], inside)
+        state = pack(scope, _run(scope, body_jaxpr, inside))
         return goes_on(scope, state), state
 
     start = pack(context, init)
