@@ -181,7 +181,7 @@ def encode_in_words(
     """`x` as a sum of constants, each at the scale that suits what it is multiplied with, as in `encode_factor`.
 
     Where that leaves few bits to one constant, because the other factor may be large, the others have the rest, up to
-    a small part of an ulp of a sum of `terms` products with numbers of about 1, or with any number, `relative` to the result.
+    a small part of an ulp of a sum of `terms` products with numbers of about 1; `relative` to the result, with any.
     """
     rest = np.asarray(x, np.float64)
     wanted = precision.fraction + 2 + math.frexp(terms)[1] / 2
