@@ -95,7 +95,8 @@ def _add_public(context: Context, x: Secret, y: Public, *, negative: bool) -> Se
 def _warn_of_vanishing(context: Context, y: Public, fraction: int) -> None:
     size, step = float(np.abs(np.asarray(y.array, np.float64)).max()), 2.0**-fraction
     context.warn(
-        f"a constant of {size:g} that is added to a secret counts as 0: numbers have steps of {step:.2g} there. "
+        f"a constant of {size:g} that is added to a secret counts as 0 (also in an extremum): numbers have steps of "
+        f"{step:.2g} there. "
         f"Nothing is infinite without it: quotients by 0, and reciprocals of 0 and its root, are 0. To limit them add "
         f"{step:.2g} or more, scale the computation up, or raise the precision",
         PrecisionWarning,
