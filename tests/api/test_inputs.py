@@ -226,3 +226,13 @@ def test_integers_that_jax_would_cut_are_refused() -> None:
         jmpc.simulate(lambda v: v + 1)(np.array([2**40, 3]))
     small = jmpc.define_private_input("alice", lambda: np.array([2**30, 3]))
     assert jmpc.run((small + 1).reveal()).tolist() == [2**30 + 1, 4]
+
+
+@pytest.mark.parametrize(
+    "column",
+    [np.array(["a", "b"]), np.array(["2024-02-29"], "M8[D]"), np.array([None, 1.0])],
+    ids=["words", "dates", "any"],
+)
+def test_what_is_no_number_is_refused_with_what_to_bring_instead(column: np.ndarray) -> None:
+    with pytest.raises(InputError, match=r"an input of alice is .*Bring dates as integers.*words as.*a boolean mask"):
+        jmpc.define_private_input("alice", lambda: {"age": np.int32([3, 4]), "column": column})
