@@ -49,8 +49,9 @@ def explained() -> Iterator[None]:
         yield
     except tuple(kind for kind, _, _ in _ADVICE) as error:
         what, instead = next((what, instead) for kind, what, instead in _ADVICE if isinstance(error, kind))
-        line = innermost_line(error.__traceback__)
+        found = innermost_line(error.__traceback__)
+        line = user_line() if found == UNKNOWN_LINE else found
         raise TraceError(
-            f"{user_line() if line == UNKNOWN_LINE else line}: {what}; but an array has no numbers while its function is traced, "
+            f"{line}: {what}; but an array has no numbers while its function is traced, "
             f"and a private one shows them to nobody. {instead}"
         ) from error
