@@ -286,8 +286,8 @@ def _converted(player: str, x: Any) -> jax.Array:
         raise InputError(
             player,
             f"an input of {player} is {np.asarray(x).dtype}, and arrays of JAX hold numbers and booleans only. Bring "
-            "dates as integers, dates.astype('datetime64[D]').astype(np.int32), words as their places in a list that all "
-            "owners agree on, np.searchsorted(words, column), and missing values as 0 beside a boolean mask",
+            "dates as integers, dates.astype('datetime64[D]').astype(np.int32), words as their places in a list that "
+            "all owners agree on, np.searchsorted(words, column), and missing values as 0 beside a boolean mask",
         ) from error
 
 
