@@ -58,6 +58,8 @@ ELEMENTWISE = [
     Case("div by constants", lambda x: x / np.arange(1, 5, dtype=np.float32), (X,)),
     Case("constant by secret", lambda y: 3.5 / y, (Y,), relative=2e-5),
     Case("reciprocal", jnp.reciprocal, (Y,)),
+    Case("numbers by one secret", lambda y: (1 / jnp.full(5, y), 2.5 / jnp.full((2, 5), y)), (Y[0, 0],), relative=2e-5),
+    Case("powers of one secret", jax.grad(lambda x: jnp.sum((1 + x) ** -jnp.arange(5))), (Y[0, 0],), relative=2e-5),
     Case("neg", lambda x: -x, (X,), 0),
     Case("abs", jnp.abs, (X,), 0),
     Case("sign", jnp.sign, (X,), 0),
