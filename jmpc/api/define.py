@@ -292,7 +292,9 @@ def _converted(player: str, x: Any) -> jax.Array:
 
 
 def _check_range(range: Range | None) -> None:
-    if range is not None and not (-math.inf < range[0] <= range[1] < math.inf):
+    if range is None:
+        return
+    if not (np.shape(range) == (2,) and -math.inf < range[0] <= range[1] < math.inf):
         raise ValueError(f"range: the lowest and the highest value, both finite, not {range!r}")
 
 

@@ -175,7 +175,8 @@ def test_nothing_of_a_refused_input_is_shared(monkeypatch: pytest.MonkeyPatch) -
 
 
 def test_ranges_are_ranges() -> None:
-    for wrong in ((1, -1), (0, float("inf")), (float("nan"), 1)):
+    wrongs: tuple[Any, ...] = ((1, -1), (0, float("inf")), (float("nan"), 1), 8, (1, 2, 3))
+    for wrong in wrongs:
         with pytest.raises(ValueError, match="lowest and the highest"):
             jmpc.define_private_input("alice", lambda: X, range=wrong)
 
