@@ -66,7 +66,7 @@ def finite(context: Context, x: Value, *others: Value) -> Value:
     infinite = np.abs(np.asarray(x.array, np.float64)) >= _AS_GOOD_AS_INFINITE
     if not infinite.any() and np.isfinite(np.asarray(x.array, np.float64)).all():
         return x
-    limit = min(_beyond(context, others), float(jnp.finfo(x.dtype).max))
+    limit = min(beyond(context, others), float(jnp.finfo(x.dtype).max))
 
     def replaced() -> Public:
         # numpy's own types only: extension floats have no copysign
@@ -76,7 +76,8 @@ def finite(context: Context, x: Value, *others: Value) -> Value:
     return context.once(x, ("finite", limit), replaced)
 
 
-def _beyond(context: Context, others: Sequence[Value]) -> float:
+def beyond(context: Context, others: Sequence[Value]) -> float:
+    """The number that an infinity becomes where it is selected with these."""
     f = context.fraction
     sizes = [x.interval.magnitude for x in others if isinstance(x, FixedPoint) and x.interval.certain]
     usual = max(2.0 ** (RANGE_BITS - 1 - 2 * f), 2.0 ** (encoding.INPUT_BITS - 1 - f))

@@ -77,12 +77,6 @@ def follow(context: Context, operands: Sequence[Value], results: Sequence[Value]
             context.once(result, Lost, lambda: Lost(lines[0]))
 
 
-def enter(scope: Context, operands: Sequence[Value], inside: Sequence[Value]) -> None:
-    """Marks what these operands of a loop are inside of its body."""
-    for outer, inner in zip(operands, inside, strict=True):
-        follow(scope, [outer], [inner])
-
-
 def positions(context: Context, x: Value) -> Boolean | Public | None:
     """Where x is NaN, if it is anywhere and that is known."""
     known: Missing | None = context.remembered(x, Missing)

@@ -1,4 +1,4 @@
-"""NaN that a program puts among secrets is found by what asks for it, or whoever asks is told that it cannot be."""
+"""NaN and infinities that a program puts among secrets are found, or who asks for them is told why they cannot be."""
 
 import jax
 import jax.numpy as jnp
@@ -86,6 +86,29 @@ def test_asking_in_vain_is_refused(f):
     line = rf"test_missing.py:{f.__code__.co_firstlineno + 1} \({f.__name__}\)"
     with pytest.raises(TraceError, match=rf"{line}: `(ne|eq)`: .* are NaN.*at {line} counts as 0.*where=mask"):
         secure(f, X)
+
+
+def _distances(edges):
+    start = jnp.where(jnp.eye(4, dtype=bool), 0, jnp.where(edges > 0, edges, jnp.inf))
+    d = lax.fori_loop(0, 2, lambda i, d: jnp.minimum(d, (d[:, :, None] + d[None]).min(1)), start)
+    looped = lax.map(lambda row: jnp.isinf(row).sum(), d)
+    compared = d < jnp.inf, d >= jnp.inf, d > jnp.inf, d <= jnp.inf, -d > -jnp.inf, -d == -jnp.inf, jnp.inf != d
+    return jnp.isinf(d), jnp.isneginf(-d), jnp.where(d == jnp.inf, -1, d), looped, *compared
+
+
+def test_comparisons_find_infinities():
+    edges = np.float32([[0, 2, 0, 1], [0, 0, 3, 0], [0, 0, 0, 0], [0, 0, 0, 0]])
+    for got, want in zip(secure(_distances, edges), _distances(edges), strict=True):
+        np.testing.assert_array_equal(got, want)
+
+
+def test_segments_without_an_element():
+    def f(x, segments):
+        largest = jax.ops.segment_max(x, segments, 4)
+        return jnp.where(jnp.isinf(largest), 0.25, largest)
+
+    x, segments = X.ravel(), np.int32([0, 0, 1, 1, 3, 3, 3, 3, 0, 1])
+    np.testing.assert_array_equal(secure(f, x, segments)[0], f(x, segments))
 
 
 def test_nothing_is_asked_of_what_has_no_nan():

@@ -6,7 +6,7 @@ from typing import Any
 
 import numpy as np
 
-from jmpc.lowering import comparing, interval, missing, traits
+from jmpc.lowering import comparing, interval, missing, traits, unbounded
 from jmpc.lowering.context import Context
 from jmpc.lowering.interval import Interval
 from jmpc.lowering.registry import rule
@@ -22,6 +22,9 @@ def lt(context: Context, x: Value, y: Value, **_: Any) -> Value:
 def _less(context: Context, x: Value, y: Value) -> Value:
     if is_boolean(x.dtype):  # false < true
         return bitwise_and(context, complement(context, x), y)
+    high, low = unbounded.finite_end(context, x, y, sign=1), unbounded.finite_end(context, y, x, sign=-1)
+    if high is not None or low is not None:
+        return comparing.less(context, x if low is None else low, y if high is None else high)
     known = _decided(context, x, y)
     if known is not None:
         return known
@@ -53,6 +56,11 @@ def eq(context: Context, x: Value, y: Value, **_: Any) -> Value:
 
 
 def _equal(context: Context, x: Value, y: Value) -> Value:
+    for a, b in ((x, y), (y, x)):
+        if unbounded.finite_end(context, a, b, sign=1) is not None:
+            return complement(context, _less(context, a, b))
+        if unbounded.finite_end(context, a, b, sign=-1) is not None:
+            return complement(context, _less(context, b, a))
     if _infinite(x) or _infinite(y) or _apart(context, x, y):
         return Public(np.zeros(np.broadcast_shapes(x.shape, y.shape), np.bool_))
     same = comparing.equal(context, x, y)
