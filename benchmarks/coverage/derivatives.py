@@ -18,7 +18,7 @@ from jax.extend.core import Jaxpr, Var
 
 from benchmarks.coverage import listing
 from benchmarks.coverage.cases import Case, Traced, trace
-from benchmarks.coverage.decompositions import CHECKS
+from benchmarks.coverage.decompositions import FREE_SIGNS
 from benchmarks.coverage.domain import why_out
 from benchmarks.coverage.score import judged
 
@@ -40,7 +40,7 @@ def _made(case: Case) -> tuple[Callable[..., Any], Sequence[Any]]:
         for i, x in zip(real, reals, strict=True):
             merged[i] = x
         results = [y for y in jax.tree.leaves(function(*jax.tree.unflatten(tree, merged))) if _is_real(y)]
-        return _without_signs(results) if case.kind in CHECKS else results
+        return _without_signs(results) if case.kind in FREE_SIGNS else results
 
     def derivatives(leaves: Sequence[Any], cotangents: Sequence[Any]) -> Sequence[Any]:
         _, pull_back = jax.vjp(functools.partial(real_results, leaves), [leaves[i] for i in real])

@@ -21,38 +21,41 @@ Array = Any
 mlir.register_lowering(prim.public_p, lambda context, x: [x])
 
 
-def _send_masked(eqn: JaxprEqn, x: Array, *masks: Array) -> list[Array]:
-    return [prim.masked(x, masks, eqn.params["group"], eqn.params["bits"])]
+def _send_masked(eqn: JaxprEqn, x: Array, *masks: Array) -> Array:
+    return prim.masked(x, masks, eqn.params["group"], eqn.params["bits"])
 
 
-def _release(eqn: JaxprEqn, x: Array) -> list[Array]:
-    return [prim.low_bits(x, eqn.params["bits"])]
+def _release(eqn: JaxprEqn, x: Array) -> Array:
+    return prim.low_bits(x, eqn.params["bits"])
 
 
-def _first(eqn: JaxprEqn, x: Array, *_: Array) -> list[Array]:
-    return [x]
+def _first(eqn: JaxprEqn, x: Array, *_: Array) -> Array:
+    del eqn
+    return x
 
 
-def _pack(eqn: JaxprEqn, x: Array) -> list[Array]:
-    words = x.astype(np.uint8) if x.dtype == np.bool_ else x
-    return [packing.pack(words, eqn.params["bits"])]
-
-
-def _unpack(eqn: JaxprEqn, buffer: Array) -> list[Array]:
-    aval = eqn.outvars[0].aval
-    dtype = np.uint8 if aval.dtype == np.bool_ else aval.dtype
-    return [packing.unpack(buffer, eqn.params["bits"], aval.shape, dtype).astype(aval.dtype)]
-
-
-_RULES: dict[Any, Callable[..., list[Array]]] = {
+# What the choreography's primitives do, on arrays of numpy or JAX.
+CHOREOGRAPHY: dict[Any, Callable[..., Array]] = {
     prim.send_masked_p: _send_masked,
     prim.release_p: _release,
     prim.agree_p: _first,
     prim.public_p: _first,
     prim.guard_p: _first,
-    pack_p: _pack,
-    unpack_p: _unpack,
 }
+
+
+def _pack(eqn: JaxprEqn, x: Array) -> Array:
+    words = x.astype(np.uint8) if x.dtype == np.bool_ else x
+    return packing.pack(words, eqn.params["bits"])
+
+
+def _unpack(eqn: JaxprEqn, buffer: Array) -> Array:
+    aval = eqn.outvars[0].aval
+    dtype = np.uint8 if aval.dtype == np.bool_ else aval.dtype
+    return packing.unpack(buffer, eqn.params["bits"], aval.shape, dtype).astype(aval.dtype)
+
+
+_RULES: dict[Any, Callable[..., Array]] = {**CHOREOGRAPHY, pack_p: _pack, unpack_p: _unpack}
 
 
 def evaluate(eqns: Sequence[JaxprEqn], env: dict[Var, Array]) -> None:
@@ -60,7 +63,7 @@ def evaluate(eqns: Sequence[JaxprEqn], env: dict[Var, Array]) -> None:
     for eqn in eqns:
         operands = [literal(atom) if isinstance(atom, Literal) else env[atom] for atom in eqn.invars]
         if rule := _RULES.get(eqn.primitive):
-            results = rule(eqn, *operands)
+            results = [rule(eqn, *operands)]
         else:
             results = eqn.primitive.bind(*operands, **eqn.primitive.get_bind_params(eqn.params))
             results = results if eqn.primitive.multiple_results else [results]
@@ -98,9 +101,7 @@ def segment_function(segment: Segment) -> Callable[..., list[Array]]:
             for draw, start in rows:
                 aval = draw.var.aval
                 words = jax.lax.slice(buffer, (start,), (start + aval.size,)).reshape(aval.shape)
-                if draw.bits < prim.width(aval.dtype):
-                    words = words & np.array((1 << draw.bits) - 1, aval.dtype)
-                env[draw.var] = words
+                env[draw.var] = prim.low_bits(words, draw.bits)
         evaluate(segment.equations, env)
         return [env[var] for var in segment.outputs]
 

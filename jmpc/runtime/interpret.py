@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 import math
 from collections.abc import Callable, Iterable, Sequence
 from typing import Any
@@ -14,7 +15,7 @@ from jmpc.choreography.holders import inner_jaxprs
 from jmpc.choreography.programs import Segment
 from jmpc.choreography.schedule import pack_p, unpack_p
 from jmpc.kernels.packing import packed_size
-from jmpc.runtime.evaluate import keystream_layout, literal
+from jmpc.runtime.evaluate import CHOREOGRAPHY, keystream_layout, literal
 from jmpc.runtime.in_numpy import Operation, operation
 
 Array = Any
@@ -111,8 +112,10 @@ def _own(x: Any) -> np.ndarray:
 
 
 def _operation(eqn: JaxprEqn) -> Operation | None:
-    make = _OURS.get(eqn.primitive)
-    return operation(eqn) if make is None else make(eqn)
+    if rule := CHOREOGRAPHY.get(eqn.primitive):
+        return functools.partial(rule, eqn)
+    make = _PACKING.get(eqn.primitive, operation)
+    return make(eqn)
 
 
 def _pack(eqn: JaxprEqn) -> Operation:
@@ -140,26 +143,4 @@ def _unpack(eqn: JaxprEqn) -> Operation:
     return unpack
 
 
-def _send_masked(eqn: JaxprEqn) -> Operation:
-    group, bits = eqn.params["group"], eqn.params["bits"]
-    return lambda x, *masks: prim.masked(x, masks, group, bits)
-
-
-def _release(eqn: JaxprEqn) -> Operation:
-    return lambda x: prim.low_bits(x, eqn.params["bits"])
-
-
-def _first(eqn: JaxprEqn) -> Operation:
-    del eqn
-    return lambda x, *_: x
-
-
-_OURS: dict[Any, Callable[[JaxprEqn], Operation]] = {
-    prim.send_masked_p: _send_masked,
-    prim.release_p: _release,
-    prim.agree_p: _first,
-    prim.public_p: _first,
-    prim.guard_p: _first,
-    pack_p: _pack,
-    unpack_p: _unpack,
-}
+_PACKING: dict[Any, Callable[[JaxprEqn], Operation]] = {pack_p: _pack, unpack_p: _unpack}

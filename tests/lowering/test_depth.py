@@ -66,6 +66,7 @@ ELEMENTWISE: dict[str, tuple[Callable[..., Any], int]] = {
     "rsqrt": (lax.rsqrt, 19),
     "log": (jnp.log, 17),
     "relu": (jax.nn.relu, 6),
+    "power": (lambda x: x ** x[::-1], 32),
 }
 
 

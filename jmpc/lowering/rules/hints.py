@@ -5,6 +5,7 @@
 * `quotient`, `inverse_root`, `angle`: that they are of few numbers, one after the other. The size of a number is found
   in 15 rounds from its bits, or in 7 by comparing it with all powers of two, which is some 2 kB for each number: as
   much as it takes to save 8 rounds of a loop, and too much for a large array.
+* `enlarged`: that there is room for a number to be held at so many times its size that its rounding does not matter.
 
 Applied to plain arrays they are what their names say.
 """
@@ -26,11 +27,13 @@ from jmpc.functions.normalize import Exponents, Method, known_exponents
 from jmpc.functions.reciprocal import ratio
 from jmpc.functions.roots import rsqrt
 from jmpc.functions.trigonometric import atan2
+from jmpc.lowering import arithmetic
 from jmpc.lowering.context import Context
 from jmpc.lowering.interval import Interval, Trust, symmetric
 from jmpc.lowering.registry import rule
 from jmpc.lowering.rules.elementwise import divide
-from jmpc.lowering.values import FixedPoint, Public, Value
+from jmpc.lowering.scales import Scales
+from jmpc.lowering.values import FixedPoint, Public, Secret, Value
 
 _FEW_COMPARISONS = 2048
 
@@ -47,6 +50,7 @@ _promise_p = _hint("promise", lambda x, **_: x)
 _quotient_p = _hint("quotient_by_few", lambda x, y: x / y)
 _inverse_root_p = _hint("inverse_root_of_few", lax.rsqrt)
 _angle_p = _hint("angle_of_few", jnp.arctan2)
+_enlarged_p = _hint("enlarged", lambda x, **_: x)
 
 
 def promise(x: Any, low: float, high: float) -> Any:
@@ -67,6 +71,11 @@ def inverse_root(x: Any) -> Any:
 def angle(y: Any, x: Any) -> Any:
     """atan2(y, x)."""
     return _angle_p.bind(y, x)
+
+
+def enlarged(x: Any, times: int = 1) -> Any:
+    """`x` times a power of what there is room for at the precision (`Scales.guard`); at no precision that is 1."""
+    return _enlarged_p.bind(x, times=times)
 
 
 @rule(_promise_p.name, hint=True)
@@ -104,6 +113,11 @@ def _angle(context: Context, y: Value, x: Value) -> FixedPoint:
     y, x = (context.at_fraction(context.secret(v), f) for v in (y, x))
     sharing = atan2(context.protocol, y.ring, x.ring, f, method=_method(Exponents(), x))
     return FixedPoint(sharing, f, symmetric(3.2), x.dtype)
+
+
+@rule(_enlarged_p.name, hint=True)
+def _enlarged(context: Context, x: Secret, *, times: int) -> Value:
+    return arithmetic.multiply(context, x, Public(np.full((), Scales(context.fraction).guard ** times, x.dtype)))
 
 
 def _exponents(context: Context, x: FixedPoint) -> Exponents:
