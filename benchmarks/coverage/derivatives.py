@@ -18,7 +18,7 @@ from jax.extend.core import Jaxpr, Var
 
 from benchmarks.coverage import listing
 from benchmarks.coverage.cases import Case, Traced, trace
-from benchmarks.coverage.decompositions import FREE_SIGNS
+from benchmarks.coverage.checks import FREE_SIGNS
 from benchmarks.coverage.domain import why_out
 from benchmarks.coverage.score import judged
 

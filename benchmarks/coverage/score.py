@@ -18,7 +18,7 @@ import numpy as np
 
 import jmpc
 from benchmarks.coverage.cases import Case, Traced, as_numpy, is_inexact, trace
-from benchmarks.coverage.decompositions import CHECKS
+from benchmarks.coverage.checks import CHECKS
 from benchmarks.coverage.domain import why_out
 from jmpc.errors import JmpcError
 

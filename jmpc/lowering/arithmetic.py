@@ -86,7 +86,7 @@ def _add_public(context: Context, x: Secret, y: Public, *, negative: bool) -> Se
     if y.known and context.vanishes(y, real.fraction):
         _warn_of_vanishing(context, y, real.fraction)
     limit = interval.representable(real.fraction).high
-    sum_interval = (real.interval + known).clip(-limit, limit)
+    sum_interval = (real.interval + known.with_rounded(real.fraction)).clip(-limit, limit)
     total = FixedPoint(moved(real, real.fraction), real.fraction, sum_interval, real.dtype)
     again = lambda of: _add_public(context, of, y, negative=negative)
     return origins.added(context, x, y, -1 if negative else 1, total, again)

@@ -92,10 +92,13 @@ def is_zero(x: Value) -> bool:
 # -- selection -------------------------------------------------------------------------------------------------
 
 
-def filled(x: Secret, fill: Any) -> Interval | None:
+def filled(context: Context, x: Secret, fill: Any) -> Interval | None:
     """The interval of x or `fill`, if that of x is known."""
-    value = float(fill) if is_float(x.dtype) else int(fill)
-    return x.interval.hull(Interval(value, value)) if x.interval is not None else None
+    if x.interval is None:
+        return None
+    if not is_float(x.dtype):
+        return x.interval.hull(Interval(int(fill), int(fill)))
+    return x.interval.hull(Interval(float(fill), float(fill)).with_rounded(context.fraction))
 
 
 def gate(context: Context, condition: Boolean, x: Secret) -> Secret:
@@ -166,6 +169,10 @@ def _select_public(context: Context, condition: Boolean, x: Public, y: Public) -
         difference = Public((np.asarray(x.array, wide) - np.asarray(y.array, wide)).astype(x.dtype))
     scaled = multiply(context, number(context, condition, x.dtype), difference)
     known = context.interval(x).hull(context.interval(y))
+    if is_float(x.dtype):  # x is the sum of y and their difference, both of which are rounded
+        steps = [np.asarray(v.array, np.float64) * 2.0**context.fraction for v in (x, y)]
+        slack = 0 if all((v == np.round(v)).all() for v in steps) else 2.0**-context.fraction
+        known = Interval(known.low - slack, known.high + slack)
     return with_interval(scaled if is_zero(y) else add(context, scaled, y), known)
 
 
@@ -209,6 +216,8 @@ def _extreme(context: Context, x: Value, y: Value, *, largest: bool) -> Value:
         chosen = add(context, gate(context, condition, difference), y)
     pick = max if largest else min
     a, b = x.interval, context.interval(y)
+    if isinstance(y, Public):
+        b = b.with_rounded(chosen.fraction)
     known = Interval(pick(a.low, b.low), pick(a.high, b.high), min(a.trust, b.trust))
     chosen = with_interval(chosen, known)
     return origins.maximum(context, x, y, condition, chosen) if largest else chosen

@@ -271,7 +271,8 @@ class Context:
             constant = encoding.encode_factor(value.array, interval.symmetric(1), self.precision)
             fraction = min(fraction, constant.fraction)
         words = self.full(self.encoded(value, fraction), value.shape)
-        return FixedPoint(self.protocol.constant(words), fraction, self.interval(value), np.dtype(dtype))
+        known = self.interval(value).with_rounded(fraction)
+        return FixedPoint(self.protocol.constant(words), fraction, known, np.dtype(dtype))
 
     # -- public values ---------------------------------------------------------------------------------------
 

@@ -129,7 +129,7 @@ def decode(words: Array, encoding: Encoding) -> Array:
 
 @dataclass(frozen=True)
 class Constant:
-    """A public real array as integers `words` (int64) times 2^-fraction."""
+    """A public real array as integers `words` (int64) times 2^-fraction; `interval` is around both."""
 
     words: np.ndarray
     fraction: int
@@ -143,7 +143,7 @@ class Constant:
 def encode_constant(x: np.ndarray, fraction: int) -> Constant:
     """`x` at the given scale."""
     words = (np.asarray(x, np.float64) * 2.0**fraction).round().astype(np.int64)
-    return Constant(words, fraction, of_array(np.asarray(x, np.float64)))
+    return Constant(words, fraction, of_array(np.asarray(x, np.float64)).with_rounded(fraction))
 
 
 def encode_factor(x: np.ndarray, factor: Interval, precision: Precision, fraction: int | None = None) -> Constant:

@@ -38,7 +38,7 @@ def share(context: Context, x: Any, owner: str, range: Range | None = None) -> S
     ring = protocol.share(encoding.encode(x, context.precision, range, owner), owner)
     known = encoding.input_interval(dtype, context.precision, range)
     if is_float(dtype):
-        return FixedPoint(ring, context.fraction, known, dtype)
+        return FixedPoint(ring, context.fraction, known.with_rounded(context.fraction), dtype)
     return Integer(ring, dtype, known)
 
 

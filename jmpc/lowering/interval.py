@@ -80,12 +80,29 @@ class Interval:
     def inside(self, low: float, high: float) -> bool:
         return low <= self.low and self.high <= high
 
+    def with_rounded(self, fraction: int) -> Interval:
+        """Around its numbers and the multiples of 2^-fraction nearest to them, which are what is computed with."""
+        ends = self.low, self.high
+        nearest = [float(np.round(end * 2.0**fraction)) / 2.0**fraction if np.isfinite(end) else end for end in ends]
+        return Interval(min(self.low, nearest[0]), max(self.high, nearest[1]), self.trust)
+
     def range_bits(self, fraction: int = 0) -> int:
         """The n for which |x| * 2^fraction < 2^(n - 1) everywhere, one ulp of slack included; at most 64."""
         limit = self.magnitude
         if limit >= 2.0**63:
             return 64
-        return min(64, max(2, math.floor(limit * 2**fraction + 2).bit_length() + 1))
+        words = limit * 2**fraction
+        return min(64, max(2, math.floor(words + 2 + _rounding(words)).bit_length() + 1))
+
+    def words(self, fraction: int = 0) -> tuple[int, int]:
+        """The integers between which x * 2^fraction lies everywhere."""
+        low, high = self.low * 2**fraction, self.high * 2**fraction
+        return math.floor(low) - _rounding(low), math.ceil(high) + _rounding(high)
+
+
+def _rounding(words: float) -> int:
+    """By how many words floating point may have moved the end of an interval; Python integers are exact."""
+    return 0 if isinstance(words, int) else int(abs(words)) >> 50
 
 
 def _times(a: float, b: float) -> float:

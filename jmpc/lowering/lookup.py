@@ -212,7 +212,8 @@ def _outside(context: Context, index: Integer, low: int, high: int) -> Outside:
         moved = protocol.xor_public(words, -start)
         bits = iter(protocol.words_less_than_each(moved, [t - start for t in thresholds], width))
     else:
-        start, end = math.floor(min(known.low, *thresholds)), math.ceil(max(known.high, *thresholds))
+        start = math.floor(min(known.low, *(t - 1 for t in thresholds)))  # below all that it is compared with
+        end = math.ceil(max(known.high, *thresholds))
         width = (end - start).bit_length()
         moved = protocol.add_public(words, -start)
         bits = iter(protocol.words_less_than_each(moved, [t - start for t in thresholds], width))
@@ -319,7 +320,7 @@ def pick(context: Context, positions: Positions, x: Value, f: Callable[[Any, Any
             return choosing.gate(context, inside, picked)
         rest = choosing.gate(context, inside, arithmetic.subtract(context, picked, Public(np.asarray(fill))))
         result = arithmetic.add(context, rest, Public(np.asarray(fill)))
-        return choosing.with_interval(result, choosing.filled(picked, fill))
+        return choosing.with_interval(result, choosing.filled(context, picked, fill))
     result = picked
     for where, words in ((edges.outside.below, edges.first), (edges.outside.above, edges.last)):
         if where is not None:

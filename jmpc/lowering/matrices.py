@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from typing import Any
 
 import jax.numpy as jnp
@@ -69,12 +70,16 @@ def moves_in_order(keys: Array) -> Array:
     return jnp.take(jnp.eye(n, dtype=np.int32), place, axis=0)
 
 
-def first_largest(x: Array) -> Array:
-    """The unit vector of the first largest element."""
+def _unit_vectors(places: Array, n: int) -> Array:
+    return jnp.take(jnp.eye(n, dtype=np.int32), places, axis=0)
+
+
+def first_largest(x: Array, unit_vectors: Callable[[Array, int], Array] = _unit_vectors) -> Array:
+    """The unit vector of the first largest element; of many, by what makes vectors [..., n] of places."""
     n = x.shape[-1]
     if n <= _FEW:
         return moves_in_order(-x)[..., 0]
-    return jnp.take(jnp.eye(n, dtype=np.int32), jnp.argmax(x, axis=-1), axis=0)
+    return unit_vectors(jnp.argmax(x, axis=-1), n)
 
 
 def exchanged(x: Array, j: Array, chosen: Array, moves: Array) -> Array:

@@ -51,8 +51,7 @@ def _bits(context: Context, key: Secret) -> Bits:
             known = key.interval if key.interval and key.interval.inside(limits.low, limits.high) else limits
             low, high = math.floor(known.low), math.ceil(known.high)
         case _:
-            scale = 2**key.fraction
-            low, high = math.floor(key.interval.low * scale), math.ceil(key.interval.high * scale)
+            low, high = key.interval.words(key.fraction)
     width = min(RING_BITS, max(1, (high - low).bit_length()))
     words = protocol.to_bits(protocol.add_public(context.settled(key).ring, -low))
     dtype = word_dtype(width)

@@ -302,7 +302,7 @@ class Protocol(abc.ABC):
         """Element i of each column at `places[..., i]` of the last axis. 2 rounds.
 
         The places of every row must be a permutation of 0 .. n - 1, in words of at least log2 n bits; the columns have
-        their shape.
+        their shape, or more axes in front of it, along which all elements move alike.
         """
 
     @abc.abstractmethod
@@ -311,6 +311,12 @@ class Protocol(abc.ABC):
 
         For words of few bits: the costs grow with 2^width. 4 rounds.
         """
+
+
+def check_thresholds(thresholds: Sequence[int], width: int) -> None:
+    """Raises ValueError for one that no protocol compares words of `width` bits with."""
+    if not all(0 < t < 1 << width for t in thresholds):
+        raise ValueError(f"thresholds of words of {width} bits lie between 0 and 2^{width}, not {list(thresholds)}")
 
 
 def as_word(k: Array | int) -> Array:

@@ -32,6 +32,7 @@ from jmpc.protocols.base import (
     Series,
     Sharing,
     as_word,
+    check_thresholds,
 )
 from jmpc.protocols.turns import cos_turn, exp2_q30, sin_turn
 
@@ -145,6 +146,7 @@ class Plain(Protocol):
         return [self.sign(self.add_public(x, -t), range_bits) for t in thresholds]
 
     def words_less_than_each(self, x: Ring | Bits, thresholds: Sequence[int], width: int) -> list[Bits]:
+        check_thresholds(thresholds, width)
         words = low_bits(x.slots[0].astype(np.uint64), width)
         return [Bits(((words < np.uint64(t)).astype(np.uint8),), 1) for t in thresholds]
 
@@ -197,7 +199,11 @@ class Plain(Protocol):
 
     def sort_by_digit(self, digits: Bits, columns: Sequence[Sharing]) -> list[Any]:
         order = jnp.argsort(digits.slots[0], axis=-1, stable=True)
-        return [self.map(lambda slot: jnp.take_along_axis(slot, order, axis=-1), x) for x in columns]
+
+        def ordered(slot: Array) -> Array:
+            return jnp.take_along_axis(slot, jnp.broadcast_to(order, slot.shape), axis=-1)
+
+        return [self.map(ordered, x) for x in columns]
 
 
 def _shift_right(z: Array, shift: int, signed: bool) -> Array:

@@ -52,7 +52,8 @@ def lowered(
     pairs = [(part, is_clear) for leaf, is_clear in flattened(args) for part in parts(leaf)]
     flat, clear = ([pair[i] for pair in pairs] for i in (0, 1))
     context = Context(protocol or Plain(), precision)
-    closed = without_complex(inline_calls(closed), [not c for _, c in flattened(args)])
+    secret = [not c for _, c in flattened(args)]
+    closed = without_complex(inline_calls(closed), secret, context.fraction)
 
     def run(*arrays: Any) -> list[Any]:
         pairs = zip(arrays, clear, strict=True)

@@ -7,8 +7,11 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
+from jmpc.choreography.inline import inline_calls
 from jmpc.complexes import parts
 from jmpc.lowering import Precision
+from jmpc.lowering.pairs import without_complex
+from jmpc.net.codec import encode_jaxpr
 from jmpc.protocols.rep3 import Rep3
 
 from .helpers import ULP, Clear, choreography, plain, secure
@@ -34,6 +37,13 @@ def test_function(case: Case) -> None:
 @pytest.mark.parametrize("case", SLOW, ids=lambda case: case.name)
 def test_slow_function(case: Case) -> None:
     check(case)
+
+
+@pytest.mark.parametrize("case", SLOW, ids=lambda case: case.name)
+def test_what_is_rewritten_travels(case: Case) -> None:
+    """Nodes get it from the driver: it is made of JAX's own primitives alone."""
+    closed = inline_calls(jax.make_jaxpr(case.f)(*case.args))
+    encode_jaxpr(without_complex(closed, [True] * len(case.args)))
 
 
 def test_double_precision() -> None:

@@ -43,9 +43,13 @@ ONE: dict[str, Callable[..., Any]] = {
     "each row": lambda x, i: x.reshape(5, 4)[jnp.arange(5), i],
     "slice": lambda x, i: lax.dynamic_slice(x, (i,), (4,)),
     "row slice": lambda x, i: lax.dynamic_slice(x.reshape(5, 4), (i, 1), (2, 2)),
+    "beyond the end": lambda x, i: x.at[(i & 63) + 20].get(mode="fill", fill_value=7),
+    "far beyond, clip": lambda x, i: x.at[(i & 63) + 25].get(mode="clip"),
+    "far before, clip": lambda x, i: x.at[-(i & 63) - 25].get(mode="clip"),
     "clip": lambda x, i: jnp.take(x, i, mode="clip"),
     "fill": lambda x, i: jnp.nan_to_num(jnp.take(x, i, mode="fill")),
     "set": lambda x, i: x.at[i].set(7.0),
+    "set far beyond": lambda x, i: x.at[(i & 63) + 25].set(7.0),
     "add": lambda x, i: x.at[i].add(7.0),
     "update": lambda x, i: lax.dynamic_update_slice(x, x[:4] + 50, (i,)),
 }

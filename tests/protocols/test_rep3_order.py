@@ -52,6 +52,16 @@ def test_permute(rotation: int) -> None:
     assert (result.rounds, result.bits / places.size) == (2, 6 * 6 + 4 * 64 + 4 * 5)
 
 
+def test_what_has_more_axes_moves_alike_in_all_of_them() -> None:
+    """Each element under masks of its own: see `test_messages_are_uniform`, where a row is one."""
+    rng, n = np.random.default_rng(5), 9
+    places, x = rng.permutation(n), rng.integers(-(2**63), 2**63 - 1, (2, 3, n))
+    secret = [sharings.bits(rng, places, 4), sharings.ring(rng, x)]
+    result = Choreography(lambda *xs: permute(Rep3(P), *xs), *secret)(*secret)
+    np.testing.assert_array_equal(opened(result.out[0])[..., places], x)
+    assert (result.rounds, result.bits / n) == (2, 6 * 4 + 6 * 4 * 64)
+
+
 @pytest.mark.parametrize("width", [1, 3, 4])
 @pytest.mark.parametrize("n", [1, 2, 16, 17, 300])
 def test_sort_by_digit(n: int, width: int) -> None:

@@ -171,6 +171,34 @@ def test_a_compiled_computation_says_something_else_in_every_run(
     assert abs(np.mean(one == two) - 1 / 256) < 0.004
 
 
+def sorts(x):
+    """Secret shuffles in a loop, of one permutation several times, and beside reads and writes at secret places."""
+    order = jnp.argsort(x)
+
+    def turn(c, _):
+        c = jnp.sort(c)[::-1] + x[order]
+        return c.at[order[0]].set(c[order[1]]), lax.top_k(c, 2)[0]
+
+    return lax.scan(turn, x, None, length=3)
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("mode", [Mode.FUSED, Mode.THREADS])
+def test_sorts_by_digits_also_where_a_compiler_takes_over(
+    cipher: Cipher, mode: Mode, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Few elements are sorted like many here; what has been interpreted once is compiled from then on."""
+    monkeypatch.setattr("jmpc.lowering.sorting.are_few", lambda shape: False)
+    monkeypatch.setattr("jmpc.lowering.rules.sorting.are_few", lambda shape: False)
+    monkeypatch.setattr("jmpc.runtime.compiler._PATIENCE_INTERPRETED", 0.0)
+    numbers = np.linspace(-0.5, 0.5, 6, dtype=np.float32)[[3, 0, 5, 1, 4, 2]]
+    x = jmpc.define_private_input("data-owner", lambda: jnp.asarray(numbers), range=(-1, 1))
+    session, fetches = LocalSession(jmpc.LocalConfig(mode=mode)), [v.reveal() for v in jmpc.function(sorts)(x)]
+    for _ in range(2):
+        for got, want in zip(run(session, *fetches), sorts(jnp.asarray(numbers)), strict=True):
+            np.testing.assert_allclose(got, want, atol=1e-4)
+
+
 def test_nodes_that_are_started_again(cipher: Cipher, nodes: Nodes) -> None:
     """With the same keys of their links, and drivers that go on or come back."""
     product = (private() * private()).reveal()

@@ -10,6 +10,7 @@ from jax.extend.core import ClosedJaxpr
 from jmpc.computation import Computation, Constant, Publish, Secure
 from jmpc.lowering.folding import fold
 from jmpc.lowering.pairs.rewriting import has_complex, rewritten
+from jmpc.precision import Precision
 
 
 def complex_as_pairs(computation: Computation) -> Computation:
@@ -24,7 +25,7 @@ def complex_as_pairs(computation: Computation) -> Computation:
         match call:
             case Secure(jaxpr=jaxpr, args=args):
                 secret = [number not in public for number in args]
-                call = dataclasses.replace(call, jaxpr=without_complex(jaxpr, secret))
+                call = dataclasses.replace(call, jaxpr=without_complex(jaxpr, secret, computation.fraction))
                 public.update(() if any(secret) else numbers)
             case Constant() | Publish():
                 public.update(numbers)
@@ -32,6 +33,6 @@ def complex_as_pairs(computation: Computation) -> Computation:
     return dataclasses.replace(computation, calls=tuple(calls))
 
 
-def without_complex(closed: ClosedJaxpr, secret: Sequence[bool]) -> ClosedJaxpr:
+def without_complex(closed: ClosedJaxpr, secret: Sequence[bool], fraction: int = Precision().fraction) -> ClosedJaxpr:
     """A jaxpr without calls as `rewritten`; what is known in it, also of complex numbers, is a constant."""
-    return fold(rewritten(fold(closed), secret)) if has_complex(closed.jaxpr) else closed
+    return fold(rewritten(fold(closed), secret, fraction)) if has_complex(closed.jaxpr) else closed

@@ -18,7 +18,7 @@ from jmpc.lowering import matrices
 from jmpc.lowering.pairs.elementwise import divide
 from jmpc.lowering.pairs.pair import Pair, bilinear
 from jmpc.lowering.pairs.registry import on_pairs
-from jmpc.lowering.rules.hints import enlarged, quotient
+from jmpc.lowering.scales import Scales
 
 Array = Any
 _GUARD = 4.0  # rows that were divided by their pivots are held at so many times their size
@@ -43,8 +43,6 @@ _with_row = _on_parts(matrices.with_row)
 _with_column = _on_parts(matrices.with_column)
 _reversed = _on_parts(jnp.flip)
 _stacked = _on_parts(lambda a, b: jnp.concatenate([a, b], axis=-1))
-_enlarged = _on_parts(enlarged)
-_reduced = _on_parts(lambda x: enlarged(x, -1))
 _product = functools.partial(bilinear, matrices.product)
 
 
@@ -94,20 +92,20 @@ def _forward(a: Pair, b: Pair, unit_diagonal: bool) -> Pair:
 
 
 @on_pairs("cholesky")
-def cholesky(a: Pair) -> Pair:
+def cholesky(a: Pair, *, fraction: int) -> Pair:
     """L with A = L L^H, of the lower triangle of a positive definite A [..., n, n]."""
-    a = Pair(*a.filled)
+    a, guard = Pair(*a.filled), Scales(fraction).guard
     n = a.real.shape[-1]
     places = jnp.arange(n)
     zeros = jax.tree.map(jnp.zeros_like, a)
 
     def step(j: Array, state: tuple[Pair, Pair]) -> tuple[Pair, Pair]:
-        weighted, multipliers = state  # M D, and M enlarged, with A = M D M^H
-        known = _reduced(_product(multipliers, _row_of(weighted, j).conj()))
+        weighted, multipliers = state  # M D, and guard * M, with A = M D M^H
+        known = _product(multipliers, _row_of(weighted, j).conj()) * (1 / guard)
         column = _kept(_column_of(a, j) - known, places >= j)
         pivot = matrices.element_of(column.real, j)[..., None]
         column = Pair(column.real, jnp.where(places == j, 0, column.imag))
-        quotients = _on_parts(lambda part: quotient(enlarged(part), pivot))(column)
+        quotients = divide(column * guard, Pair(pivot))
         return _with_column(weighted, j, column), _with_column(multipliers, j, quotients)
 
     weighted, _ = lax.fori_loop(0, n, step, (zeros, zeros))
@@ -116,12 +114,12 @@ def cholesky(a: Pair) -> Pair:
 
 
 @on_pairs("lu")
-def lu(a: Pair) -> list[Any]:
+def lu(a: Pair, *, fraction: int) -> list[Any]:
     """(L below and U above the diagonal, pivots, permutation) of A [..., m, n] with partial pivoting.
 
     The largest element of a column is, as in LAPACK, that of the largest |real| + |imag|.
     """
-    a = Pair(*a.filled)
+    a, guard = Pair(*a.filled), Scales(fraction).guard
     *batch, m, n = a.real.shape
     count = min(m, n)
     rows, columns = jnp.arange(m), jnp.arange(n)
@@ -129,9 +127,9 @@ def lu(a: Pair) -> list[Any]:
     top = _on_parts(lambda x: x[..., :count, :])
 
     def step(j: Array, state: tuple[Pair, Array, Array]) -> tuple[Pair, Array, Array]:
-        packed, pivots, permutation = state  # L enlarged
+        packed, pivots, permutation = state  # L as guard * L
         above = _kept(_column_of(top(packed), j), rows[:count] < j)
-        column = _column_of(packed, j) - _reduced(_product(left(packed), above))
+        column = _column_of(packed, j) - _product(left(packed), above) * (1 / guard)
         chosen = matrices.first_largest(jnp.where(rows >= j, jnp.abs(column.real) + jnp.abs(column.imag), -1))
         moves = (rows == j).astype(np.int32) - chosen
         permutation = matrices.exchanged(permutation[..., None], j, chosen, moves)[..., 0]
@@ -141,9 +139,9 @@ def lu(a: Pair) -> list[Any]:
 
         row = _row_of(packed, j)
         before = _kept(left(row), columns[:count] < j)
-        rest = row - _reduced(_product(_transposed(top(packed)), before))
+        rest = row - _product(_transposed(top(packed)), before) * (1 / guard)
         pivot = _on_parts(lambda x: matrices.element_of(x, j)[..., None])(column)
-        quotients = divide(_enlarged(column), pivot)
+        quotients = divide(column * guard, pivot)
         row = _kept(rest, columns > j) + _kept(row, columns < j) + _kept(pivot, columns == j)
         column = _kept(quotients, rows > j) + _kept(_column_of(packed, j), rows <= j)
         packed = _with_row(_with_column(packed, j, column), j, row)
@@ -153,4 +151,4 @@ def lu(a: Pair) -> list[Any]:
     start = jnp.zeros((*batch, count), np.int32), jnp.broadcast_to(jnp.arange(m, dtype=np.int32), (*batch, m))
     packed, pivots, permutation = lax.fori_loop(0, count, step, (a, *start))
     below = np.tri(m, n, -1, dtype=bool)
-    return [_on_parts(lambda x: jnp.where(below, enlarged(x, -1), x))(packed), pivots, permutation]
+    return [packed * jnp.where(below, 1 / guard, 1), pivots, permutation]

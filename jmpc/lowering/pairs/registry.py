@@ -15,7 +15,8 @@ def on_pairs(*primitives: str) -> Callable[[F], F]:
     """Registers a JAX function as what these primitives do where an operand or a result is complex.
 
     It takes complex operands as `Pair`s and real ones as arrays, and returns the like. Of the equation's parameters,
-    and `primitive`, it takes those that it names as keyword-only arguments, or all parameters if it ends in `**params`.
+    `primitive`, and `fraction` it takes those that it names as keyword-only arguments, or all parameters if it ends in
+    `**params`. What it returns is made of JAX's own primitives, because that is what travels.
     """
 
     def register(function: F) -> F:

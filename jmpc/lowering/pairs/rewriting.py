@@ -45,17 +45,18 @@ def has_complex(jaxpr: Jaxpr) -> bool:
     return any(map(_is_complex, (*jaxpr.invars, *jaxpr.outvars, *atoms)))
 
 
-def rewritten(closed: ClosedJaxpr, secret: Sequence[bool]) -> ClosedJaxpr:
+def rewritten(closed: ClosedJaxpr, secret: Sequence[bool], fraction: int) -> ClosedJaxpr:
     """A jaxpr in which no complex variable depends on a secret; a complex argument or result becomes its two parts.
 
     Args:
       closed: without calls.
       secret: which arguments are.
+      fraction: the number of fraction bits of secrets, for rules that ask for it.
 
     Raises:
       TraceError: naming the user's line, for what has no rule on pairs.
     """
-    scope = _Scope(closed)
+    scope = _Scope(closed, fraction)
     given = zip(closed.jaxpr.invars, secret, strict=True)
     invars = [new for var, is_secret in given for new in scope.argument(var, is_secret)]
     for eqn in closed.jaxpr.eqns:
@@ -68,8 +69,9 @@ def rewritten(closed: ClosedJaxpr, secret: Sequence[bool]) -> ClosedJaxpr:
 class _Scope:
     """One jaxpr under construction."""
 
-    def __init__(self, closed: ClosedJaxpr) -> None:
+    def __init__(self, closed: ClosedJaxpr, fraction: int) -> None:
         self.eqns: list[JaxprEqn] = []
+        self._fraction = fraction
         self._constants: dict[Var, Any] = dict(zip(closed.jaxpr.constvars, closed.consts, strict=True))
         self._secret: set[Var] = set()
         self._env: dict[Var, Atom | Pair] = {}  # in the place of variables that are no more
@@ -95,7 +97,7 @@ class _Scope:
         if not inside and not any(map(_is_complex, (*eqn.invars, *eqn.outvars))):
             self.eqns.append(eqn.replace(invars=[self._read(atom) for atom in eqn.invars]))
         elif eqn.primitive.name in _CONTROL:
-            params = _CONTROL[eqn.primitive.name](eqn, secret)
+            params = _CONTROL[eqn.primitive.name](eqn, secret, self._fraction)
             invars = self.flat(eqn.invars)
             outvars = [new for var in eqn.outvars for new in self._new(var)]
             self.eqns.append(eqn.replace(invars=invars, outvars=outvars, params=params))
@@ -127,7 +129,7 @@ class _Scope:
             self._env.update({var: self._zeros(var) for var in eqn.outvars})
             return
         rule = PAIR_RULES[name]
-        named = named_arguments(rule, eqn.params, primitive=eqn.primitive)
+        named = named_arguments(rule, eqn.params, primitive=eqn.primitive, fraction=self._fraction)
         operands = [self._pair(atom) if _is_complex(atom) else self._read(atom) for atom in eqn.invars]
         try:
             results = self._traced(functools.partial(rule, **named), *operands)
@@ -209,39 +211,39 @@ def _refusal(eqn: JaxprEqn, reason: str, instead: str) -> TraceError:
 # -- loops and branches: the parameters with their bodies rewritten ------------------------------------------------
 
 
-def _scan(eqn: JaxprEqn, secret: Sequence[bool]) -> dict[str, Any]:
+def _scan(eqn: JaxprEqn, secret: Sequence[bool], fraction: int) -> dict[str, Any]:
     params = eqn.params
     consts, carry = _compat.scan_counts(params)
-    body = _body(params["jaxpr"], secret, range(consts, consts + carry))
+    body = _body(params["jaxpr"], secret, range(consts, consts + carry), fraction)
     counts = dict(num_consts=_count(eqn.invars[:consts]), num_carry=_count(eqn.invars[consts:][:carry]))
     return _compat.scan_params(body, **counts, **{key: params[key] for key in ("length", "reverse", "unroll")})
 
 
-def _while(eqn: JaxprEqn, secret: Sequence[bool]) -> dict[str, Any]:
+def _while(eqn: JaxprEqn, secret: Sequence[bool], fraction: int) -> dict[str, Any]:
     params = eqn.params
     cut = params["cond_nconsts"]
     more = cut + params["body_nconsts"]
     in_cond, in_body = [*secret[:cut], *secret[more:]], secret[cut:]
     return dict(
         params,
-        cond_jaxpr=_body(params["cond_jaxpr"], in_cond, range(cut, len(in_cond))),
-        body_jaxpr=_body(params["body_jaxpr"], in_body, range(more - cut, len(in_body))),
+        cond_jaxpr=_body(params["cond_jaxpr"], in_cond, range(cut, len(in_cond)), fraction),
+        body_jaxpr=_body(params["body_jaxpr"], in_body, range(more - cut, len(in_body)), fraction),
         cond_nconsts=_count(eqn.invars[:cut]),
         body_nconsts=_count(eqn.invars[cut:more]),
     )
 
 
-def _cond(eqn: JaxprEqn, secret: Sequence[bool]) -> dict[str, Any]:
-    branches = tuple(_body(branch, secret[1:], range(0)) for branch in eqn.params["branches"])
+def _cond(eqn: JaxprEqn, secret: Sequence[bool], fraction: int) -> dict[str, Any]:
+    branches = tuple(_body(branch, secret[1:], range(0), fraction) for branch in eqn.params["branches"])
     return dict(eqn.params, branches=branches)
 
 
 _CONTROL = {"scan": _scan, "while": _while, "cond": _cond}
 
 
-def _body(closed: ClosedJaxpr, secret: Sequence[bool], carry: range) -> ClosedJaxpr:
+def _body(closed: ClosedJaxpr, secret: Sequence[bool], carry: range, fraction: int) -> ClosedJaxpr:
     """A body, in which a carry may always have become secret."""
-    return rewritten(closed, [is_secret or i in carry for i, is_secret in enumerate(secret)])
+    return rewritten(closed, [is_secret or i in carry for i, is_secret in enumerate(secret)], fraction)
 
 
 def _count(atoms: Sequence[Atom]) -> int:

@@ -99,14 +99,15 @@ def _clip(context: Context, x: FixedPoint, lower: Public, upper: Public) -> Valu
     ends = float(lower.array.reshape(())), float(upper.array.reshape(()))
     if ends[0] > ends[1]:
         return choosing.minimum(context, choosing.maximum(context, x, lower), upper)
-    if x.interval.certain and x.interval.inside(*ends):
+    known = Interval(*ends).with_rounded(context.fraction)
+    if x.interval.certain and x.interval.inside(known.low, known.high):
         return x
     x = context.at_fraction(x, context.fraction)
     words = [round(end * 2.0**context.fraction) for end in ends]
     if max(map(abs, words)) >= 1 << _WORD_BITS:
         return choosing.minimum(context, choosing.maximum(context, x, lower), upper)
     clipped = comparison.clip(context.protocol, x.ring, *words)
-    low, high = (min(max(end, ends[0]), ends[1]) for end in (x.interval.low, x.interval.high))
+    low, high = (min(max(end, known.low), known.high) for end in (x.interval.low, x.interval.high))
     return FixedPoint(clipped, x.fraction, Interval(low, high), x.dtype)
 
 

@@ -31,7 +31,7 @@ from jmpc.lowering.matrices import (
     with_element,
     with_row,
 )
-from jmpc.lowering.rules.hints import quotient
+from jmpc.lowering.rules.hints import quotient, unit_vectors
 from jmpc.lowering.scales import Scales
 
 _SOLVE_GUARD = 4.0  # at most: rows that were divided by their pivots may have larger elements: up to 2^15 in all
@@ -91,7 +91,7 @@ def lu(a: Array, *, fraction: int) -> tuple[Array, Array, Array]:
         above = jnp.where(rows[:count] < j, column_of(packed[..., :count, :], j), 0)
         column = column_of(packed, j) - product(packed[..., :, :count], above) / guard
         size = jnp.where(rows >= j, jnp.abs(column), -1)
-        chosen = first_largest(size)
+        chosen = first_largest(size, unit_vectors)
         moves = (rows == j).astype(np.int32) - chosen
         permutation = exchanged(permutation[..., None], j, chosen, moves)[..., 0]
         whole = jnp.concatenate([packed, column[..., None]], axis=-1)
@@ -121,10 +121,10 @@ def lu(a: Array, *, fraction: int) -> tuple[Array, Array, Array]:
 
 @composite("lu_pivots_to_permutation")
 def lu_pivots_to_permutation(pivots: Array, *, permutation_size: int) -> Array:
-    """The permutation that exchanges row i and row pivots[i], one after the other. Rounds: 2 for each pivot, and 20."""
+    """The permutation that exchanges row i and row pivots[i], one after the other. Rounds: 2 for each pivot, and 3."""
     m, count = permutation_size, pivots.shape[-1]
     rows = jnp.arange(m)
-    unit = jnp.take(jnp.eye(m, dtype=np.int32), pivots, axis=0)
+    unit = unit_vectors(pivots, m)
 
     def step(j: Array, permutation: Array) -> Array:
         chosen = row_of(unit, j)

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import functools
-import itertools
 import math
 from collections.abc import Callable, Sequence
 from typing import Any
@@ -17,6 +16,7 @@ from jmpc._compat import closed
 from jmpc.lowering.composite import compute
 from jmpc.lowering.context import Context
 from jmpc.lowering.registry import rule
+from jmpc.lowering.rules.windows import windows_over
 from jmpc.lowering.values import Value
 
 Arrays = Sequence[Any]
@@ -62,19 +62,16 @@ def _reduce_window(
     base_dilation: Sequence[int],
     window_dilation: Sequence[int],
 ) -> Arrays:
-    """One strided slice of the padded array for each place in the window, then as `reduce`; padding takes no part."""
+    """The elements of each window of the padded array, then as `reduce`; padding takes no part."""
     arrays, initial = operands[: len(operands) // 2], operands[len(operands) // 2 :]
     config = [(low, high, dilation - 1) for (low, high), dilation in zip(padding, base_dilation, strict=True)]
-    reach = [(n - 1) * step for n, step in zip(window_dimensions, window_dilation, strict=True)]
 
     def patches(x: Any, fill: Any) -> Any:
         padded = lax.pad(x, fill, config)
-        slices = []
-        for place in itertools.product(*map(range, window_dimensions)):
-            start = [i * step for i, step in zip(place, window_dilation, strict=True)]
-            stop = [n - far + s for n, far, s in zip(padded.shape, reach, start, strict=True)]
-            slices.append(lax.slice(padded, start, stop, window_strides))
-        return jnp.stack(slices)
+        windows = windows_over(
+            padded.shape, window_dimensions, window_strides, [(0, 0)] * x.ndim, window_dilation=window_dilation
+        )
+        return jnp.moveaxis(windows.patches(padded, None if windows.simple else windows.sources()), -1, 0)
 
     combine, elements = _combine(jaxpr), [patches(x, fill) for x, fill in zip(arrays, initial, strict=True)]
     if not any(map(any, config)):

@@ -5,7 +5,7 @@
 * `quotient`, `inverse_root`, `angle`: that they are of few numbers, one after the other. The size of a number is found
   in 15 rounds from its bits, or in 7 by comparing it with all powers of two, which is some 2 kB for each number: as
   much as it takes to save 8 rounds of a loop, and too much for a large array.
-* `enlarged`: that there is room for a number to be held at so many times its size that its rounding does not matter.
+* `unit_vectors`: that they are wanted themselves, without rows of an identity matrix being read at their positions.
 
 Applied to plain arrays they are what their names say.
 """
@@ -27,21 +27,24 @@ from jmpc.functions.normalize import Exponents, Method, known_exponents
 from jmpc.functions.reciprocal import ratio
 from jmpc.functions.roots import rsqrt
 from jmpc.functions.trigonometric import atan2
-from jmpc.lowering import arithmetic
+from jmpc.lowering import lookup
 from jmpc.lowering.context import Context
 from jmpc.lowering.interval import Interval, Trust, symmetric
 from jmpc.lowering.registry import rule
 from jmpc.lowering.rules.elementwise import divide
-from jmpc.lowering.scales import Scales
-from jmpc.lowering.values import FixedPoint, Public, Secret, Value
+from jmpc.lowering.values import FixedPoint, Integer, Public, Value
 
 _FEW_COMPARISONS = 2048
 
 
-def _hint(name: str, function: Callable[..., Any]) -> Primitive:
+def _elementwise(*operands: ShapedArray, **_: Any) -> ShapedArray:
+    return ShapedArray(np.broadcast_shapes(*(x.shape for x in operands)), operands[0].dtype)
+
+
+def _hint(name: str, function: Callable[..., Any], result: Callable[..., ShapedArray] = _elementwise) -> Primitive:
     primitive = Primitive(name)
     primitive.def_impl(function)
-    primitive.def_abstract_eval(lambda *xs, **_: ShapedArray(np.broadcast_shapes(*(x.shape for x in xs)), xs[0].dtype))
+    primitive.def_abstract_eval(result)
     mlir.register_lowering(primitive, mlir.lower_fun(function, multiple_results=False))
     return primitive
 
@@ -50,7 +53,11 @@ _promise_p = _hint("promise", lambda x, **_: x)
 _quotient_p = _hint("quotient_by_few", lambda x, y: x / y)
 _inverse_root_p = _hint("inverse_root_of_few", lax.rsqrt)
 _angle_p = _hint("angle_of_few", jnp.arctan2)
-_enlarged_p = _hint("enlarged", lambda x, **_: x)
+_unit_vectors_p = _hint(
+    "unit_vectors",
+    lambda places, *, n: (places[..., None] == jnp.arange(n, dtype=places.dtype)).astype(np.int32),
+    lambda places, *, n: ShapedArray((*places.shape, n), np.dtype(np.int32)),
+)
 
 
 def promise(x: Any, low: float, high: float) -> Any:
@@ -73,9 +80,9 @@ def angle(y: Any, x: Any) -> Any:
     return _angle_p.bind(y, x)
 
 
-def enlarged(x: Any, times: int = 1) -> Any:
-    """`x` times a power of what there is room for at the precision (`Scales.guard`); at no precision that is 1."""
-    return _enlarged_p.bind(x, times=times)
+def unit_vectors(places: Any, n: int) -> Any:
+    """[..., n]: 1 at each of these places, of those from 0 to n - 1, and 0 elsewhere."""
+    return _unit_vectors_p.bind(places, n=n)
 
 
 @rule(_promise_p.name, hint=True)
@@ -115,9 +122,9 @@ def _angle(context: Context, y: Value, x: Value) -> FixedPoint:
     return FixedPoint(sharing, f, symmetric(3.2), x.dtype)
 
 
-@rule(_enlarged_p.name, hint=True)
-def _enlarged(context: Context, x: Secret, *, times: int) -> Value:
-    return arithmetic.multiply(context, x, Public(np.full((), Scales(context.fraction).guard ** times, x.dtype)))
+@rule(_unit_vectors_p.name, hint=True)
+def _unit_vectors(context: Context, places: Integer, *, n: int) -> Integer:
+    return Integer(lookup.locate(context, [places], [n], clamp=False).unit, np.dtype(np.int32), Interval(0, 1))
 
 
 def _exponents(context: Context, x: FixedPoint) -> Exponents:

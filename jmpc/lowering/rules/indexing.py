@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+import math
 from collections.abc import Callable, Sequence
 from typing import Any
 
@@ -102,6 +103,7 @@ def _inside_words(known: Interval) -> Interval | None:
 def _repeated(context: Context, x: Value, rows: int) -> Value:
     shape = (rows, *x.shape)
     if isinstance(x, Public):
+        context.watch(8 * math.prod(shape))  # before it meets a secret, and is encoded element by element
         return Public(jnp.broadcast_to(x.array, shape) if not x.known else np.broadcast_to(x.array, shape), x.at)
     return arithmetic.broadcast(context, x, shape)
 
@@ -138,7 +140,9 @@ def gather(
         filled = np.asarray(take(np.zeros(x.shape, x.dtype), indices.array, fill))
     if not filled.any():
         return result
-    return choosing.with_interval(arithmetic.add(context, result, Public(filled)), choosing.filled(result, fill))
+    return choosing.with_interval(
+        arithmetic.add(context, result, Public(filled)), choosing.filled(context, result, fill)
+    )
 
 
 def _gather_or(
@@ -212,16 +216,14 @@ def _read_in_order(context: Context, ordered: Ordered, x: Value, numbers: lax.Ga
     (d,) = numbers.start_index_map
     protocol, ready = context.protocol, carrying.settled(context, x)
     which = context.operand(ordered.which)
-    others = [n for i, n in enumerate(x.shape) if i != d]
-    columns = protocol.map(lambda slot: jnp.moveaxis(slot, d, -1).reshape(-1, x.shape[d]), ready.sharing)
-    rows = protocol.permute(
-        ordered.places, [protocol.map(lambda slot, i=i: slot[i], columns) for i in range(columns.shape[0])]
-    )
+    columns = protocol.map(lambda slot: jnp.moveaxis(slot, d, -1), ready.sharing)
+    (rows,) = protocol.permute(ordered.places, [columns])
+    places = range(len(x.shape) - 1, len(x.shape) - 1 + len(which.shape))
 
-    def taken(*slots: Any) -> Any:
-        return jnp.take(jnp.stack(slots, axis=-1), which, axis=0).reshape(*which.shape, *others)
+    def taken(slot: Any) -> Any:
+        return jnp.moveaxis(jnp.take(slot, which, axis=-1), places, range(len(places)))
 
-    result = dataclasses.replace(ready, sharing=protocol.map(taken, *rows))
+    result = dataclasses.replace(ready, sharing=protocol.map(taken, rows))
     return _offsets_in_place(context, result, numbers, len(which.shape))
 
 

@@ -7,6 +7,7 @@ several meet in one element they are combined in logarithmically many steps.
 from __future__ import annotations
 
 import dataclasses
+import math
 from collections.abc import Callable, Sequence
 from typing import Any
 
@@ -138,15 +139,17 @@ def _rows(indices: Value, updates: Value, params: dict[str, Any]) -> Rows:
     numbers = params["dimension_numbers"]
     windows = tuple(numbers.update_window_dims)
     others = tuple(d for d in range(len(updates.shape)) if d not in windows)
-    batch = tuple(indices.shape[:-1])
-    places = np.stack(np.unravel_index(np.arange(int(np.prod(batch))), batch or (1,)), axis=-1)
-    coordinates = places[:, list(numbers.scatter_indices_batching_dims)]
+    batch, batching = tuple(indices.shape[:-1]), numbers.scatter_indices_batching_dims
+    places, coordinates = np.indices(batch, sparse=True), np.empty((*batch, len(batching)), int)
+    for i, d in enumerate(batching):
+        coordinates[..., i] = places[d]
     single = lax.ScatterDimensionNumbers(
         update_window_dims=tuple(range(len(windows))),
         inserted_window_dims=tuple(sorted((*numbers.inserted_window_dims, *numbers.operand_batching_dims))),
         scatter_dims_to_operand_dims=(*numbers.scatter_dims_to_operand_dims, *numbers.operand_batching_dims),
     )
     window = tuple(updates.shape[d] for d in windows)
+    coordinates = coordinates.reshape(math.prod(batch), len(batching))
     return Rows(single, (*others, *windows), window, batch, coordinates, params["mode"])
 
 

@@ -28,6 +28,8 @@ from jmpc.protocols.base import Bits
 
 Dims = tuple[int, ...]
 
+_MOST_SLICES = 256  # one for each element of a window; larger ones are gathered
+
 
 @dataclass(frozen=True)
 class Windows:
@@ -42,8 +44,9 @@ class Windows:
 
     @property
     def simple(self) -> bool:
-        """Every element of every window exists."""
-        return not any(map(any, self.padding)) and set(self.base_dilation) <= {1}
+        """Every element of every window exists, and they are few: strided slices have them."""
+        whole = not any(map(any, self.padding)) and set(self.base_dilation) <= {1}
+        return whole and math.prod(self.sizes) <= _MOST_SLICES
 
     @property
     def out_shape(self) -> Dims:
@@ -61,11 +64,11 @@ class Windows:
         starts = np.arange(self._count(d)) * self.strides[d] - self.padding[d][0]
         places = starts[:, None] + np.arange(self.sizes[d]) * self.dilation[d]
         exists = (places >= 0) & (places < size) & (places % self.base_dilation[d] == 0)
-        return np.where(exists, places // self.base_dilation[d], -1)
+        return np.where(exists, places // self.base_dilation[d], -1).astype(np.int32)
 
     def sources(self) -> np.ndarray:
         """[*out, element] to the flat index; a missing element is the first of its window that exists, or -1."""
-        flat, exists = np.zeros((), np.int64), np.ones((), bool)
+        flat, exists = np.zeros((), np.int32), np.ones((), bool)
         for d, n in enumerate(self.shape):
             places = self._places(d)
             flat = flat[..., None, None] * n + np.maximum(places, 0)
@@ -75,12 +78,12 @@ class Windows:
         flat, exists = (a.transpose(order).reshape(*self.out_shape, -1) for a in (flat, exists))
         first = np.take_along_axis(flat, exists.argmax(-1)[..., None], -1)
         first = np.where(exists.any(-1, keepdims=True), first, -1)
-        return np.where(exists, flat, first).astype(np.int32)
+        return np.where(exists, flat, first)
 
     def patches(self, slot: Any, sources: Any) -> Any:
         """[*out, element]: the elements of each window."""
         if not self.simple:
-            return jnp.take(slot.reshape(-1), sources)
+            return jnp.take(slot.reshape(-1), sources, mode="clip")
         pieces = [lax.slice(slot, start, stop, self.strides) for start, stop in self._slices()]
         return jnp.stack(pieces, axis=-1)
 
@@ -105,9 +108,8 @@ class Windows:
         return found
 
 
-def _windows(
-    x: Value,
-    *,
+def windows_over(
+    shape: Sequence[int],
     window_dimensions: Sequence[int],
     window_strides: Sequence[int],
     padding: Any,
@@ -115,13 +117,14 @@ def _windows(
     window_dilation: Sequence[int] | None = None,
     **_: Any,
 ) -> Windows:
+    """Those that the parameters of JAX's primitives say."""
+
     def ints(values: Sequence[int] | None) -> Dims:
-        return tuple(int(v) for v in values) if values is not None else (1,) * len(x.shape)
+        return tuple(int(v) for v in values) if values is not None else (1,) * len(shape)
 
     pads = tuple((int(low), int(high)) for low, high in padding)
-    return Windows(
-        x.shape, ints(window_dimensions), ints(window_strides), pads, ints(base_dilation), ints(window_dilation)
-    )
+    sizes, strides = ints(window_dimensions), ints(window_strides)
+    return Windows(ints(shape), sizes, strides, pads, ints(base_dilation), ints(window_dilation))
 
 
 @dataclass(frozen=True)
@@ -216,7 +219,7 @@ def _extreme(context: Context, x: Secret, params: dict[str, Any], *, largest: bo
     if isinstance(x, Boolean):
         number = arithmetic.as_integer(context, x, np.int8)
         return convert(context, _extreme(context, number, params, largest=largest), np.dtype(np.bool_))
-    played = _tournament(context, x, _windows(x, **params), largest)
+    played = _tournament(context, x, windows_over(x.shape, **params), largest)
     if played.exists is not None:
         raise context.refuse(
             "an extremum of a window that lies in the padding altogether", "Pad by less than the size of the window"
@@ -232,7 +235,7 @@ def select_and_scatter_add(context: Context, source: Value, x: Value, *, select_
         total = select_and_scatter_add(context, *numbers, select_prim=select_prim, **params)
         return convert(context, context.secret(total), np.dtype(np.bool_))
     played, chosen = _selected(context, x, select_prim, params)
-    windows = _windows(x, **params)
+    windows = windows_over(x.shape, **params)
     terms = math.prod(windows.sizes)
     spread = moved(
         context, _plain(context, context.secret(source)), lambda s: jnp.broadcast_to(s[..., None], chosen.shape)
@@ -247,7 +250,7 @@ def select_and_gather_add(context: Context, tangents: Value, x: Value, *, select
     if is_boolean(x.dtype):
         raise context.refuse("a window selection among booleans", "Convert them to integers first")
     played, chosen = _selected(context, x, select_prim, params)
-    windows = _windows(x, **params)
+    windows = windows_over(x.shape, **params)
     patches = moved(context, _plain(context, context.secret(tangents)), lambda s: windows.patches(s, played.sources))
     gated = _gated(context, played, chosen, patches)
     return moved(context, gated, lambda slot: jnp.sum(slot, axis=-1, dtype=slot.dtype))
@@ -256,7 +259,7 @@ def select_and_gather_add(context: Context, tangents: Value, x: Value, *, select
 def _selected(context: Context, x: Value, select_prim: Any, params: dict[str, Any]) -> tuple[Tournament, Boolean]:
     if select_prim.name not in ("le", "ge"):
         raise context.refuse(f"a window selection by `{select_prim.name}`", "Use max- or min-pooling")
-    return _winners(context, context.secret(x), _windows(x, **params), largest=select_prim.name == "ge")
+    return _winners(context, context.secret(x), windows_over(x.shape, **params), largest=select_prim.name == "ge")
 
 
 def _gated(context: Context, played: Tournament, chosen: Boolean, patches: Secret) -> Secret:

@@ -30,7 +30,7 @@ from jax import lax
 
 from jmpc.choreography.primitives import Group, low_bits
 from jmpc.kernels.bits import low_mask, xor_all
-from jmpc.protocols.base import Array, Bits, Ring
+from jmpc.protocols.base import Array, Bits, Ring, check_thresholds
 from jmpc.protocols.rep3.cross_gate import Lanes, cross
 from jmpc.protocols.rep3.roles import Parties
 from jmpc.protocols.rep3.stacks import column, unstack
@@ -50,8 +50,7 @@ class ThresholdsMixin(Parties):
         n < 2^q: 2 n (16 q + k q + 2^q k) + 2 m bits. 1666 bits for one threshold at width 32, 4898
         at 64.
         """
-        if not all(0 < t < 1 << width for t in thresholds):
-            raise ValueError(f"thresholds of words of {width} bits lie between 0 and 2^{width}, not {thresholds}")
+        check_thresholds(thresholds, width)
         roles, places = self._roles(), -(-width // DIGIT)
         halves = roles.split(x, Group.XOR if isinstance(x, Bits) else Group.RING)
         c, v = (low_bits(half.astype(np.uint64), width) for half in halves)

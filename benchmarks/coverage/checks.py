@@ -1,4 +1,6 @@
-"""Checks of decompositions: what they are products of, and orthogonality, as docs/linear-algebra.md states the errors.
+"""Checks of results of which several are right.
+
+Decompositions: what they are products of, and orthogonality, with the errors that docs/linear-algebra.md states.
 
 Eigenvectors and singular vectors have any sign. How far factors are from JAX's depends on the matrix.
 """
@@ -51,6 +53,17 @@ def _qr(traced: Traced, got: Sequence[np.ndarray]) -> tuple[str, float]:
     return problem or ("other signs than JAX" if flipped.any() else ""), error
 
 
+def _approx_top_k(traced: Traced, got: Sequence[np.ndarray]) -> tuple[str, float]:
+    """Any places of equal numbers."""
+    (x,), (values, places) = traced.args, got
+    axis = next(e.params["reduction_dimension"] for e in traced.jaxpr.jaxpr.eqns if e.primitive.name == "approx_top_k")
+    x, values, wanted = (np.asarray(a).astype(np.float64) for a in (x, values, traced.want[0]))
+    twice = (np.diff(np.sort(places, axis), axis=axis) == 0).any()
+    differences = [values - wanted, values - np.take_along_axis(x, places, axis)]
+    error = max(float(np.abs(d).max(initial=0.0)) for d in differences) / _ULP
+    return ("a place twice" if twice else "" if error <= 1 else f"{error:.0f} ulp"), error
+
+
 def _vectors_first(got: Sequence[np.ndarray]) -> Sequence[np.ndarray]:
     return got if got[0].ndim > got[1].ndim else (got[1], got[0])
 
@@ -67,5 +80,5 @@ def _judged(differences: Sequence[np.ndarray], values: np.ndarray) -> tuple[str,
     return ("" if error <= _BOUND else f"{error:.0f} ulp of the norm"), error
 
 
-CHECKS: dict[str, Check] = {"svd": _svd, "eigh": _eigh, "qr": _qr}
+CHECKS: dict[str, Check] = {"svd": _svd, "eigh": _eigh, "qr": _qr, "approx_top_k": _approx_top_k}
 FREE_SIGNS = frozenset(["svd", "eigh"])
