@@ -20,7 +20,7 @@ from jmpc.lowering.interval import Interval
 from jmpc.lowering.origins import Ordered
 from jmpc.lowering.registry import rule
 from jmpc.lowering.rules.shape import joined, moved
-from jmpc.lowering.values import Boolean, Public, Value, is_boolean
+from jmpc.lowering.values import Boolean, FixedPoint, Public, Value, is_boolean
 
 
 def public_index(context: Context, *indices: Value) -> list[Any]:
@@ -76,7 +76,8 @@ def changed(
         return Boolean(context.ring(changed(context, positions, x, update, write, rows)))
 
     x, update = choosing.finite(context, x, update), choosing.finite(context, update, x)
-    old, new = (context.interval(v) if isinstance(v, Public) else v.interval for v in (x, update))
+    secrets = [context.secret(v) for v in (x, update)]  # as they are when they are rounded
+    old, new = (context.at_most(v).interval if isinstance(v, FixedPoint) else v.interval for v in secrets)
     every = context.declared(positions.all())
 
     def changes(slot: Any, new: Any) -> Any:
