@@ -254,7 +254,7 @@ def _define_input(player: str, provide: Any, types: Any, range: Range | None) ->
     else:
         provider, feed = "", lambda: jax.tree.map(functools.partial(as_jax, player), provide())
         if types is None:
-            closed, types = _traced(lambda: in_parts(provide()))
+            closed, types = _traced(player, lambda: in_parts(provide()))
             if closed is not None:
                 return _pure_input(player, closed, types, feed, range, getattr(provide, "__name__", "input"))
     leaves, tree = jax.tree.flatten(in_parts(types))
@@ -266,7 +266,7 @@ def _define_input(player: str, provide: Any, types: Any, range: Range | None) ->
 
 def as_jax(player: str, x: Any) -> jax.Array:
     """What JAX makes of an array: 64-bit types become those of 32 bits, which must not change an integer."""
-    array = jax.numpy.asarray(x)
+    array = _converted(player, x)
     if np.issubdtype(array.dtype, np.integer) and not np.array_equal(np.asarray(x), np.asarray(array)):
         raise InputError(
             player,
@@ -276,25 +276,42 @@ def as_jax(player: str, x: Any) -> jax.Array:
     return array
 
 
+def _converted(player: str, x: Any) -> jax.Array:
+    try:
+        return jax.numpy.asarray(x)
+    except TypeError as error:
+        kind = np.asarray(x).dtype.kind
+        if kind not in "MmOSU":
+            raise
+        raise InputError(
+            player,
+            f"an input of {player} is {np.asarray(x).dtype}, and arrays of JAX hold numbers and booleans only. Bring "
+            "dates as integers, dates.astype('datetime64[D]').astype(np.int32), words as their places in a list that "
+            "all owners agree on, np.searchsorted(words, column), and missing values as 0 beside a boolean mask",
+        ) from error
+
+
 def _check_range(range: Range | None) -> None:
-    if range is not None and not (-math.inf < range[0] <= range[1] < math.inf):
+    if range is None:
+        return
+    if not (np.shape(range) == (2,) and -math.inf < range[0] <= range[1] < math.inf):
         raise ValueError(f"range: the lowest and the highest value, both finite, not {range!r}")
 
 
-def _traced(provide: Callable[[], Any]) -> tuple[ClosedJaxpr | None, Any]:
+def _traced(player: str, provide: Callable[[], Any]) -> tuple[ClosedJaxpr | None, Any]:
     """What a function returns, as `jax.ShapeDtypeStruct`s; and its jaxpr, if it brings no data of its own."""
     try:
         closed, types = jax.make_jaxpr(provide, return_shape=True)()
     except (jax.errors.JAXTypeError, TypeError):  # it looks at numbers, or returns what is no array yet
-        return None, jax.tree.map(_array_type, provide())
+        return None, jax.tree.map(functools.partial(_array_type, player), provide())
     # Without calls and what nothing needs: what a jitted function captures is seen, and what is not used stays here.
     lean = dce(inline_calls(closed), [True] * len(closed.out_avals))
     data = [*captured(lean), *(v.val for v in lean.jaxpr.outvars if isinstance(v, Literal))]
     return None if any(np.size(x) for x in data) else lean, types
 
 
-def _array_type(x: Any) -> jax.ShapeDtypeStruct:
-    array = jax.numpy.asarray(x)
+def _array_type(player: str, x: Any) -> jax.ShapeDtypeStruct:
+    array = _converted(player, x)
     return jax.ShapeDtypeStruct(array.shape, array.dtype)
 
 

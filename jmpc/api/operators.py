@@ -25,6 +25,54 @@ def _method(name: str) -> Callable[..., Any]:
     return call
 
 
+class Places:
+    """`x.at[index]` of a private value: its methods give a value with these elements changed, as in JAX."""
+
+    def __init__(self, value: Operators, index: Any) -> None:
+        self._value, self._index = value, index
+
+    def _update(self, name: str, *args: Any, **kwargs: Any) -> Value:
+        parts = list(self._index) if isinstance(self._index, tuple) else [self._index]
+        return _apply(
+            lambda x, parts, args, kwargs: getattr(x.at[tuple(parts)], name)(*args, **kwargs),
+            self._value,
+            parts,
+            args,
+            kwargs,
+        )
+
+    def get(self, **options: Any) -> Value:
+        return self._update("get", **options)
+
+    def set(self, values: Any, **options: Any) -> Value:
+        return self._update("set", values, **options)
+
+    def add(self, values: Any, **options: Any) -> Value:
+        return self._update("add", values, **options)
+
+    def subtract(self, values: Any, **options: Any) -> Value:
+        return self._update("subtract", values, **options)
+
+    def multiply(self, values: Any, **options: Any) -> Value:
+        return self._update("multiply", values, **options)
+
+    def min(self, values: Any, **options: Any) -> Value:
+        return self._update("min", values, **options)
+
+    def max(self, values: Any, **options: Any) -> Value:
+        return self._update("max", values, **options)
+
+
+class Updates:
+    """`x.at` of a private value."""
+
+    def __init__(self, value: Operators) -> None:
+        self._value = value
+
+    def __getitem__(self, index: Any) -> Places:
+        return Places(self._value, index)
+
+
 class Operators:
     """Arithmetic, comparison, indexing and array methods; a class of values adds `shape`."""
 
@@ -176,28 +224,41 @@ class Operators:
     any = _method("any")
     argmax = _method("argmax")
     argmin = _method("argmin")
+    argsort = _method("argsort")
     astype = _method("astype")
     clip = _method("clip")
     conj = _method("conj")
     cumsum = _method("cumsum")
+    cumprod = _method("cumprod")
+    diagonal = _method("diagonal")
     dot = _method("dot")
+    flatten = _method("flatten")
     max = _method("max")
     mean = _method("mean")
     min = _method("min")
     prod = _method("prod")
     ravel = _method("ravel")
+    repeat = _method("repeat")
     reshape = _method("reshape")
     round = _method("round")
+    searchsorted = _method("searchsorted")
+    sort = _method("sort")
     squeeze = _method("squeeze")
     std = _method("std")
     sum = _method("sum")
     swapaxes = _method("swapaxes")
+    take = _method("take")
+    trace = _method("trace")
     transpose = _method("transpose")
     var = _method("var")
 
     @property
     def T(self) -> Value:  # noqa: N802
         return _apply(jnp.transpose, self)
+
+    @property
+    def at(self) -> Updates:
+        return Updates(self)
 
     # what would need the numbers
 

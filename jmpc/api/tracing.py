@@ -7,7 +7,7 @@ from collections.abc import Iterator
 
 from jax import errors
 
-from jmpc._compat import innermost_line
+from jmpc._compat import UNKNOWN_LINE, innermost_line, user_line
 from jmpc.errors import TraceError
 
 # JAX's error, what led to it, and what to do instead; the first that fits.
@@ -49,7 +49,9 @@ def explained() -> Iterator[None]:
         yield
     except tuple(kind for kind, _, _ in _ADVICE) as error:
         what, instead = next((what, instead) for kind, what, instead in _ADVICE if isinstance(error, kind))
+        found = innermost_line(error.__traceback__)
+        line = user_line() if found == UNKNOWN_LINE else found
         raise TraceError(
-            f"{innermost_line(error.__traceback__)}: {what}; but an array has no numbers while its function is traced, "
+            f"{line}: {what}; but an array has no numbers while its function is traced, "
             f"and a private one shows them to nobody. {instead}"
         ) from error

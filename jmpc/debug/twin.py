@@ -219,8 +219,8 @@ def _rest(steps: Steps) -> list[Entry]:
             return end.value
 
 
-# Where a constant operand has the scale of the sum or of what it is compared with, not one that suits it.
-_AT_ONE_SCALE = frozenset("add sub max min clamp lt le gt ge eq ne add_any".split())
+# Where a constant operand has the scale of the sum, not one that suits it, and 0 is not as good.
+_AT_ONE_SCALE = frozenset("add sub max min clamp eq ne add_any".split())
 
 
 def _vanished(eqn: JaxprEqn, observation: Observation, precision: Precision) -> list[float]:

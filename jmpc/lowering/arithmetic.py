@@ -22,6 +22,9 @@ from jmpc.lowering.values import Boolean, FixedPoint, Integer, PrecisionWarning,
 from jmpc.protocols.base import Product, Ring
 
 Bilinear = Callable[[Any, Any], Any]
+_SPARE_DIGITS = (
+    4  # so many of a constant's may be left out beside reals that may be large, for one product instead of two
+)
 
 
 # -- sums ------------------------------------------------------------------------------------------------------
@@ -92,7 +95,8 @@ def _add_public(context: Context, x: Secret, y: Public, *, negative: bool) -> Se
 def _warn_of_vanishing(context: Context, y: Public, fraction: int) -> None:
     size, step = float(np.abs(np.asarray(y.array, np.float64)).max()), 2.0**-fraction
     context.warn(
-        f"a constant of {size:g} that is added to a secret counts as 0: numbers have steps of {step:.2g} there. "
+        f"a constant of {size:g} that is added to a secret counts as 0 (also in an extremum): numbers have steps of "
+        f"{step:.2g} there. "
         f"Nothing is infinite without it: quotients by 0, and reciprocals of 0 and its root, are 0. To limit them add "
         f"{step:.2g} or more, scale the computation up, or raise the precision",
         PrecisionWarning,
@@ -225,6 +229,9 @@ def _times_public(context: Context, x: FixedPoint, y: Public, f: Bilinear, terms
     if y.known:
         context.check_constant(y, 0)
         x, constant = _with_room(context, x, y, terms)
+        missing = encoding.encode_precisely(y.array, context.precision).fraction - constant.fraction
+        if missing > (0 if x.fraction == 0 else _SPARE_DIGITS) and (x.fraction == 0 or elementwise):
+            return _times_words(context, x, y, f, terms, elementwise, relative=True)
         words = context.once(y, ("factor", constant.fraction), lambda: context.constant(constant.ring))
         return _times_constant(context, x, constant, words, f, terms, elementwise)
     x, fraction = context.at_most(x), context.fraction
@@ -244,10 +251,15 @@ def _times_constant(
     return _real(context, x, sharing, x.fraction + y.fraction, _summed(x.interval * y.interval, terms))
 
 
-def _times_words(context: Context, x: FixedPoint, y: Public, f: Bilinear, terms: int, elementwise: bool) -> FixedPoint:
+def _times_words(
+    context: Context, x: FixedPoint, y: Public, f: Bilinear, terms: int, elementwise: bool, *, relative: bool = False
+) -> FixedPoint:
     """The product with a constant as the sum of those with its words: mostly one, see `encode_in_words`."""
     context.check_constant(y, 0)
-    constants = encoding.encode_in_words(np.asarray(y.array), _summed(x.interval, terms), context.precision, terms)
+    factor = _summed(x.interval, terms)
+    constants = encoding.encode_in_words(
+        np.asarray(y.array), factor, context.precision, terms, x.fraction, relative=relative
+    )
     products = [
         _times_constant(context, x, constant, context.constant(constant.ring), f, terms, elementwise)
         for constant in constants
@@ -262,7 +274,7 @@ def _with_room(context: Context, x: FixedPoint, y: Public, terms: int) -> tuple[
     not need: an ulp of the result is 1 / |y| ulp of x. That is a truncation more, of a sum of many numbers mostly.
     """
     factor = _summed(x.interval, terms)
-    constant = encoding.encode_factor(y.array, factor, context.precision)
+    constant = encoding.encode_factor(y.array, factor, context.precision, x.fraction)
     precise = encoding.encode_precisely(y.array, context.precision)
     largest = int(np.abs(precise.words).max(initial=0)).bit_length()
     if not factor.certain or constant.fraction >= precise.fraction:

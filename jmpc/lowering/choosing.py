@@ -13,7 +13,7 @@ from jmpc.lowering import encoding, interval, origins
 from jmpc.lowering.arithmetic import add, align, multiply, same_sharing, subtract
 from jmpc.lowering.comparing import invert, less, negative
 from jmpc.lowering.context import Context
-from jmpc.lowering.interval import Interval
+from jmpc.lowering.interval import RANGE_BITS, Interval
 from jmpc.lowering.values import (
     Boolean,
     FixedPoint,
@@ -31,7 +31,7 @@ _AS_GOOD_AS_INFINITE = 2.0**64  # no number of 64 bits, whatever the precision
 
 def unify(context: Context, values: Sequence[Value]) -> list[Secret]:
     """Values of one dtype as secrets of one static form, for operations that are the same map of every slot."""
-    values = [context.secret(finite(context, x)) for x in values]
+    values = [context.secret(finite(context, x, *values)) for x in values]
     if isinstance(values[0], Boolean):
         return [Boolean(context.bits(x)) for x in values]
     if isinstance(values[0], Integer):
@@ -54,25 +54,34 @@ def with_interval(value: Secret, known: Interval | None) -> Secret:
     return dataclasses.replace(value, interval=known)
 
 
-def finite(context: Context, x: Value) -> Value:
-    """A public value with its infinities replaced by the largest numbers that an input may be, and NaN by 0.
+def finite(context: Context, x: Value, *others: Value) -> Value:
+    """A public value with its infinities replaced by numbers beyond those that it is selected with, and NaN by 0.
 
-    For selections and padding, where an infinity stands for "never the maximum" or "weight zero" (so do the extremes of
-    a floating type, such as the -3.4e38 with which flax masks attention), and NaN for what is not defined.
+    Beyond half of what products may be, and beyond the `others` as far as their size is known. For selections and
+    padding, where an infinity stands for "never the maximum" or "weight zero" (so do the extremes of a floating type,
+    such as the -3.4e38 with which flax masks attention), and NaN for what is not defined.
     """
     if not (isinstance(x, Public) and x.known and is_float(x.dtype)):
         return x
     infinite = np.abs(np.asarray(x.array, np.float64)) >= _AS_GOOD_AS_INFINITE
     if not infinite.any() and np.isfinite(np.asarray(x.array, np.float64)).all():
         return x
-    limit = min(encoding.input_limits(x.dtype, context.precision)[1] / 2, float(jnp.finfo(x.dtype).max))
+    limit = min(beyond(context, others), float(jnp.finfo(x.dtype).max))
 
     def replaced() -> Public:
         # numpy's own types only: extension floats have no copysign
         array = np.nan_to_num(np.asarray(x.array, np.float64), nan=0.0, posinf=np.inf, neginf=-np.inf)
         return Public(np.where(infinite, np.copysign(limit, array), array).astype(x.dtype))
 
-    return context.once(x, "finite", replaced)
+    return context.once(x, ("finite", limit), replaced)
+
+
+def beyond(context: Context, others: Sequence[Value]) -> float:
+    """The number that an infinity becomes where it is selected with these."""
+    f = context.fraction
+    sizes = [x.interval.magnitude for x in others if isinstance(x, FixedPoint) and x.interval.certain]
+    usual = max(2.0 ** (RANGE_BITS - 1 - 2 * f), 2.0 ** (encoding.INPUT_BITS - 1 - f))
+    return min(max([usual, *(2 * size for size in sizes)]), 2.0 ** (RANGE_BITS - 2 - f))
 
 
 def is_zero(x: Value) -> bool:
@@ -114,7 +123,7 @@ def number(context: Context, condition: Boolean, dtype: np.dtype) -> FixedPoint 
 
 def select(context: Context, condition: Boolean, x: Value, y: Value) -> Secret:
     """x where the secret condition holds, otherwise y; both of one dtype and shape."""
-    x, y = finite(context, x), finite(context, y)
+    x, y = finite(context, x, y), finite(context, y, x)
     if is_boolean(x.dtype):
         return _select_boolean(context, condition, context.secret(x), context.secret(y))
     if is_zero(y) and not isinstance(x, Public):
@@ -143,7 +152,7 @@ def chain(context: Context, reached: Sequence[Boolean], cases: Sequence[Value]) 
         for condition, case in zip(reached, cases[1:], strict=True):
             chosen = _select_boolean(context, condition, context.secret(case), chosen)
         return chosen
-    secrets = [_compact(context, context.secret(finite(context, case))) for case in cases]
+    secrets = [_compact(context, context.secret(finite(context, case, *cases))) for case in cases]
     total = secrets[0]
     for condition, before, after in zip(reached, secrets, secrets[1:], strict=False):
         total = add(context, total, gate(context, condition, subtract(context, after, before)))

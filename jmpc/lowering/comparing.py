@@ -6,7 +6,9 @@ comparison.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
+
+import numpy as np
 
 from jmpc.lowering.arithmetic import subtract
 from jmpc.lowering.context import Context
@@ -20,7 +22,21 @@ def less(context: Context, x: Value, y: Value) -> Boolean:
     """[x < y] for reals and integers of one type."""
     if isinstance(x, (Integer, Public)) and isinstance(y, (Integer, Public)) and _integers(x, y):
         return _less_integers(context, x, y)
+    x, y = _apart_from_zero(context, x, y, np.floor), _apart_from_zero(context, y, x, np.ceil)
     return negative(context, subtract(context, x, y))
+
+
+def _apart_from_zero(context: Context, x: Value, other: Value, away: Callable[[np.ndarray], np.ndarray]) -> Value:
+    """A constant whose elements below half a step are 0 or a step, so that [0 < x] and [x < 0] are what they should be.
+
+    Others are rounded to the nearest, as the numbers that they are compared with were: a number is not below itself.
+    """
+    if not (isinstance(x, Public) and x.known and isinstance(other, FixedPoint)):
+        return x
+    scale = 2.0 ** max(other.fraction, context.fraction)
+    words = np.asarray(x.array, np.float64) * scale
+    tiny = (words != 0) & (np.round(words) == 0)
+    return Public(np.where(tiny, away(words), words).astype(np.float64) / scale) if tiny.any() else x
 
 
 def greater(context: Context, x: Value, y: Value) -> Boolean:
@@ -28,10 +44,16 @@ def greater(context: Context, x: Value, y: Value) -> Boolean:
 
 
 def invert(context: Context, x: Boolean) -> Boolean:
-    """not x."""
-    if isinstance(x.sharing, Ring):
-        return Boolean(context.protocol.add_public(context.protocol.negate(x.sharing), 1))
-    return Boolean(context.protocol.invert(x.sharing))
+    """not x; not not x is x itself."""
+    inverse = context.once(x, "inverse", lambda: _inverse(context, x.sharing))
+    context.once(inverse, "inverse", lambda: x)
+    return inverse
+
+
+def _inverse(context: Context, sharing: Bits | Ring) -> Boolean:
+    if isinstance(sharing, Ring):
+        return Boolean(context.protocol.add_public(context.protocol.negate(sharing), 1))
+    return Boolean(context.protocol.invert(sharing))
 
 
 def negative(context: Context, x: Secret) -> Boolean:

@@ -146,8 +146,8 @@ def encode_constant(x: np.ndarray, fraction: int) -> Constant:
     return Constant(words, fraction, of_array(np.asarray(x, np.float64)).with_rounded(fraction))
 
 
-def encode_factor(x: np.ndarray, factor: Interval, precision: Precision) -> Constant:
-    """`x` at the scale that suits what it is multiplied with.
+def encode_factor(x: np.ndarray, factor: Interval, precision: Precision, fraction: int | None = None) -> Constant:
+    """`x` at the scale that suits what it is multiplied with, which has `fraction` bits (default: the precision's).
 
     The scale is fine enough for an error of a quarter of an ulp of the product, as far as the other factor's
     interval lets the product stay below 2^62. If that interval is only a promise, the largest element has at
@@ -160,7 +160,8 @@ def encode_factor(x: np.ndarray, factor: Interval, precision: Precision) -> Cons
         return Constant(np.zeros(x.shape, np.int64), 0, symmetric(0))
     f, exponent = precision.fraction, math.frexp(largest)[1]  # |x| < 2^exponent
     bits = math.frexp(factor.magnitude)[1] if factor.magnitude > 0 else 0
-    wanted, room = f + 1 + max(bits, 0), RANGE_BITS - 1 - f - bits - exponent
+    taken = f if fraction is None else min(f, fraction)
+    wanted, room = f + 1 + max(bits, 0), RANGE_BITS - 1 - taken - bits - exponent
     scale = max(0, min(wanted, room))
     if not factor.certain:
         scale = max(scale, f + max(0, -exponent))
@@ -168,17 +169,27 @@ def encode_factor(x: np.ndarray, factor: Interval, precision: Precision) -> Cons
     return _without_trailing_zeros(encode_constant(x, scale))
 
 
-def encode_in_words(x: np.ndarray, factor: Interval, precision: Precision, terms: int) -> list[Constant]:
+def encode_in_words(
+    x: np.ndarray,
+    factor: Interval,
+    precision: Precision,
+    terms: int,
+    fraction: int | None = None,
+    *,
+    relative: bool = False,
+) -> list[Constant]:
     """`x` as a sum of constants, each at the scale that suits what it is multiplied with, as in `encode_factor`.
 
     Where that leaves few bits to one constant, because the other factor may be large, the others have the rest, up to
-    a small part of an ulp of a sum of `terms` products with numbers of about 1.
+    a small part of an ulp of a sum of `terms` products with numbers of about 1; `relative` to the result, with any.
     """
     rest = np.asarray(x, np.float64)
     wanted = precision.fraction + 2 + math.frexp(terms)[1] / 2
+    if relative:
+        wanted = max(wanted, encode_precisely(rest, precision).fraction)
     words: list[Constant] = []
     while not words or (rest.any() and words[-1].fraction < wanted and words[-1].words.any()):
-        words.append(encode_factor(rest, factor, precision))
+        words.append(encode_factor(rest, factor, precision, fraction))
         rest = rest - words[-1].words * 2.0 ** -words[-1].fraction
     return words
 

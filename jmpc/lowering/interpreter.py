@@ -15,7 +15,7 @@ from jax.extend.core import ClosedJaxpr, Jaxpr, JaxprEqn, Literal, Var
 from jmpc._compat import UNKNOWN_LINE, dce, source_line, user_context
 from jmpc.choreography.holders import inner_jaxprs
 from jmpc.choreography.inline import inline_calls
-from jmpc.lowering import placement, public, univariate
+from jmpc.lowering import missing, placement, public, unbounded, univariate
 from jmpc.lowering.context import Context
 from jmpc.lowering.idioms import with_sign_tests
 from jmpc.lowering.placement import Placement, Where
@@ -89,6 +89,8 @@ def apply(context: Context, eqn: JaxprEqn, operands: Sequence[Value], rule: Rule
     for var, result in zip(eqn.outvars, results, strict=True):
         expected = (getattr(var.aval, "shape", None), public.dtype_of(var))
         assert (result.shape, result.dtype) == expected, f"the rule of `{name}` gave {result}, not {var.aval}"
+    missing.follow(context, operands, results)
+    unbounded.follow(context, operands, results)
     context.lowered(eqn, operands, results)
     return results
 

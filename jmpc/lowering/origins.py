@@ -64,8 +64,19 @@ class Ordered:
         return dataclasses.replace(self, which=move(self.which))
 
 
-Origin = type[FromEnd] | type[Floored] | type[Root] | type[Ordered]
-_ALL: tuple[Origin, ...] = (FromEnd, Floored, Root, Ordered)
+@dataclass(frozen=True)
+class Missing:
+    """The value is NaN exactly where `at` holds, and nowhere if that is None; NaN was put there at `line`."""
+
+    at: Boolean | Public | None
+    line: str
+
+    def moved(self, move: Move) -> Missing:
+        return self if self.at is None else dataclasses.replace(self, at=move(self.at))
+
+
+Origin = type[FromEnd] | type[Floored] | type[Root] | type[Ordered] | type[Missing]
+_ALL: tuple[Origin, ...] = (FromEnd, Floored, Root, Ordered, Missing)
 
 
 def carried(context: Context, x: Secret, result: Secret, move: Move) -> Secret:

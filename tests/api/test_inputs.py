@@ -175,7 +175,8 @@ def test_nothing_of_a_refused_input_is_shared(monkeypatch: pytest.MonkeyPatch) -
 
 
 def test_ranges_are_ranges() -> None:
-    for wrong in ((1, -1), (0, float("inf")), (float("nan"), 1)):
+    wrongs: tuple[Any, ...] = ((1, -1), (0, float("inf")), (float("nan"), 1), 8, (1, 2, 3))
+    for wrong in wrongs:
         with pytest.raises(ValueError, match="lowest and the highest"):
             jmpc.define_private_input("alice", lambda: X, range=wrong)
 
@@ -226,3 +227,13 @@ def test_integers_that_jax_would_cut_are_refused() -> None:
         jmpc.simulate(lambda v: v + 1)(np.array([2**40, 3]))
     small = jmpc.define_private_input("alice", lambda: np.array([2**30, 3]))
     assert jmpc.run((small + 1).reveal()).tolist() == [2**30 + 1, 4]
+
+
+@pytest.mark.parametrize(
+    "column",
+    [np.array(["a", "b"]), np.array(["2024-02-29"], "M8[D]"), np.array([None, 1.0])],
+    ids=["words", "dates", "any"],
+)
+def test_what_is_no_number_is_refused_with_what_to_bring_instead(column: np.ndarray) -> None:
+    with pytest.raises(InputError, match=r"an input of alice is .*Bring dates as integers.*words as.*a boolean mask"):
+        jmpc.define_private_input("alice", lambda: {"age": np.int32([3, 4]), "column": column})

@@ -141,3 +141,9 @@ def test_other_errors_are_left_alone() -> None:
     with pytest.raises(TypeError, match="Shapes must be"):
         jmpc.simulate(lambda x: jnp.zeros(x[0].astype(jnp.int32)))(X)
     assert jmpc.define_private_input("alice", lambda: np.asarray([float(jnp.ones(())), 2.0])).shape == (2,)
+
+
+def test_operators_on_values_name_the_line_that_they_stand_in():
+    x = jmpc.define_private_input("alice", lambda: jnp.array(X))
+    with pytest.raises(TraceError, match=r"test_tracing.py:\d+ \(test_operators_on_values.*a mask is to pick elements"):
+        x[x > 0]

@@ -54,6 +54,13 @@ LINEAR: dict[str, Callable[..., Any]] = {
     "sum of an axis": lambda x, n, b: x.sum(axis=0, keepdims=True),
     "mean": lambda x, n, b: x.mean(axis=1),
     "cumsum": lambda x, n, b: n.cumsum(axis=1),
+    "flatten": lambda x, n, b: x.flatten(),
+    "repeat": lambda x, n, b: x.repeat(2, axis=0),
+    "diagonal and trace": lambda x, n, b: x.diagonal() + x.trace(),
+    "take": lambda x, n, b: x.take(np.array([2, 0]), axis=1),
+    "at set": lambda x, n, b: x.at[0, 1:].set(x[1, 0]),
+    "at add": lambda x, n, b: x.at[:, np.array([0, 0])].add(2.0),
+    "at get": lambda x, n, b: x.at[1, 7].get(mode="fill", fill_value=0.5),
     "sum of booleans": lambda x, n, b: b.sum(),
 }
 
@@ -75,6 +82,13 @@ COSTLY: dict[str, Callable[..., Any]] = {
     "xor": lambda x, n, b: b ^ (n > 0),
     "numpy's exp": lambda x, n, b: np.exp(x) if isinstance(x, jmpc.Value) else jnp.exp(x),
     "max": lambda x, n, b: x.max(axis=0),
+    "at set at a private index": lambda x, n, b: x.at[n[0, 0] * 0 + 1].set(9.0),
+    "at multiply": lambda x, n, b: x.at[0].multiply(x[1]),
+    "at max": lambda x, n, b: x.at[0].max(x[1]),
+    "sort": lambda x, n, b: x.sort(axis=1),
+    "argsort": lambda x, n, b: x.argsort(axis=1),
+    "cumprod": lambda x, n, b: x.cumprod(axis=0),
+    "searchsorted": lambda x, n, b: x[0].sort().searchsorted(0.3),
     "any": lambda x, n, b: b.any(axis=1),
     "round": lambda x, n, b: round(x),
 }

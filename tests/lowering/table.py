@@ -44,6 +44,12 @@ J = np.array([[2, -3, 5, 1], [-4, 7, 3, 9], [1024, 3, -2, 6]], np.int32)
 B = np.array([[True, False, True, True], [False, False, True, False], [True, True, False, False]])
 C = np.array([[True, True, False, True], [False, True, True, False], [False, True, False, True]])
 
+
+def _near_zero(x):
+    y = -x
+    return jnp.stack([abs(x) < 1e-8, abs(x) > 1e-8, 1e-8 <= x, x >= -1e-8, y < -1e-8, y * y > 1e-8, y * y <= 1e-13])
+
+
 ELEMENTWISE = [
     Case("add", lambda x, y: x + y, (X, Y)),
     Case("sub", lambda x, y: x - y, (X, Y)),
@@ -52,6 +58,8 @@ ELEMENTWISE = [
     Case("div by constants", lambda x: x / np.arange(1, 5, dtype=np.float32), (X,)),
     Case("constant by secret", lambda y: 3.5 / y, (Y,), relative=2e-5),
     Case("reciprocal", jnp.reciprocal, (Y,)),
+    Case("numbers by one secret", lambda y: (1 / jnp.full(5, y), 2.5 / jnp.full((2, 5), y)), (Y[0, 0],), relative=2e-5),
+    Case("powers of one secret", jax.grad(lambda x: jnp.sum((1 + x) ** -jnp.arange(5))), (Y[0, 0],), relative=2e-5),
     Case("neg", lambda x: -x, (X,), 0),
     Case("abs", jnp.abs, (X,), 0),
     Case("sign", jnp.sign, (X,), 0),
@@ -88,6 +96,7 @@ ELEMENTWISE = [
     Case("remainder", lambda x: x % 1.5, (X,), 0),
     Case("rem", lambda x: lax.rem(x, jnp.float32(1.75)), (X,), 0),
     Case("floor_divide", lambda x: x // 2, (X,), 0),
+    Case("comparisons with a constant below a step", _near_zero, (X,)),
     Case("is_finite", lambda x: (jnp.isfinite(x), jnp.isnan(x), x)[0:3], (X,), 0),
     Case("one minus square", lambda x: 1 - x * x, (X,)),
     Case("scalar operand", lambda x, s: x * s + s, (X, np.float32(2.25))),

@@ -39,6 +39,9 @@ INDEXING = [
     ),
     Case("add at secrets", lambda x, i, v: x.at[i].add(v[:4]), (V, AT, V), 0),
     Case("histogram", lambda i: jnp.zeros(4, np.int32).at[i].add(1), (AT,)),
+    Case("segment_max of secret segments", lambda v, i: jax.ops.segment_max(v[:4], i, 3), (V, AT), 0),
+    Case("segment_min of secret segments", lambda v, i: jax.ops.segment_min(v[:4], i, 3), (V, AT), 0),
+    Case("segment_max", lambda v: jax.ops.segment_max(v, np.array([0, 2, 0, 1, 2]), 3), (V,), 0),
     Case("argmax then index", lambda x: x[0, jnp.argmax(x[0])], (X,), 0),
     Case(
         "gradient of cross entropy by index",

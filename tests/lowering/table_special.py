@@ -16,6 +16,14 @@ PARTS = np.array([0.125, 0.25, 0.5, 0.75, 0.96875], np.float32)
 BASES = np.array([-2, -2, -1.5, 0, 0, 0, 3, 0.25, -0.125, -7], np.float32)
 EXPONENTS = np.array([3, -2, 4, 0, 0.1, 2.5, -1.5, -3.25, 1, -5], np.float32)
 POWERS = np.arange(-1, 3, dtype=np.int32)
+LARGE = np.array([1e6, 7e5, -8e5, 9e5, -1e6], np.float32)
+
+
+def _beyond_large_numbers(x):
+    least = lax.scan(lambda best, v: (jnp.minimum(best, v), None), jnp.inf, 32 * abs(x))[0]
+    positive = jnp.where(x > 0, x, jnp.inf)
+    return least, positive.min(), jnp.sort(positive)[:3], jax.ops.segment_max(x, np.array([0, 0, 1, 1, 2]), 3)
+
 
 SPECIAL = [
     Case("mod by secrets", jnp.mod, (X, Y)),
@@ -30,6 +38,7 @@ SPECIAL = [
     Case("sinc", jnp.sinc, (X,)),
     Case("nan_to_num", jnp.nan_to_num, (X,), 0),
     Case("nan in a selection", lambda x: jnp.where(x > 100, jnp.nan, x), (X,), 0),
+    Case("infinity beyond large numbers", _beyond_large_numbers, (LARGE,), 0),
     Case("clz", lax.clz, (I,)),
     Case("powers by constants", lambda x: x**POWERS, (Y,)),
     Case("vander", lambda x: jnp.vander(x, 4), (FIRST,), relative=2e-5),

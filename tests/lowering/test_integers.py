@@ -1,6 +1,7 @@
 """Integers of every width against numpy, which wraps as JAX does."""
 
 import functools
+import warnings
 
 import jax
 import jax.numpy as jnp
@@ -11,7 +12,7 @@ from hypothesis import strategies as st
 from jax import lax
 
 from .evaluation import evaluate
-from .helpers import lowered, secure
+from .helpers import ULP, lowered, secure
 
 N = 40
 WIDTHS = [np.dtype(f"{kind}int{bits}") for kind in ("", "u") for bits in (8, 16, 32, 64)]
@@ -175,3 +176,30 @@ def test_opened_words_have_no_bits_above_the_width():
         wrapped = Integer(Ring((jnp.asarray([2**40 + 5], jnp.uint64),)), np.dtype(np.int32))
         opened = outgoing(Context(Plain()), wrapped)
         assert int(opened.sharing.slots[0][0]) == 5 << 32
+
+
+@pytest.mark.parametrize(
+    "f",
+    [
+        jnp.mean,
+        lambda x: x / 7,
+        lambda x: (x - x.mean()) * 0.001,
+        lambda x: x.astype(np.float32).reshape(-1, 5) @ np.float32([0.1, 0.2, 0.7, -0.3, 0.01]),
+    ],
+    ids=["mean", "quotient by a constant", "difference from the mean", "matrix product"],
+)
+@pytest.mark.parametrize("rows", [5, 20_000])
+def test_constants_beside_integers_have_all_their_digits(f, rows):
+    """Whatever the integers might be: 32 bits, and sums of 20000 of them, left 3 bits to a third."""
+    x = np.random.default_rng(0).integers(0, 100, rows).astype(np.int32)
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")  # nothing was declared, so no range is worth a warning
+        (got,) = secure(f, x)
+    want = f(x.astype(np.float64))
+    np.testing.assert_allclose(got, want, rtol=2.0**-20, atol=4 * ULP)
+
+
+def test_all_of_a_large_integer_is_multiplied():
+    x = np.array([2**31 - 1, -(2**31), 123456789, 3], np.int32)
+    (got,) = secure(lambda x: x / 3, x)
+    np.testing.assert_allclose(got, x / 3, rtol=1e-6)

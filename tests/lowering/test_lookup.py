@@ -76,3 +76,22 @@ def test_sums_of_indices_from_the_end() -> None:
         return lax.dynamic_slice(x, (start,), (4,), allow_negative_indices=False)
 
     np.testing.assert_array_equal(*secure(part, X, i), *plain(part, X, i))
+
+
+@pytest.mark.parametrize(
+    "f",
+    [
+        lambda x, i: x.at[i[0]].set(x[0] / 64),
+        lambda x, i: jnp.full(4, 50.0).at[i[0]].set(x[0]),
+        lambda x, i: jnp.full(4, 50.0).at[i].set(x),
+        lambda x, i: jnp.full(4, 50.0).at[i].min(x),
+        lambda x, i: jnp.full(4, 50.0).at[i].multiply(x),
+        lambda x, i: lax.dynamic_update_slice(jnp.full(4, 50.0), x, (i[0],)),
+        lambda x, i: jnp.full(4, 50).at[i].min(x.astype(int)),
+    ],
+)
+def test_what_is_known_of_updated_arrays_holds_of_both(f):
+    """Comparisons, which are as narrow as what is known allows, with declared ranges far from what is updated."""
+    x, i = np.float32([0.5, 1.25]), np.int32([1, 2])
+    (got,) = secure(lambda x, i: f(x, i) > 25, x, i, range=(0, 2))
+    np.testing.assert_array_equal(got, f(jnp.asarray(x), i) > 25)

@@ -9,7 +9,7 @@ import numpy as np
 
 from jmpc.lowering import arithmetic, comparing, interval
 from jmpc.lowering.context import Context
-from jmpc.lowering.interval import Interval
+from jmpc.lowering.interval import Interval, Trust
 from jmpc.lowering.registry import rule
 from jmpc.lowering.values import (
     Boolean,
@@ -70,9 +70,11 @@ def _to_real(context: Context, x: Secret, dtype: np.dtype) -> FixedPoint:
     if isinstance(x, FixedPoint):
         return dataclasses.replace(x, dtype=dtype)
     x = context.extended(x)
-    known = x.interval or interval.of_dtype(x.dtype)
+    every = interval.of_dtype(x.dtype)
+    known = x.interval or every
+    trust = Trust.CHECKED if (known.low, known.high) == (every.low, every.high) else known.trust
     limit = interval.representable(0).high
-    return FixedPoint(x.ring, 0, Interval(float(known.low), float(known.high)).clip(-limit, limit), dtype)
+    return FixedPoint(x.ring, 0, Interval(float(known.low), float(known.high), trust).clip(-limit, limit), dtype)
 
 
 def _to_width(context: Context, x: Integer, dtype: np.dtype) -> Integer:

@@ -6,7 +6,7 @@ from typing import Any
 
 import numpy as np
 
-from jmpc.lowering import comparing, interval, traits
+from jmpc.lowering import comparing, interval, missing, traits, unbounded
 from jmpc.lowering.context import Context
 from jmpc.lowering.interval import Interval
 from jmpc.lowering.registry import rule
@@ -16,8 +16,15 @@ from jmpc.lowering.values import Attains, Boolean, FixedPoint, Integer, Public, 
 
 @rule("lt", "lt_to")
 def lt(context: Context, x: Value, y: Value, **_: Any) -> Value:
+    return missing.compared(context, x, y, _less(context, x, y))
+
+
+def _less(context: Context, x: Value, y: Value) -> Value:
     if is_boolean(x.dtype):  # false < true
         return bitwise_and(context, complement(context, x), y)
+    high, low = unbounded.finite_end(context, x, y, sign=1), unbounded.finite_end(context, y, x, sign=-1)
+    if high is not None or low is not None:
+        return comparing.less(context, x if low is None else low, y if high is None else high)
     known = _decided(context, x, y)
     if known is not None:
         return known
@@ -31,20 +38,29 @@ def gt(context: Context, x: Value, y: Value, **_: Any) -> Value:
 
 @rule("le", "le_to")
 def le(context: Context, x: Value, y: Value, **_: Any) -> Value:
-    return complement(context, lt(context, y, x))
+    return missing.compared(context, x, y, complement(context, _less(context, y, x)))
 
 
 @rule("ge")
 def ge(context: Context, x: Value, y: Value, **_: Any) -> Value:
-    return complement(context, lt(context, x, y))
+    return missing.compared(context, x, y, complement(context, _less(context, x, y)))
 
 
 @rule("eq", "eq_to")
 def eq(context: Context, x: Value, y: Value, **_: Any) -> Value:
     if is_boolean(x.dtype):
         return complement(context, exclusive_or(context, x, y))
-    if x is y:  # how NaN is looked for, which fixed-point numbers never are
-        return Public(np.ones(x.shape, np.bool_))
+    if x is y:  # how NaN is looked for
+        return missing.nowhere(context, x) if isinstance(x, FixedPoint) else Public(np.ones(x.shape, np.bool_))
+    return missing.compared(context, x, y, _equal(context, x, y))
+
+
+def _equal(context: Context, x: Value, y: Value) -> Value:
+    for a, b in ((x, y), (y, x)):
+        if unbounded.finite_end(context, a, b, sign=1) is not None:
+            return complement(context, _less(context, a, b))
+        if unbounded.finite_end(context, a, b, sign=-1) is not None:
+            return complement(context, _less(context, b, a))
     if _infinite(x) or _infinite(y) or _apart(context, x, y):
         return Public(np.zeros(np.broadcast_shapes(x.shape, y.shape), np.bool_))
     same = comparing.equal(context, x, y)
@@ -61,9 +77,8 @@ def ne(context: Context, x: Value, y: Value, **_: Any) -> Value:
 
 @rule("is_finite")
 def is_finite(context: Context, x: Value, **_: Any) -> Value:
-    """Fixed-point numbers always are."""
-    del context
-    return Public(np.ones(x.shape, np.bool_))
+    """Fixed-point numbers always are, but for NaN that a program put among them."""
+    return missing.nowhere(context, x)
 
 
 def complement(context: Context, x: Value) -> Value:

@@ -16,7 +16,7 @@ from jax import lax
 from jax.extend.core import ClosedJaxpr
 
 from jmpc._compat import scan_counts
-from jmpc.lowering import carrying, choosing, placement
+from jmpc.lowering import carrying, choosing, missing, placement, unbounded
 from jmpc.lowering.comparing import invert
 from jmpc.lowering.context import Context
 from jmpc.lowering.placement import Where
@@ -45,13 +45,22 @@ def scan(
         scope = context.child()
         moving = iter(carry)
         state = [x if keep else next(moving) for x, keep in zip(init, fixed, strict=True)]
-        outs = _run(scope, jaxpr, [*consts, *state, *rows])
+        inside = [*consts, *state, *rows]
+        _enter(scope, operands, inside)
+        outs = _run(scope, jaxpr, inside)
         return pack(scope, outs[:num_carry]), carrying.crossing(scope, outs[num_carry:])
 
     rows = [carrying.sliced(context, x) for x in xs]
     carry, ys = lax.scan(body, pack(context, init), rows, length=length, reverse=reverse, unroll=unroll)
     moving = iter(carry)
     return [*(x if keep else next(moving) for x, keep in zip(init, fixed, strict=True)), *ys]
+
+
+def _enter(scope: Context, operands: Sequence[Value], inside: Sequence[Value]) -> None:
+    """Marks what these operands of a loop are inside of its body."""
+    for outer, inner in zip(operands, inside, strict=True):
+        missing.follow(scope, [outer], [inner])
+        unbounded.follow(scope, [outer], [inner])
 
 
 def _run(context: Context, jaxpr: ClosedJaxpr, args: Sequence[Value]) -> list[Value]:
@@ -95,7 +104,9 @@ def while_(
 
     def body(carry: tuple[Any, list[Value]]) -> tuple[Any, list[Value]]:
         scope = context.child()
-        state = pack(scope, _run(scope, body_jaxpr, [*body_consts, *carry[1]]))
+        inside = [*body_consts, *carry[1]]
+        _enter(scope, operands[cond_nconsts:], inside)
+        state = pack(scope, _run(scope, body_jaxpr, inside))
         return goes_on(scope, state), state
 
     start = pack(context, init)

@@ -155,7 +155,8 @@ def divide(context: Context, x: Value, y: Value) -> Value:
     if isinstance(y, Public):
         return arithmetic.multiply(context, x, _reciprocal_of_public(context, y))
     if isinstance(y.trait, Spread):  # one reciprocal for everything it was broadcast to
-        y = y.trait.of
+        shape = np.broadcast_shapes(x.shape, y.shape)
+        return arithmetic.broadcast(context, divide(context, x, y.trait.of), shape)
     if isinstance(x, Public) and x.known and (np.abs(np.asarray(x.array, np.float64)) == 1).all():
         return arithmetic.multiply(context, _reciprocal(context, y), x)
     root = context.remembered(y, Root)

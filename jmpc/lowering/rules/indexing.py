@@ -16,10 +16,11 @@ from jmpc import kernels
 from jmpc.lowering import arithmetic, carrying, choosing, lookup, wrapping
 from jmpc.lowering.composite import compute
 from jmpc.lowering.context import Context
+from jmpc.lowering.interval import Interval
 from jmpc.lowering.origins import Ordered
 from jmpc.lowering.registry import rule
 from jmpc.lowering.rules.shape import joined, moved
-from jmpc.lowering.values import Boolean, Public, Value, is_boolean
+from jmpc.lowering.values import Boolean, FixedPoint, Public, Value, is_boolean
 
 
 def public_index(context: Context, *indices: Value) -> list[Any]:
@@ -74,6 +75,9 @@ def changed(
         x, update = (arithmetic.as_integer(context, context.secret(v), np.int8) for v in (x, update))
         return Boolean(context.ring(changed(context, positions, x, update, write, rows)))
 
+    x, update = choosing.finite(context, x, update), choosing.finite(context, update, x)
+    secrets = [context.secret(v) for v in (x, update)]  # as they are when they are rounded
+    old, new = (context.at_most(v).interval if isinstance(v, FixedPoint) else v.interval for v in secrets)
     every = context.declared(positions.all())
 
     def changes(slot: Any, new: Any) -> Any:
@@ -86,8 +90,15 @@ def changed(
         weights = jnp.moveaxis(unit, -1, 0).reshape(-1, rows, *(1,) * (change.ndim - 2))
         return jnp.sum(weights * change, axis=0, dtype=change.dtype)
 
-    difference = lookup.weighted(context, positions, joined(context, [x, update], changes), there)
-    return arithmetic.add(context, x if rows is None else _repeated(context, x, rows), difference)
+    amounts = joined(context, [x, update], changes)
+    amounts = choosing.with_interval(amounts, None if old is None or new is None else _inside_words(new - old))
+    difference = lookup.weighted(context, positions, amounts, there)
+    total = arithmetic.add(context, x if rows is None else _repeated(context, x, rows), difference)
+    return choosing.with_interval(total, None if old is None or new is None else old.hull(new))
+
+
+def _inside_words(known: Interval) -> Interval | None:
+    return known if known.inside(-(2**63), 2**63 - 1) else None
 
 
 def _repeated(context: Context, x: Value, rows: int) -> Value:

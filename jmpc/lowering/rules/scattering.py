@@ -204,6 +204,8 @@ def _combined(
     rows = _rows(indices, updates, params)
     if rows.count == 0 or 0 in updates.shape or 0 in x.shape:
         return x
+    # jax.ops.segment_max starts at -inf
+    x, updates = choosing.finite(context, x, updates), choosing.finite(context, updates, x)
     if isinstance(indices, Public) and indices.known:
         return _at_known(context, x, np.asarray(indices.array), updates, combine, params)
     base = x if neutral is None else Public(np.full(x.shape, neutral, x.dtype))
@@ -296,6 +298,7 @@ def _taken(context: Context, x: Secret, places: np.ndarray) -> Secret:
 def scatter(context: Context, x: Value, indices: Value, updates: Value, **params: Any) -> Value:
     """Which update wins an element is decided once, on public indices, and is the same for every slot."""
     if is_secret(indices):
+        x, updates = choosing.finite(context, x, updates), choosing.finite(context, updates, x)
         return _set_at_secret(context, x, indices, updates, params)
     options = _options(params)
     (index,) = public_index(context, indices)

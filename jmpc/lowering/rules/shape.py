@@ -10,7 +10,7 @@ import jax.numpy as jnp
 import numpy as np
 from jax import lax
 
-from jmpc.lowering import choosing, interval, origins, traits, wrapping
+from jmpc.lowering import choosing, interval, missing, origins, traits, wrapping
 from jmpc.lowering.context import Context
 from jmpc.lowering.registry import rule
 from jmpc.lowering.values import (
@@ -135,10 +135,11 @@ def optimization_barrier(context: Context, *xs: Value, **_: Any) -> list[Value]:
 @rule("select_n")
 def select_n(context: Context, which: Value, *cases: Value, **_: Any) -> Value:
     if isinstance(which, Public):
-        return _select_public(context, which, cases)
+        chosen = _select_public(context, which, cases)
+        return missing.selected(context, which, cases, chosen) if is_boolean(which.dtype) else chosen
     if is_boolean(which.dtype):
         chosen = choosing.select(context, which, cases[1], cases[0])
-        return wrapping.selected(context, which, cases, chosen)
+        return missing.selected(context, which, cases, wrapping.selected(context, which, cases, chosen))
     return choosing.select_many(context, which, cases)
 
 

@@ -6,24 +6,30 @@ import dataclasses
 from collections.abc import Sequence
 from typing import Any
 
+import jax
 import jax.numpy as jnp
 import numpy as np
+from jax import lax
 
-from jmpc.lowering import arithmetic, carrying, comparing, radix
+from jmpc.lowering import arithmetic, carrying, choosing, comparing, missing, radix
+from jmpc.lowering.composite import compute
 from jmpc.lowering.context import Context
-from jmpc.lowering.interval import Interval
-from jmpc.lowering.origins import Ordered
+from jmpc.lowering.interval import RANGE_BITS, Interval
+from jmpc.lowering.origins import Missing, Ordered
 from jmpc.lowering.registry import rule
 from jmpc.lowering.rules.reductions import difference_bits, standard
-from jmpc.lowering.rules.shape import moved
+from jmpc.lowering.rules.shape import joined, moved
 from jmpc.lowering.sorting import are_few, sort_rows
-from jmpc.lowering.values import Boolean, Integer, Public, Secret, Value
+from jmpc.lowering.values import Boolean, FixedPoint, Integer, Public, Secret, Value
 from jmpc.protocols.base import Bits, Ring
 
 
 @rule("sort")
 def sort(context: Context, *operands: Value, dimension: int, num_keys: int, **_: Any) -> list[Value]:
-    """Stable. What is carried along moves alike."""
+    """Stable. What is carried along moves alike. A key that is NaN somewhere is NaN at its end."""
+    holes = missing.positions(context, operands[0])
+    if holes is not None and num_keys == 1:
+        operands = (_with_the_largest(context, operands[0], holes), *operands[1:])
     values = [_along(context, x, dimension) for x in operands]
     n = values[0].shape[-1]
     ordered, places = _ordered(context, values[:num_keys], values, n)
@@ -31,7 +37,26 @@ def sort(context: Context, *operands: Value, dimension: int, num_keys: int, **_:
     for x, result in zip(operands, results, strict=True):
         if isinstance(x, Public) and x.known and np.array_equal(x.array, np.arange(n)):
             _remember(context, result, places)
+    if holes is not None and num_keys == 1:
+        (at,) = compute(context, lambda at: _at_the_end(at, dimension), holes)
+        context.once(results[0], Missing, lambda: Missing(at, context.line))
     return results
+
+
+def _with_the_largest(context: Context, x: FixedPoint, holes: Boolean | Public) -> Value:
+    """x with a number that none of its others is larger than where it is NaN."""
+    largest = x.interval.high if x.interval.certain else 2.0 ** (RANGE_BITS - 2 * context.fraction - 1)
+    top = Public(np.full(x.shape, largest, np.float64).astype(x.dtype))
+    if isinstance(holes, Public):
+        return joined(context, [x, top], lambda a, b: jnp.where(context.operand(holes), b, a))
+    return choosing.select(context, holes, top, x)
+
+
+def _at_the_end(at: jax.Array, axis: int) -> jax.Array:
+    """Where a boolean holds after it was sorted."""
+    n = at.shape[axis]
+    numbers = n - jnp.sum(at, axis=axis, keepdims=True)
+    return lax.broadcasted_iota(numbers.dtype, at.shape, axis) >= numbers
 
 
 @rule("approx_top_k")
