@@ -28,13 +28,13 @@ No error can come where no server sees the reason ({computed} cases): all result
 the largest exponential. Fixed-point numbers are neither, and docs/functions.md says what they are instead.
 
 Integers and booleans equal JAX's exactly. Reals are within {ulps:g} ulp (2^-18 each; more for {more}), relative to
-results above 1, and three times what the results move where every input moves by an ulp, which is how precisely inputs
-are known: an ill-conditioned case (a power, a quotient near a pole) is held to what its inputs determine. Where JAX
-computes with float16 or bfloat16, {roundoffs:g} unit roundoffs of these are added, and inputs move by one; the table
-has no errors of these. Elements that are NaN or infinite in JAX are left out. Of eigenvalues, singular values and QR,
-the product and the orthogonality are checked, to 6 ulp of the norm, because signs of vectors are free and factors depend on
-how near to each other values are. A Cholesky factorisation rounds in each of its n steps, as if inputs moved by the
-root of n ulp. Of an approximate top-k, equal numbers may stand at any of their places.
+results above 1, and three times what the results move where every input moves by an ulp, which is how precisely
+inputs are known: an ill-conditioned case (a power, a quotient near a pole) is held to what its inputs determine.
+Where JAX computes with float16 or bfloat16, {roundoffs:g} unit roundoffs of these are added, and inputs move by one;
+the table has no errors of these. Elements that are NaN or infinite in JAX are left out. Of eigenvalues, singular
+values and QR, the product and the orthogonality are checked, to 6 ulp of the norm, because signs of vectors are free
+and factors depend on how near to each other values are. A Cholesky factorisation rounds in each of its n steps, as if
+inputs moved by the root of n ulp. Of an approximate top-k, equal numbers may stand at any of their places.
 
 | cases of | pass | of | largest error, ulp | out of the domain |
 |---|---|---|---|---|
