@@ -22,9 +22,8 @@ from jmpc.lowering.values import Boolean, FixedPoint, Integer, PrecisionWarning,
 from jmpc.protocols.base import Product, Ring
 
 Bilinear = Callable[[Any, Any], Any]
-_SPARE_DIGITS = (
-    4  # so many of a constant's may be left out beside reals that may be large, for one product instead of two
-)
+# So many of a constant's digits may be left out beside reals that may be large, for one product instead of two.
+_SPARE_DIGITS = 4
 
 
 # -- sums ------------------------------------------------------------------------------------------------------

@@ -50,6 +50,11 @@ def invert(context: Context, x: Boolean) -> Boolean:
     return inverse
 
 
+def complement(context: Context, x: Value) -> Value:
+    """not x, of a secret or a public boolean."""
+    return Public(~x.array, x.at) if isinstance(x, Public) else invert(context, x)
+
+
 def _inverse(context: Context, sharing: Bits | Ring) -> Boolean:
     if isinstance(sharing, Ring):
         return Boolean(context.protocol.add_public(context.protocol.negate(sharing), 1))

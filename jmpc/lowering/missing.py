@@ -14,9 +14,10 @@ from typing import Any
 import jax.numpy as jnp
 import numpy as np
 
-from jmpc.lowering.comparing import invert
+from jmpc.lowering.comparing import complement
 from jmpc.lowering.context import Context
 from jmpc.lowering.origins import Missing
+from jmpc.lowering.rules.logic import bitwise_and, exclusive_or
 from jmpc.lowering.values import Boolean, FixedPoint, Public, Value, is_float
 
 
@@ -41,7 +42,7 @@ def nowhere(context: Context, x: FixedPoint) -> Boolean | Public:
             "Ask jnp.isnan before that, or keep a mask: jnp.mean(x, where=mask), jnp.where(mask, x, 0)",
         )
     at = _at(context, x)
-    return Public(np.ones(x.shape, np.bool_)) if at is None else _not(context, at)
+    return Public(np.ones(x.shape, np.bool_)) if at is None else complement(context, at)
 
 
 def selected(context: Context, which: Value, cases: Sequence[Value], chosen: Value) -> Value:
@@ -52,7 +53,7 @@ def selected(context: Context, which: Value, cases: Sequence[Value], chosen: Val
     if sources and not any(context.remembered(case, Lost) for case in cases):
         which = context.everyone(which) if isinstance(which, Public) else which
         unchosen, taken = (_at(context, case) for case in cases)
-        at = _either(context, _both(context, taken, which), _both(context, unchosen, _not(context, which)))
+        at = _either(context, _both(context, taken, which), _both(context, unchosen, complement(context, which)))
         context.once(chosen, Missing, lambda: Missing(at, sources[0]))
     return chosen
 
@@ -61,7 +62,7 @@ def compared(context: Context, x: Value, y: Value, result: Value) -> Value:
     """The result of a comparison, which is false where x or y is NaN."""
     for at in (positions(context, x), positions(context, y)):
         if at is not None and at.shape == result.shape:
-            kept = _both(context, result, _not(context, at))
+            kept = _both(context, result, complement(context, at))
             result = Public(np.zeros(result.shape, np.bool_)) if kept is None else kept
     return result
 
@@ -106,12 +107,8 @@ def _of_public(context: Context, x: Public) -> Public | None:
 # -- masks, secret or known to everyone --------------------------------------------------------------------------
 
 
-def _not(context: Context, x: Value) -> Value:
-    return Public(~x.array) if isinstance(x, Public) else invert(context, x)
-
-
 def _both(context: Context, x: Value | None, y: Value) -> Value | None:
-    if x is None or _not(context, x) is y or _is_all(y, False) or (isinstance(y, Boolean) and invert(context, y) is x):
+    if x is None or complement(context, x) is y or complement(context, y) is x or _is_all(y, False):
         return None
     if x is y or _is_all(y, True):
         return x
@@ -119,11 +116,7 @@ def _both(context: Context, x: Value | None, y: Value) -> Value | None:
         return y
     if isinstance(x, Public) and isinstance(y, Public):
         return _public(context, np.bitwise_and, jnp.bitwise_and, x, y)
-    a, b = (y, x) if isinstance(x, Public) else (x, y)
-    if isinstance(b, Public):
-        kept = context.encoded(b, 0).astype(np.uint8)
-        return Boolean(context.protocol.map(lambda slot: slot & kept, context.bits(a)))
-    return Boolean(context.protocol.and_(context.bits(a), context.bits(b)))
+    return bitwise_and(context, x, y)
 
 
 def _either(context: Context, x: Value | None, y: Value | None) -> Value | None:
@@ -132,7 +125,7 @@ def _either(context: Context, x: Value | None, y: Value | None) -> Value | None:
         return y if x is None else x
     if isinstance(x, Public) and isinstance(y, Public):
         return _public(context, np.bitwise_or, jnp.bitwise_or, x, y)
-    return Boolean(context.protocol.xor(context.bits(x), context.bits(y)))
+    return exclusive_or(context, x, y)
 
 
 def _public(context: Context, known: Callable[..., Any], traced: Callable[..., Any], x: Public, y: Public) -> Public:

@@ -7,6 +7,7 @@ from typing import Any
 import numpy as np
 
 from jmpc.lowering import comparing, interval, missing, traits, unbounded
+from jmpc.lowering.comparing import complement
 from jmpc.lowering.context import Context
 from jmpc.lowering.interval import Interval
 from jmpc.lowering.registry import rule
@@ -79,13 +80,6 @@ def ne(context: Context, x: Value, y: Value, **_: Any) -> Value:
 def is_finite(context: Context, x: Value, **_: Any) -> Value:
     """Fixed-point numbers always are, but for NaN that a program put among them."""
     return missing.nowhere(context, x)
-
-
-def complement(context: Context, x: Value) -> Value:
-    """not x."""
-    if isinstance(x, Public):
-        return Public(~x.array, x.at)
-    return comparing.invert(context, x)
 
 
 def _infinite(x: Value) -> bool:

@@ -13,6 +13,7 @@ from jmpc.kernels.bits import arithmetic_shift_right, word_dtype
 from jmpc.kernels.bits import shift_left as shift_word_left
 from jmpc.kernels.bits import shift_right as shift_word_right
 from jmpc.lowering import arithmetic, comparing, shifts
+from jmpc.lowering.comparing import complement
 from jmpc.lowering.context import Context
 from jmpc.lowering.interval import Interval
 from jmpc.lowering.registry import rule
@@ -33,7 +34,7 @@ def bitwise_and(context: Context, x: Value, y: Value, **_: Any) -> Value:
 @rule("or")
 def bitwise_or(context: Context, x: Value, y: Value, **_: Any) -> Value:
     if is_boolean(x.dtype):
-        return _not(context, bitwise_and(context, _not(context, x), _not(context, y)))
+        return complement(context, bitwise_and(context, complement(context, x), complement(context, y)))
     if isinstance(x, Public):
         x, y = y, x
     words = context.words(x)
@@ -66,10 +67,6 @@ def bitwise_not(context: Context, x: Boolean | Integer, **_: Any) -> Value:
         return Integer(context.protocol.invert(x.sharing), x.dtype)
     minus_one = Public(np.asarray(-1).astype(x.dtype))
     return arithmetic.add(context, arithmetic.negate(context, x), minus_one)  # -x - 1
-
-
-def _not(context: Context, x: Value) -> Value:
-    return Public(~x.array, x.at) if isinstance(x, Public) else comparing.invert(context, x)
 
 
 def _boolean_and(context: Context, x: Boolean, y: Value) -> Value:

@@ -23,7 +23,7 @@ from jmpc.lowering.rules.nonlinear import LARGEST_EXP, apply, exp2, rsqrt, sqrt
 from jmpc.lowering.values import FixedPoint, Integer, Public, Value
 from jmpc.protocols.base import Ring
 
-_FARTHEST = 2.0**20  # integers beyond are as good as infinite exponents
+_FARTHEST = np.float32(2**20)  # integers beyond are as good as infinite exponents
 _MOST_PRODUCTS = 64  # up to this exponent a power is made of products
 
 
@@ -44,7 +44,7 @@ def pow_(context: Context, x: Value, y: Value, **_: Any) -> Value:
     if isinstance(y, Public) and y.known and not isinstance(x, Public) and _small_integers(y.array):
         return composed(context, functools.partial(integer_powers, exponents=np.asarray(y.array)), x)[0]
     if isinstance(y, Integer):
-        y = clamp(context, _constant(x, -_FARTHEST), convert(context, y, x.dtype), _constant(x, _FARTHEST))
+        y = clamp(context, Public(-_FARTHEST), convert(context, y, x.dtype), Public(_FARTHEST))
     if isinstance(x, Public):
         return _power_of_public(context, x, y)
     if x.interval.low >= 2.0**-context.fraction:
@@ -61,10 +61,6 @@ def _with_any_base(x: Any, y: Any, *, known: Interval, ulp: float) -> Any:
         odd = lax.convert_element_type(y, np.int32) & 1 == 1
         factor -= 2 * ((x < 0) & odd).astype(x.dtype)
     return factor * lax.pow(size, y)
-
-
-def _constant(like: Value, number: float) -> Public:
-    return Public(np.full((), number, like.dtype))
 
 
 def _power_by_constant(context: Context, x: FixedPoint, exponent: float) -> Value:
