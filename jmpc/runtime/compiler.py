@@ -79,12 +79,11 @@ class Compiler:
     def _compile(self, step: Segment | Local) -> Compiled:
         if isinstance(step, Local):
             return _compile_local(step)
-        if jax.default_backend() != "cpu":
-            return _compile_segment(step, quickly=False)
+        on_cpu = jax.default_backend() == "cpu"
         interpreted = interpreter(step, self._part)
-        if interpreted is None and work(step.equations) > _LARGE_WORK:
+        if interpreted is None and not (on_cpu and work(step.equations) <= _LARGE_WORK):
             return _compile_segment(step, quickly=False)
-        if interpreted is not None and interpreted.has_parts:  # what takes long in it is compiled
+        if interpreted is not None and interpreted.has_parts and on_cpu:  # what takes long in it is compiled
             return interpreted
         return _Tiered(step, self._pool.submit, interpreted)
 
@@ -139,6 +138,7 @@ def _compile_local(step: Local) -> Compiled:
 # CPU-seconds with XLA's defaults, 2.1 without fusion emitters and in one piece, which run as fast, and 0.74
 # without optimisation, which run 5 times as long (convolutions 25 times). Even to load what was compiled before takes
 # 0.4 to 0.9 milliseconds an equation, as long as numpy takes for some 300,000 words; and most segments run once.
+# Accelerators run well-compiled code alone, which takes longer to make: there, too, the host interprets what is small.
 
 _LARGE_WORK = 1 << 23  # scalar results; with less, even 5 times as long is less than compiling well
 _PATIENCE = 4.0  # compiling well takes about so many times as long as compiling quickly

@@ -209,6 +209,8 @@ def test_sixty_four_bits_whatever_the_flag():
     ],
 )
 def test_segments_that_run_often_are_compiled_well(fn, expected, monkeypatch):
+    if expected[0] and jax.default_backend() != "cpu":
+        pytest.skip("an accelerator compiles well, and at once, what numpy cannot do")
     monkeypatch.setattr(compiling, "_PATIENCE", 0.0)
     monkeypatch.setattr(compiling, "_PATIENCE_INTERPRETED", 0.0)
     compiled = []
