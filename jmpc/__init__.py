@@ -58,6 +58,8 @@ from jmpc.api.run import explain as explain
 from jmpc.api.run import run as run
 from jmpc.api.run import set_config as set_config
 from jmpc.api.run import simulate as simulate
+from jmpc.api.saving import load as load
+from jmpc.api.saving import save as save
 from jmpc.api.values import Value as Value
 from jmpc.config import LocalConfig as LocalConfig
 from jmpc.config import RemoteConfig as RemoteConfig

@@ -10,8 +10,8 @@ full, with as many of these fields as it needs:
 
     {"players": {"server0": {"address": "10.0.0.10:4440", "listen": "0.0.0.0:4440",
                              "role": "server", "public_key": "..."}, ...},
-     "driver": "driver", "keys": "keys", "timeout": 30, "insecure": false, "precision": 18,
-     "policy": {...}}
+     "driver": "driver", "keys": "keys", "state": "state", "timeout": 30, "insecure": false,
+     "precision": 18, "policy": {...}}
 
 Anything that is not exactly one of these is refused, with the file and the field.
 """
@@ -43,7 +43,7 @@ _SERVERS: Final = 3
 # A name is also the name of a key file and a routing id.
 _NAME: Final = re.compile(r"[A-Za-z0-9][A-Za-z0-9_.-]{0,63}")
 _HOST_LABEL: Final = re.compile(r"(?!-)[A-Za-z0-9-]{1,63}(?<!-)")
-_FIELDS: Final = ("players", "driver", "keys", "timeout", "insecure", "precision", "policy")
+_FIELDS: Final = ("players", "driver", "keys", "state", "timeout", "insecure", "precision", "policy")
 _PLAYER_FIELDS: Final = ("address", "role", "public_key", "listen")
 
 
@@ -74,6 +74,7 @@ class LocalConfig:
         driver: the player that this script acts as.
         precision: fractional bits of a fixed-point value, as a number from 8 to 30 or a `jmpc.Precision`.
         mode: "fused" or "threads".
+        state: a directory for what `jmpc.save` saves.
 
     Raises:
         ConfigError: fewer than three servers, a bad name, an impossible precision, or an unknown mode.
@@ -85,7 +86,9 @@ class LocalConfig:
         driver: str = "driver",
         precision: int | Precision = USUAL,
         mode: Mode | str = Mode.FUSED,
+        state: str | os.PathLike[str] = "state",
     ) -> None:
+        self.state = Path(state)
         self.servers, self.driver, self.me = tuple(servers), driver, driver
         self.precision = _checked_precision(precision, "LocalConfig")
         try:
@@ -127,13 +130,14 @@ class RemoteConfig:
 
     `driver` is the player that submits computations: the configured one or, in a configuration
     without one, the player that this script acts as. `me` is the player that this script acts as.
-    `keys` is a directory.
+    `keys` and `state`, of what players save, are directories.
     """
 
     players: Mapping[str, Player]
     driver: str | None = None
     me: str | None = None
     keys: Path = Path("keys")
+    state: Path = Path("state")
     timeout: float = DEFAULT_TIMEOUT
     insecure: bool = False
     precision: int | Precision = USUAL  # a number of fractional bits, once it is made
@@ -180,13 +184,12 @@ class RemoteConfig:
             ConfigError: the file cannot be written.
         """
         players = {player.name: _player_fields(player) for player in self.players.values()}
-        keys = self.keys if self.keys.is_absolute() else Path(os.path.relpath(self.keys, Path(path).absolute().parent))
-        data = {
-            "players": players,
-            "driver": self.driver,
-            "keys": keys.as_posix(),
-            "timeout": self.timeout,
+        folders = {
+            name: folder if folder.is_absolute() else Path(os.path.relpath(folder, Path(path).absolute().parent))
+            for name, folder in (("keys", self.keys), ("state", self.state))
         }
+        data = {"players": players, "driver": self.driver, "timeout": self.timeout}
+        data |= {name: folder.as_posix() for name, folder in folders.items()}
         data |= {
             "insecure": self.insecure,
             "precision": self.precision,
@@ -307,22 +310,28 @@ def _parse_full(data: dict[str, Any], file: Path) -> RemoteConfig:
             raise ConfigError(f'{file}: players.{name} is an object with an "address", not {_type(fields)}')
         players[name] = _player(name, fields, driver, file)
     config = _checked(players, driver, file)
-    keys, timeout = data.get("keys", "keys"), data.get("timeout", DEFAULT_TIMEOUT)
+    timeout = data.get("timeout", DEFAULT_TIMEOUT)
     insecure, precision = data.get("insecure", False), data.get("precision", USUAL)
-    if not isinstance(keys, str) or not keys:
-        raise ConfigError(f"{file}: keys is the path of a directory, not {_type(keys)}")
     if type(timeout) not in (int, float) or not 0 < timeout < math.inf:
         raise ConfigError(f"{file}: timeout is a positive number of seconds, not {timeout!r}")
     if type(insecure) is not bool:
         raise ConfigError(f"{file}: insecure is true or false, not {insecure!r}")
     return replace(
         config,
-        keys=file.parent / keys,
+        keys=_folder(data, "keys", file),
+        state=_folder(data, "state", file),
         timeout=float(timeout),
         insecure=insecure,
         precision=_checked_precision(precision, str(file)),
         policy=check_rules(data.get("policy", {}), players, str(file)),
     )
+
+
+def _folder(data: dict[str, Any], name: str, file: Path) -> Path:
+    folder = data.get(name, name)
+    if not isinstance(folder, str) or not folder:
+        raise ConfigError(f"{file}: {name} is the path of a directory, not {_type(folder)}")
+    return file.parent / folder
 
 
 def _player(name: str, fields: dict[str, Any], driver: str | None, file: Path) -> Player:
@@ -361,7 +370,9 @@ def _checked(players: dict[str, Player], driver: str | None, file: Path) -> Remo
     drivers = {player.name for player in players.values() if player.role == "driver"} | ({driver} if driver else set())
     if len(drivers) > 1:
         raise ConfigError(f"{file}: {sorted(drivers)} cannot all be the driver; more may submit by policy.drivers")
-    config = RemoteConfig(MappingProxyType(players), next(iter(drivers), None), keys=file.parent / "keys")
+    config = RemoteConfig(
+        MappingProxyType(players), next(iter(drivers), None), keys=file.parent / "keys", state=file.parent / "state"
+    )
     _check_servers(config.servers, str(file))
     return config
 

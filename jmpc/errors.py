@@ -17,6 +17,10 @@ class PolicyError(JmpcError):
     """A player's policy refuses a computation: names the rule."""
 
 
+class StorageError(JmpcError):
+    """What was saved cannot be loaded: changed, cut off, of another player, or of another time than the others'."""
+
+
 class ChoreographyError(JmpcError):
     """A computation is no choreography: no player holds all operands, a send to nobody."""
 

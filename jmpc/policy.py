@@ -47,6 +47,7 @@ class Policy:
     - `max_prepare_seconds`: until it is lowered;
     - `max_memory_bytes`: about how much it holds at once (default: half of this machine's memory);
     - `max_stored_bytes`: what all variables of one driver take here (default: a quarter);
+    - `max_saved_bytes`: what one driver has saved on this player's disk;
     - `max_run_seconds`: of a run with loops, however often they go round.
     """
 
@@ -62,6 +63,7 @@ class Policy:
     max_prepare_seconds: int = 200
     max_memory_bytes: int = field(default_factory=lambda: _part_of_memory(2))
     max_stored_bytes: int = field(default_factory=lambda: _part_of_memory(4))
+    max_saved_bytes: int = 1 << 36
     max_run_seconds: int = 24 * 60 * 60
 
     @classmethod

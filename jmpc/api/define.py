@@ -26,7 +26,7 @@ from jmpc.providers import Provider, Sink
 Range = tuple[float, float]
 
 
-def _variable_name() -> str:
+def variable_name() -> str:
     """Unique among all scripts: variables outlive the script that made them."""
     return f"variable/{secrets.token_hex(8)}"
 
@@ -176,7 +176,7 @@ def _private_variable(initial: Value | Variable | np.ndarray, range: Range | Non
         value = as_value(initial)
     else:
         value = _source(DRIVER, (ArrayType.of(initial),), "", lambda: initial, range)[0]
-    return Variable(_variable_name(), value.type, value.shared(), user_line())
+    return Variable(variable_name(), value.type, value.shared(), user_line())
 
 
 def define_local_variable(player: str, initial: Any) -> Any:
@@ -191,7 +191,7 @@ def define_local_variable(player: str, initial: Any) -> Any:
     else:
         make = initial if callable(initial) else functools.partial(jax.numpy.asarray, initial)
         value = define_local_computation(player, make)
-    return jax.tree.map(lambda part: Variable(_variable_name(), part.type, part, user_line(), player), value)
+    return jax.tree.map(lambda part: Variable(variable_name(), part.type, part, user_line(), player), value)
 
 
 def define_private_input(

@@ -60,7 +60,7 @@ def run(fetches: Any) -> Any:
     leaves, tree = jax.tree.flatten(fetches, is_leaf=_is_fetch)
     built = _built(session, tuple(leaves))
     session.announce(built)
-    _initialise(session, built.variables)
+    initialise(session, built.variables)
     outputs = session.run(built)
     return jax.tree.unflatten(tree, [None if key is None else outputs[key] for key in built.outputs])
 
@@ -78,13 +78,13 @@ def _built(session: Session, fetches: tuple[Any, ...]) -> Built:
     return built
 
 
-def _initialise(session: Session, variables: Iterable[Variable]) -> None:
+def initialise(session: Session, variables: Iterable[Variable]) -> None:
     """Gives variables their initial values, where no run has done so; first those that others start from."""
     waiting = [variable for variable in variables if not session.knows(variable.name)]
     if not waiting:
         return
     needed = {variable.name: _start(session, [variable]).variables for variable in waiting}
-    _initialise(session, (other for name, reads in needed.items() for other in reads if other.name != name))
+    initialise(session, (other for name, reads in needed.items() for other in reads if other.name != name))
     still = [variable for variable in waiting if not session.knows(variable.name)]
     if still:
         session.run(_start(session, still))

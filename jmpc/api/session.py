@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import logging
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from types import TracebackType
 from typing import Any, Protocol, Self
 
@@ -14,10 +14,16 @@ from jmpc.protocols.rep3 import Rep3
 from jmpc.remember import Remembered
 from jmpc.runtime.inputs import deliver
 from jmpc.runtime.prepare import Prepared
+from jmpc.runtime.saving import Found, Request, perform
 from jmpc.runtime.simulate import FusedSimulation, ThreadedSimulation, source_feed
+from jmpc.runtime.storages import Loaded, Places, Storages
+from jmpc.storage.archive import Archive
+from jmpc.storage.key import storage_key
+from jmpc.storage.saved import ID_BYTES
 
 _log = logging.getLogger("jmpc")
 
+_MOST_BYTES = 1 << 48  # saved: as much as the disk has
 KEPT_GRAPHS = 256  # of a session: a script that makes a new one in every iteration must not grow
 
 
@@ -37,6 +43,14 @@ class Session(Protocol):
 
     def run(self, built: Built) -> Mapping[str, Any]:
         """Runs a computation; the outputs that opened to the driver."""
+        ...
+
+    def save(self, name: str, descriptor: bytes, places: Places) -> None:
+        """Saves the present generations of variables: all players their parts, or none."""
+        ...
+
+    def load(self, name: str, places_of: Callable[[bytes], Places], fresh: Callable[[], str]) -> Loaded:
+        """Loads what was saved under a name; see `Storages.load`."""
         ...
 
     def close(self) -> None: ...
@@ -77,6 +91,8 @@ class LocalSession:
         simulation = {Mode.FUSED: FusedSimulation, Mode.THREADS: ThreadedSimulation}[config.mode]
         self.simulation = simulation(Rep3)
         self._players: frozenset[str] = frozenset()
+        self._together = tuple(self.simulation.stores)  # where all players are one, that one
+        self._storages = Storages(bytes(ID_BYTES), self._together or self.servers, self._ask)
 
     def knows(self, variable: str) -> bool:
         return self.simulation.knows(variable)
@@ -103,8 +119,29 @@ class LocalSession:
             deliver(results, mine)
         return outputs.get(self.driver, {})
 
+    def save(self, name: str, descriptor: bytes, places: Places) -> None:
+        known = {variable: self.simulation.generation(variable) for variable in places}
+        runs = {variable: generation.run for variable, generation in known.items() if generation is not None}
+        self._storages.save(name, descriptor, self._held(places), runs)
+
+    def load(self, name: str, places_of: Callable[[bytes], Places], fresh: Callable[[], str]) -> Loaded:
+        return self._storages.load(name, lambda descriptor: self._held(places_of(descriptor)), fresh)
+
+    def _held(self, places: Places) -> Places:
+        return dict.fromkeys(places) if self._together else places
+
+    def _ask(self, requests: Mapping[str, Request]) -> Mapping[str, list[Found]]:
+        return {
+            player: perform(request, self.driver, self.simulation.store_of(player), self._archive(player))
+            for player, request in requests.items()
+        }
+
+    def _archive(self, player: str) -> Archive:
+        folder = self._config.state / "simulated"
+        return Archive(player, folder / player, lambda: storage_key(folder / "keys", player), _MOST_BYTES)
+
     def close(self) -> None:
-        """Nothing outlives a simulation."""
+        """Nothing in memory outlives a simulation."""
 
     def __enter__(self) -> Self:
         return self

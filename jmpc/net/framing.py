@@ -52,6 +52,7 @@ class Kind(IntEnum):
     COMMIT = 5  # everybody's has: keep what it wrote
     ABORT = 6  # the run is over for everybody; the body is the reason
     STATUS = 7  # a question about a node, and its answer
+    STORAGE = 8  # save variables, or load them
 
 
 @dataclass(frozen=True)

@@ -13,7 +13,6 @@ is.
 """
 
 import os
-import stat
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -23,10 +22,10 @@ import zmq
 from zmq.utils import z85
 
 from ..errors import AuthenticationError, ConfigError
+from ..private_files import ANY, WRITE, check_directory, check_protected, write_file
 
 _Z85_BYTES: Final = 40
 _ZAP_ENDPOINT: Final = "inproc://zeromq.zap.01"
-_WRITE: Final = stat.S_IWGRP | stat.S_IWOTH
 
 
 @dataclass(frozen=True)
@@ -76,7 +75,7 @@ class KeyRing:
             ConfigError: others can read the secret, or own or write to a key file or the directory.
         """
         folder, known = Path(directory), dict(public_keys or {})
-        _check_directory(folder)
+        check_directory(folder)
         secret = read_key(folder, name, "secret")
         peers = {player: _public_key(folder, player, known.get(player)) for player in {*players, name}}
         return cls(peers[name], secret, {player: key for player, key in peers.items() if player != name})
@@ -144,13 +143,13 @@ def generate(players: Iterable[str], directory: str | os.PathLike[str], *, force
     if present and not force:
         more = f" and {len(present) - 1} more files exist" if len(present) > 1 else " exists"
         raise ConfigError(f"{present[0]}{more} already: keep them, or replace them with --force")
-    _check_directory(folder)
+    check_directory(folder)
     try:
         folder.mkdir(mode=0o700, parents=True, exist_ok=True)
         for public_path, secret_path, name in pairs:
             public, secret = zmq.curve_keypair()
-            _write(secret_path, _header("secret", name), secret, 0o600)
-            _write(public_path, _header("public", name), public, 0o644)
+            write_file(secret_path, f"{_header('secret', name)}\n".encode() + secret + b"\n", 0o600)
+            write_file(public_path, f"{_header('public', name)}\n".encode() + public + b"\n", 0o644)
     except OSError as error:
         raise ConfigError(f"cannot write keys to {folder}: {error.strerror}") from error
     return [path for *paths, _ in pairs for path in paths]
@@ -164,10 +163,7 @@ def read_key(folder: Path, name: str, kind: str) -> bytes:
         ConfigError: others own it, can write to it or, if it is secret, read it.
     """
     path = folder / f"{name}.{kind}"
-    if kind == "secret":
-        _check_protected(path, stat.S_IRWXG | stat.S_IRWXO, "accessible", "chmod 600")
-    else:
-        _check_protected(path, _WRITE, "writable", "chmod go-w")
+    check_protected(path, ANY if kind == "secret" else WRITE)
     try:
         header, key = path.read_text("ascii").split("\n")[:2]
     except FileNotFoundError:
@@ -215,38 +211,3 @@ def _how_to_get(name: str, kind: str) -> str:
     if kind == "public":
         return f"copy it from {name}, or make the keys of a loopback cluster with `jmpc-admin keygen`"
     return f"make it where {name} runs with `jmpc-admin keygen --player {name}`"
-
-
-def _write(path: Path, header: str, key: bytes, mode: int) -> None:
-    # A new file with the right mode from its first byte on, moved into place: a secret is never
-    # readable by others.
-    fresh = path.with_name(path.name + ".new")
-    fresh.unlink(missing_ok=True)
-    with os.fdopen(os.open(fresh, os.O_WRONLY | os.O_CREAT | os.O_EXCL, mode), "wb") as file:
-        file.write(f"{header}\n".encode() + key + b"\n")
-    os.replace(fresh, path)
-
-
-def _check_directory(folder: Path) -> None:
-    _check_protected(folder, _WRITE, "writable", "chmod go-w")
-
-
-def _check_protected(path: Path, forbidden: int, what: str, remedy: str) -> None:
-    """Check that a file or directory belongs to this user (or to root) and grants others nothing `forbidden`.
-
-    Who owns or can write to a public key or its directory can put another key there, and so become
-    that player.
-    """
-    if os.name != "posix" or not path.exists():
-        return
-    info = path.stat()  # of what is read, if this is a link; the link itself is its directory's business
-    if info.st_uid not in (os.getuid(), 0):
-        raise ConfigError(
-            f"{path} belongs to another user (uid {info.st_uid}), who can replace it: "
-            f"`chown {os.getuid()} {path}`, and think who may have changed it"
-        )
-    if info.st_mode & forbidden:
-        raise ConfigError(
-            f"{path} is {what} by others (mode {stat.S_IMODE(info.st_mode):03o}): "
-            f"`{remedy} {path}`, and think who may have used it"
-        )

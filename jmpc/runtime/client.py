@@ -21,6 +21,7 @@ from jmpc.runtime.party import Party, reason_of
 from jmpc.runtime.prepare import Prepared
 from jmpc.runtime.pulse import Pulse
 from jmpc.runtime.repertoire import Repertoire
+from jmpc.runtime.saving import Request, done, perform
 from jmpc.runtime.store import Store
 from jmpc.runtime.worker import Worker
 
@@ -161,6 +162,27 @@ class Client:
             deliver(results.outputs, sinks)
         except Exception:  # the run has ended well everywhere; this is between the node and its operator
             _log.exception("%s: a sink failed", self._host.name)
+
+    # -- saving and loading ------------------------------------------------------------------------------------
+
+    def keep(self, request_id: bytes, request: Request) -> None:
+        """Saves or loads variables, when the runs that were ordered before have ended."""
+        if not self._running.offer(functools.partial(self._keep, request_id, request)):
+            self._tell(request_id, orders.refused(f"{self._host.name}: too many runs are waiting here"), SOON)
+
+    def _keep(self, request_id: bytes, request: Request) -> None:
+        host = self._host
+        try:
+            check_size = lambda size: host.policy.check_size(max_stored_bytes=size)
+            answer = done(perform(request, self.driver, self.store, host.archive, check_size))
+            _log.info("%s: %s %r of %s", host.name, request.task.name.lower(), request.name, self.driver)
+        except Exception as error:
+            reason = orders.printable(reason_of(error))
+            _log.warning("%s: %s %r of %s: %s", host.name, request.task.name.lower(), request.name, self.driver, reason)
+            if not isinstance(error, JmpcError):
+                _log.warning("the failed request", exc_info=error)
+            answer = orders.refused(reason)
+        self._tell(request_id, answer)
 
     def _fail(self, run: bytes, told: Iterable[str], error: Exception) -> None:
         reason = orders.printable(reason_of(error))

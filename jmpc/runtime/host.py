@@ -18,10 +18,17 @@ from jmpc.policy import Policy
 from jmpc.providers import Registry
 from jmpc.runtime.cache import prune_compilation_cache
 from jmpc.runtime.compiler import Compiler
+from jmpc.storage.archive import Archive
+from jmpc.storage.key import storage_key
 
 _log = logging.getLogger("jmpc.node")
 
 _TIDY_SECONDS = 60.0
+
+
+def archive_of(config: RemoteConfig, player: str, most_bytes: int) -> Archive:
+    """What a player of a configuration has saved."""
+    return Archive(player, config.state / player, lambda: storage_key(config.keys, player), most_bytes)
 
 
 @dataclass
@@ -34,6 +41,7 @@ class Host:
     registry: Registry
     make_protocol: ProtocolFactory
     transport: Transport
+    archive: Archive
     make_compiler: Callable[[], Compiler] = Compiler
     _feeding: dict[str, threading.Lock] = field(default_factory=dict)  # a provider is called by one run at a time
     _tidied: float = field(default_factory=time.monotonic)

@@ -15,9 +15,10 @@ from jmpc.policy import Policy
 from jmpc.providers import Registry
 from jmpc.runtime import orders
 from jmpc.runtime.client import SOON, Client
-from jmpc.runtime.host import Host
+from jmpc.runtime.host import Host, archive_of
 from jmpc.runtime.orders import Order, Submission
 from jmpc.runtime.repertoire import Repertoire
+from jmpc.runtime.saving import Request
 
 _log = logging.getLogger("jmpc.node")
 
@@ -61,7 +62,8 @@ class Node:
             listen=config.listen(name),
             timeout=config.timeout,
         )
-        self._host = Host(name, config, self._policy, registry, make_protocol, self.transport)
+        archive = archive_of(config, name, self._policy.max_saved_bytes)
+        self._host = Host(name, config, self._policy, registry, make_protocol, self.transport, archive)
 
     def serve(self) -> bool:
         """Answers drivers until `stop`; no frame and no failed run ends it.
@@ -71,7 +73,7 @@ class Node:
         """
         whose = ", ".join(sorted(self._policy.drivers)) or "nobody, because no driver is configured"
         _log.info("%s listens at %s and takes computations of %s", self.name, self._address, whose)
-        kinds = {Kind.SUBMIT, Kind.RUN, Kind.STATUS}
+        kinds = {Kind.SUBMIT, Kind.RUN, Kind.STATUS, Kind.STORAGE}
         while not self._stopped.is_set():
             try:
                 order = self.transport.control(kinds, timeout=_TICK_SECONDS)
@@ -112,6 +114,14 @@ class Node:
                 client.submit(header.run, submission.computation)
             case Kind.RUN:
                 self._run(sender, header)
+            case Kind.STORAGE:
+                try:
+                    request = Request.decode(header.body)
+                    client = self._client(sender, request.session)
+                except JmpcError as error:
+                    self._refuse(sender, header, error)
+                    return
+                client.keep(header.run, request)
             case Kind.STATUS if header.body == orders.CLOSED:
                 client = self._clients.get(sender)
                 if client is not None and client.session == header.run:
@@ -125,7 +135,8 @@ class Node:
 
     def _answer(self, sender: str, header: Header, reason: str) -> None:
         """Says why an order is not taken, to its sender alone: a run of that id may be another's."""
-        answers = {Kind.SUBMIT: (Kind.STATUS, orders.refused(reason)), Kind.RUN: (Kind.ABORT, orders.aborted(reason))}
+        refused = Kind.STATUS, orders.refused(reason)
+        answers = {Kind.SUBMIT: refused, Kind.STORAGE: refused, Kind.RUN: (Kind.ABORT, orders.aborted(reason))}
         if header.kind in answers:
             kind, body = answers[header.kind]
             try:

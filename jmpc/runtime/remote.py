@@ -39,12 +39,15 @@ from jmpc.runtime import orders
 from jmpc.runtime.client import KEPT_SUBMISSIONS
 from jmpc.runtime.compiler import Compiler
 from jmpc.runtime.grants import written
+from jmpc.runtime.host import archive_of
 from jmpc.runtime.inputs import Results, deliver
 from jmpc.runtime.orders import Order, Submission, order_digest
 from jmpc.runtime.party import Party, lost_player, reason_of
 from jmpc.runtime.prepare import Prepared, prepare
 from jmpc.runtime.pulse import Pulse
+from jmpc.runtime.saving import Found, Request, perform, what_was_found
 from jmpc.runtime.simulate import source_feed
+from jmpc.runtime.storages import Loaded, Places, Storages
 from jmpc.runtime.store import Generation, Grants, Store
 
 _log = logging.getLogger("jmpc")
@@ -85,6 +88,8 @@ class RemoteSession:
         self._variables: dict[str, Generation] = {}
         self._players: frozenset[str] = frozenset()
         self._store = Store()
+        self._archive = archive_of(config, self.driver, Policy.default(config, self.driver).max_saved_bytes)
+        self._storages = Storages(self._id, self.servers, self._ask)
         self.transport = Transport(
             self.driver,
             config.endpoints,
@@ -270,6 +275,35 @@ class RemoteSession:
         self._variables.update((name, Generation(results.run, grants)) for name, grants in written.items())
         if lost is not None:
             raise lost
+
+    # -- saving and loading ------------------------------------------------------------------------------------
+
+    def save(self, name: str, descriptor: bytes, places: Places) -> None:
+        """Has the players save the present generations of variables, all of them or none."""
+        with self._running:
+            runs = {variable: self._variables[variable].run for variable in places}
+            self._storages.save(name, descriptor, places, runs)
+
+    def load(self, name: str, places_of: Callable[[bytes], Places], fresh: Callable[[], str]) -> Loaded:
+        """Has the players load what they saved under a name; see `Storages.load`."""
+        with self._running:
+            loaded = self._storages.load(name, places_of, fresh)
+            self._variables.update(loaded.generations)
+            return loaded
+
+    def _ask(self, requests: Mapping[str, Request]) -> Mapping[str, list[Found]]:
+        """Asks the storages of players, this one's own among them."""
+        number, peers = secrets.token_bytes(RUN_BYTES), [player for player in requests if player != self.driver]
+        if missing := [player for player in peers if player not in self._config.players]:
+            raise ConfigError(f"players {missing} are not in the configuration; known are {list(self._config.players)}")
+        for peer in peers:
+            self.transport.send(peer, Header(Kind.STORAGE, number, body=requests[peer].encode()))
+        self._told.update(peers)
+        found = {}
+        if self.driver in requests:
+            found[self.driver] = perform(requests[self.driver], self.driver, self._store, self._archive)
+        what, patience = "answer for its storage", _PREPARE_TIMEOUT * self._config.timeout
+        return found | self._answers(number, peers, what, what_was_found, patience)
 
     def close(self) -> None:
         """Closes the links; the nodes forget this session's variables."""

@@ -26,7 +26,7 @@ from jmpc.runtime.machine import Link, Machine
 from jmpc.runtime.party import Party
 from jmpc.runtime.prepare import Prepared, prepare
 from jmpc.runtime.pulse import Pulse
-from jmpc.runtime.store import Store
+from jmpc.runtime.store import Generation, Store
 
 Keys = Mapping[tuple[str, ...], bytes]
 KEPT_COMPUTATIONS = 256  # a script that makes new ones for ever must not grow
@@ -44,6 +44,18 @@ class _Simulation:
         self._make_protocol = make_protocol
         self._prepared: Remembered[bytes, Prepared] = Remembered(KEPT_COMPUTATIONS)  # by structure
         self.compiler = Compiler()
+        self.stores: dict[str, Store] = {}  # by player
+
+    def store_of(self, player: str) -> Store:
+        return self.stores.setdefault(player, Store())
+
+    def generation(self, variable: str) -> Generation | None:
+        """The current generation of a variable, at whoever holds it; None if it has none."""
+        known = (store.generation(variable) for store in self.stores.values())
+        return next((generation for generation in known if generation is not None), None)
+
+    def knows(self, variable: str) -> bool:
+        return self.generation(variable) is not None
 
     def prepare(self, computation: Computation) -> Prepared:
         """The computation ready to run; the same object for the same computation."""
@@ -66,10 +78,11 @@ class FusedSimulation(_Simulation):
     def __init__(self, make_protocol: ProtocolFactory, keys: Callable[[Prepared], Keys] = fresh_keys) -> None:
         super().__init__(make_protocol)
         self._keys = keys
-        self.store = Store()
+        self.stores = {"all-players": Store()}  # what they hold, as one
 
-    def knows(self, variable: str) -> bool:
-        return self.store.knows(variable)
+    @property
+    def store(self) -> Store:
+        return self.stores["all-players"]
 
     def run(self, prepared: Prepared, feed: Feed, link: Link | None = None) -> dict[str, dict[str, Any]]:
         """Runs a computation; the outputs of each player. `link` records messages (tests)."""
@@ -113,13 +126,6 @@ class ThreadedSimulation(_Simulation):
         self._keys = keys
         self._timeout = timeout
         self._recorder = recorder
-        self._stores: dict[str, Store] = {}
-
-    def store(self, player: str) -> Store:
-        return self._stores.setdefault(player, Store())
-
-    def knows(self, variable: str) -> bool:
-        return any(store.knows(variable) for store in self._stores.values())
 
     def run(self, prepared: Prepared, feed: Feed) -> dict[str, dict[str, Any]]:
         """Runs a computation; the outputs of each player.
@@ -142,12 +148,12 @@ class ThreadedSimulation(_Simulation):
                 futures = {player: pool.submit(self._play, party, feed) for player, party in parties.items()}
         results = _first_error_or_results(futures)
         for player in players:
-            self.store(player).commit(results[player].generation)
+            self.store_of(player).commit(results[player].generation)
         return {player: results[player].outputs for player in players}
 
     def _play(self, party: Party, feed: Feed) -> Results:
         try:
-            return party.play(feed, self.store(party.me))
+            return party.play(feed, self.store_of(party.me))
         except Exception as error:
             party.abort(error)
             raise

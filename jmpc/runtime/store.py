@@ -15,7 +15,7 @@ Key = tuple[str, int]  # variable name and slot
 Origins = frozenset[str]
 Grants = Mapping[str, Origins]  # for each player whose inputs something derives from: who may see it, by its own word
 
-SIMULATED = b"simulated"
+SIMULATED = b"a simulated run."
 _OVERHEAD = 1024  # bytes that even an empty array takes, with its name
 
 
@@ -60,6 +60,18 @@ class Store:
         """What is known of the current generation of a variable; None if it has none here."""
         with self._lock:
             return self._generations.get(variable)
+
+    def slots(self, variable: str) -> dict[int, Any]:
+        """Everything that is held here of a variable's current generation, by slot."""
+        with self._lock:
+            return {slot: array for (name, slot), array in self._arrays.items() if name == variable}
+
+    def restore(self, variable: str, slots: Mapping[int, Any], generation: Generation) -> None:
+        """Makes what was saved the current generation of a variable."""
+        with self._lock:
+            kept = {key: array for key, array in self._arrays.items() if key[0] != variable}
+            self._arrays = kept | {(variable, slot): array for slot, array in slots.items()}
+            self._generations[variable] = generation
 
     def bytes_after(self, sizes: Mapping[Key, int]) -> int:
         """How many bytes all variables will take once these are written."""

@@ -186,7 +186,7 @@ class RecordingSession(LocalSession):
     def stores(self) -> dict[str, Store]:
         if isinstance(self.simulation, FusedSimulation):
             return {TOGETHER: self.simulation.store}
-        return self.simulation._stores
+        return self.simulation.stores
 
 
 @dataclass(frozen=True)
