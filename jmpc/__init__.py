@@ -63,6 +63,7 @@ from jmpc.api.saving import save as save
 from jmpc.api.values import Value as Value
 from jmpc.config import LocalConfig as LocalConfig
 from jmpc.config import RemoteConfig as RemoteConfig
+from jmpc.data_files import data_file as data_file
 from jmpc.errors import JmpcError as JmpcError
 from jmpc.precision import Precision as Precision
 from jmpc.providers import provider as provider

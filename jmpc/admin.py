@@ -1,8 +1,9 @@
-"""`jmpc-admin`: make keys, and check a configuration before it is used.
+"""`jmpc-admin`: make keys, check a configuration before it is used, and look at data files.
 
 jmpc-admin keygen                      all key pairs of the players in config.json, for a cluster on one machine
 jmpc-admin keygen --player server0     this player's pair only, on the machine where it runs
 jmpc-admin check config.json           is the file sound, and which keys are here
+jmpc-admin data patients.csv           what a script has to say to use the file: its name and its types
 """
 
 import argparse
@@ -10,7 +11,10 @@ import sys
 from collections.abc import Sequence
 from pathlib import Path
 
+import jax
+
 from .config import RemoteConfig
+from .data_files import file_provider
 from .errors import JmpcError
 from .net.keys import KeyRing, generate, read_key
 
@@ -26,7 +30,7 @@ def main(argv: Sequence[str] | None = None) -> int:
 
 
 def _parser() -> argparse.ArgumentParser:
-    parser = argparse.ArgumentParser(prog="jmpc-admin", description="Make keys and check configurations for jmpc.")
+    parser = argparse.ArgumentParser(prog="jmpc-admin", description="Keys, configurations and data of jmpc players.")
     commands = parser.add_subparsers(required=True, metavar="COMMAND")
     keygen = commands.add_parser("keygen", help="make key pairs")
     keygen.add_argument("--config", default="config.json", help="who the players are (default: %(default)s)")
@@ -41,6 +45,9 @@ def _parser() -> argparse.ArgumentParser:
     check = commands.add_parser("check", help="check a configuration and the keys that are here")
     check.add_argument("config", metavar="CONFIG", nargs="?", default="config.json")
     check.set_defaults(command=_check)
+    data = commands.add_parser("data", help="show the types of data files, which scripts declare")
+    data.add_argument("files", metavar="[NAME=]FILE", nargs="+", help="as for jmpc-node --data")
+    data.set_defaults(command=_data)
     return parser
 
 
@@ -77,6 +84,19 @@ def _check(arguments: argparse.Namespace) -> int:
     for problem in dict.fromkeys(problems):
         print(f"problem: {problem}", file=sys.stderr)
     return 1 if problems else 0
+
+
+def _data(arguments: argparse.Namespace) -> int:
+    for file in arguments.files:
+        provider = file_provider(file)
+        leaves, _ = jax.tree.flatten_with_path(provider.types)
+        rows = [
+            (f"    {jax.tree_util.keystr(path, simple=True)}", f"{leaf.dtype}{list(leaf.shape)}")
+            for path, leaf in leaves
+        ]
+        print(f"{provider.name}:")
+        _print_table(rows)
+    return 0
 
 
 def _state(config: RemoteConfig, name: str, kind: str, problems: list[str]) -> str:

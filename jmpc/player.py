@@ -10,6 +10,7 @@ import sys
 from collections.abc import Sequence
 
 from jmpc.config import RemoteConfig
+from jmpc.data_files import file_provider
 from jmpc.errors import JmpcError
 from jmpc.policy import Policy
 from jmpc.protocols.rep3 import Rep3
@@ -54,7 +55,7 @@ def _node(arguments: argparse.Namespace) -> Node:
         _log.warning(
             "%s is the configured driver: a script that acts as it cannot listen beside this node", config.driver
         )
-    registry = Registry.load(arguments.providers)
+    registry = Registry.load(arguments.providers, [file_provider(file) for file in arguments.data])
     use_compilation_cache()
     return Node(config, arguments.name, registry, Rep3, policy)
 
@@ -75,6 +76,13 @@ def _parser() -> argparse.ArgumentParser:
         default=[],
         metavar="FILE.py",
         help="Python file with this player's data sources and sinks (repeatable)",
+    )
+    parser.add_argument(
+        "--data",
+        action="append",
+        default=[],
+        metavar="[NAME=]FILE",
+        help="table or arrays that computations may use under this name: .csv, .parquet, .npy, .npz (repeatable)",
     )
     parser.add_argument(
         "--driver",

@@ -82,13 +82,19 @@ class Registry:
     sinks: dict[str, Sink]
 
     @classmethod
-    def load(cls, paths: Iterable[str | Path]) -> Registry:
+    def load(cls, paths: Iterable[str | Path], more: Iterable[Provider] = ()) -> Registry:
         """Runs the operator's own Python files and collects the providers and sinks they define.
+
+        Args:
+          more: providers that are in no file.
 
         Raises:
           ConfigError: if a file is missing, or two entries have one name.
         """
         found: dict[type, dict[str, Any]] = {Provider: {}, Sink: {}}
+        for provider in more:
+            if found[Provider].setdefault(provider.name, provider) is not provider:
+                raise ConfigError(f"two data files are called {provider.name!r}: name one of them, NAME=FILE")
         for number, path in enumerate(map(Path, paths)):
             for value in vars(_executed(path, f"jmpc_providers_{number}")).values():
                 known = found.get(type(value))
