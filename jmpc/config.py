@@ -16,6 +16,8 @@ full, with as many of these fields as it needs:
 Anything that is not exactly one of these is refused, with the file and the field.
 """
 
+import functools
+import hashlib
 import json
 import math
 import os
@@ -217,6 +219,12 @@ class RemoteConfig:
         """The servers in the order of their parts in a protocol: by name, numbers as numbers."""
         names = [player.name for player in self.players.values() if player.role == "server"]
         return tuple(sorted(names, key=_natural))
+
+    @functools.cached_property
+    def digest(self) -> bytes:
+        """What all players' configurations should agree on: names, roles and precision."""
+        rows = sorted((player.name, player.role) for player in self.players.values())
+        return hashlib.sha256(json.dumps([rows, self.precision]).encode()).digest()
 
     @property
     def loopback(self) -> bool:

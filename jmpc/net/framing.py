@@ -53,6 +53,8 @@ class Kind(IntEnum):
     ABORT = 6  # the run is over for everybody; the body is the reason
     STATUS = 7  # a question about a node, and its answer
     STORAGE = 8  # save variables, or load them
+    PING = 9  # is a player there?
+    PONG = 10  # it is, in this version
 
 
 @dataclass(frozen=True)

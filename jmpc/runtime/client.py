@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import functools
 import logging
+import time
 from collections.abc import Callable, Iterable
+from dataclasses import dataclass, field
 
 from jmpc.choreography.programs import Guard
 from jmpc.errors import ChoreographyError, InputError, JmpcError, RunAborted
@@ -34,6 +36,15 @@ _WAITING_SUBMISSIONS = 8
 _WAITING_RUNS = 8
 
 
+@dataclass(frozen=True)
+class ActiveRun:
+    """A run that is going on, who is in it, and since when by this process's clock."""
+
+    run: bytes
+    players: frozenset[str]
+    since: float = field(default_factory=time.monotonic)
+
+
 class Client:
     """One session of one driver at one node.
 
@@ -48,7 +59,7 @@ class Client:
         self._submissions: Remembered[bytes, bytes] = Remembered(KEPT_SUBMISSIONS)  # with marks in the repertoire
         self._preparing = Worker(f"jmpc-prepare-{driver}", _WAITING_SUBMISSIONS)
         self._running = Worker(f"jmpc-run-{driver}", _WAITING_RUNS)
-        self._active: tuple[bytes, frozenset[str]] | None = None  # the run that is going on, and who is in it
+        self.active: ActiveRun | None = None  # the run that is going on
 
     def finish(self) -> None:
         """Ends after the runs that have been ordered: the driver has closed the session, or a new one has begun."""
@@ -59,8 +70,12 @@ class Client:
         """Ends at once, telling the players of the run that is going on why."""
         self._preparing.close()
         self._running.close()
-        if (active := self._active) is not None:
-            self._host.transport.abort(active[0], reason, active[1] - {self._host.name})
+        self.cancel(reason)
+
+    def cancel(self, reason: str) -> None:
+        """Ends the run that is going on, everywhere."""
+        if (active := self.active) is not None:
+            self._host.transport.abort(active.run, reason, active.players - {self._host.name})
 
     def join(self, timeout: float) -> bool:
         """Waits until both threads have ended, up to `timeout` seconds for each; whether they have."""
@@ -107,14 +122,16 @@ class Client:
 
     def _run(self, run: bytes, body: bytes) -> None:
         host, transport = self._host, self._host.transport
-        told, opened = frozenset({self.driver}), False
+        told, opened, logged = frozenset({self.driver}), False, False
         try:
             order = Order.decode(body)
             prepared = self._submitted(order)
             told |= set(prepared.players)
             transport.open_run(run, told)
-            opened, self._active = True, (run, told)
-            check_run(prepared, host.policy, self.store, order)
+            opened, self.active = True, ActiveRun(run, told)
+            releases = check_run(prepared, host.policy, self.store, order)
+            host.audit.begins(run, self.driver, prepared.digest, releases)
+            logged = True
             peers = told - {host.name}
             pulse = Pulse(transport, run, peers, host.config.timeout, host.policy)
             terms, failed = order_digest(body), self._failed(prepared, order)
@@ -122,13 +139,22 @@ class Client:
             results = party.play(host.feed, self.store)
             transport.send(self.driver, Header(Kind.DONE, run, body=results.run))
             pulse.wait(self.driver, functools.partial(transport.wait_control, Kind.COMMIT, run, self.driver))
+            host.audit.ended(run, "well")
             self._commit(prepared, run, order, results)
         except Exception as error:
+            if logged:
+                self._log_failure(run, error)
             self._fail(run, told, error)
         finally:
-            self._active = None
+            self.active = None
             if opened:
                 transport.close_run(run)
+
+    def _log_failure(self, run: bytes, error: Exception) -> None:
+        try:
+            self._host.audit.ended(run, orders.printable(reason_of(error)))
+        except JmpcError as unwritten:
+            _log.error("%s: %s", self._host.name, unwritten)
 
     def _submitted(self, order: Order) -> Prepared:
         mark = self._submissions.get(order.submission)

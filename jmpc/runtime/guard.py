@@ -5,6 +5,7 @@ from __future__ import annotations
 import math
 from collections.abc import Mapping
 
+from jmpc.choreography.releases import ReleaseAccount
 from jmpc.choreography.sizes import size_of
 from jmpc.computation import (
     ArrayType,
@@ -150,8 +151,11 @@ def check_prepared(prepared: Prepared, policy: Policy) -> None:
     policy.check_release(prepared.releases(dict.fromkeys(prepared.reads, frozenset())))
 
 
-def check_run(prepared: Prepared, policy: Policy, store: Store, order: Order) -> None:
+def check_run(prepared: Prepared, policy: Policy, store: Store, order: Order) -> tuple[ReleaseAccount, ...]:
     """Judges one run: that its variables are what the driver claims, what it opens of them, what it stores.
+
+    Returns:
+      What it opens.
 
     Raises:
       InputError: for a variable of another generation.
@@ -184,13 +188,15 @@ def check_run(prepared: Prepared, policy: Policy, store: Store, order: Order) ->
                 "who may see them"
             )
     origins = {name: claims[name].origins for name in prepared.reads}
-    policy.check_release(prepared.releases(origins), granted(prepared, order))
+    releases = prepared.releases(origins)
+    policy.check_release(releases, granted(prepared, order))
     if (size := store.bytes_after(prepared.writes_of(me))) > policy.max_stored_bytes:
         raise PolicyError(
             f"{me} would keep {size:,} bytes of this driver's variables, at most {policy.max_stored_bytes:,} (rule "
             "max_stored_bytes): assign to variables instead of making new ones, or begin a new session, which drops "
             "the old ones"
         )
+    return releases
 
 
 def may_tell(

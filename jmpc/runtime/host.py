@@ -7,6 +7,7 @@ import threading
 import time
 from collections.abc import Callable
 from dataclasses import dataclass, field
+from pathlib import Path
 from typing import Any
 
 from jmpc.computation import Source
@@ -16,6 +17,7 @@ from jmpc.lowering.computation import ProtocolFactory
 from jmpc.net.transport import Transport
 from jmpc.policy import Policy
 from jmpc.providers import Registry
+from jmpc.runtime.audit import AuditLog
 from jmpc.runtime.cache import prune_compilation_cache
 from jmpc.runtime.compiler import Compiler
 from jmpc.storage.archive import Archive
@@ -31,6 +33,16 @@ def archive_of(config: RemoteConfig, player: str, most_bytes: int) -> Archive:
     return Archive(player, config.state / player, lambda: storage_key(config.keys, player), most_bytes)
 
 
+def audit_path(config: RemoteConfig, player: str) -> Path:
+    """A node's audit log."""
+    return config.state / player / "audit.jsonl"
+
+
+def control_path(config: RemoteConfig, player: str) -> Path:
+    """The socket at which a node takes its operator's commands."""
+    return config.state / player / "control"
+
+
 @dataclass
 class Host:
     """One player's name, rules, data and links."""
@@ -42,6 +54,7 @@ class Host:
     make_protocol: ProtocolFactory
     transport: Transport
     archive: Archive
+    audit: AuditLog
     make_compiler: Callable[[], Compiler] = Compiler
     _feeding: dict[str, threading.Lock] = field(default_factory=dict)  # a provider is called by one run at a time
     _tidied: float = field(default_factory=time.monotonic)

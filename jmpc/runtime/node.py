@@ -4,19 +4,25 @@ from __future__ import annotations
 
 import logging
 import threading
+import time
 from collections import Counter
+from typing import Any
 
 from jmpc.config import RemoteConfig
-from jmpc.errors import FrameError, JmpcError, PolicyError
+from jmpc.errors import ConfigError, FrameError, JmpcError, PolicyError
 from jmpc.lowering.computation import ProtocolFactory
 from jmpc.net.framing import Header, Kind
+from jmpc.net.ping import answer, answers, ping
 from jmpc.net.transport import Transport
 from jmpc.policy import Policy
 from jmpc.providers import Registry
 from jmpc.runtime import orders
+from jmpc.runtime.audit import AuditLog
 from jmpc.runtime.client import SOON, Client
-from jmpc.runtime.host import Host, archive_of
+from jmpc.runtime.control import Command, Control
+from jmpc.runtime.host import Host, archive_of, audit_path, control_path
 from jmpc.runtime.orders import Order, Submission
+from jmpc.runtime.party import RUNTIME
 from jmpc.runtime.repertoire import Repertoire
 from jmpc.runtime.saving import Request
 
@@ -47,6 +53,7 @@ class Node:
         policy: Policy | None = None,
     ) -> None:
         self.name = name
+        self._config = config
         self._address = config.get_player(name).address
         self._policy = policy or Policy.default(config, name)
         self._repertoires: dict[str, Repertoire] = {}  # by driver, as are the clients
@@ -63,7 +70,10 @@ class Node:
             timeout=config.timeout,
         )
         archive = archive_of(config, name, self._policy.max_saved_bytes)
-        self._host = Host(name, config, self._policy, registry, make_protocol, self.transport, archive)
+        audit = AuditLog(audit_path(config, name))
+        self._host = Host(name, config, self._policy, registry, make_protocol, self.transport, archive, audit)
+        self._since = time.monotonic()
+        self._control = Control(control_path(config, name), self._commands)
 
     def serve(self) -> bool:
         """Answers drivers until `stop`; no frame and no failed run ends it.
@@ -73,7 +83,7 @@ class Node:
         """
         whose = ", ".join(sorted(self._policy.drivers)) or "nobody, because no driver is configured"
         _log.info("%s listens at %s and takes computations of %s", self.name, self._address, whose)
-        kinds = {Kind.SUBMIT, Kind.RUN, Kind.STATUS, Kind.STORAGE}
+        kinds = {Kind.SUBMIT, Kind.RUN, Kind.STATUS, Kind.STORAGE, Kind.PING}
         while not self._stopped.is_set():
             try:
                 order = self.transport.control(kinds, timeout=_TICK_SECONDS)
@@ -90,6 +100,7 @@ class Node:
         self._stopped.set()
 
     def _close(self) -> bool:
+        self._control.close()
         clients = [*self._clients.values(), *self._ending]
         for client in clients:
             client.close(f"jmpc-node {self.name} was stopped")
@@ -98,6 +109,9 @@ class Node:
 
     def _take(self, sender: str, header: Header) -> None:
         """One order. What takes long is done elsewhere."""
+        if header.kind is Kind.PING:  # which any player may send
+            answer(self.transport, sender, header, RUNTIME, self._config.digest)
+            return
         try:
             self._policy.check_submitter(sender)
         except PolicyError as error:
@@ -171,6 +185,60 @@ class Node:
         client.finish()
         self._ending.append(client)
         _log.info("%s forgets the variables of %s", self.name, driver)
+
+    # -- what its operator asks --------------------------------------------------------------------------------
+
+    @property
+    def _commands(self) -> dict[str, Command]:
+        return {"status": self._status, "cancel": self._cancel, "ping": self._ping}
+
+    def _status(self) -> dict[str, Any]:
+        now, clients = time.monotonic(), {**self._clients}
+        runs = [
+            {
+                "run": active.run.hex(),
+                "driver": client.driver,
+                "players": sorted(active.players),
+                "seconds": round(now - active.since, 1),
+            }
+            for client in (*clients.values(), *self._ending)
+            if (active := client.active) is not None
+        ]
+        sent, received = self.transport.sent.peers(), self.transport.received.peers()
+        return {
+            "player": self.name,
+            "address": self._address,
+            "runtime": RUNTIME,
+            "seconds": round(now - self._since, 1),
+            "drivers": sorted(self._policy.drivers),
+            "sessions": {driver: client.store.bytes_after({}) for driver, client in clients.items()},
+            "runs": runs,
+            "refused": dict(self._refused),
+            "dropped": self.transport.dropped,
+            "peers": {
+                peer: {
+                    "sent": sent[peer].payload if peer in sent else 0,
+                    "received": received[peer].payload if peer in received else 0,
+                }
+                for peer in sorted(sent.keys() | received.keys())
+            },
+        }
+
+    def _cancel(self, run: str) -> str:
+        found = {
+            active.run.hex(): client
+            for client in (*self._clients.values(), *self._ending)
+            if (active := client.active) is not None and active.run.hex().startswith(run)
+        }
+        if len(found) != 1 or not run:
+            raise ConfigError(f"{self.name} has {len(found)} runs that begin with {run!r}: `jmpc-admin status` has all")
+        ((whole, client),) = found.items()
+        client.cancel(f"the operator of {self.name} cancelled it")
+        return whole
+
+    def _ping(self, timeout: float = 5.0) -> dict[str, Any]:
+        peers = [player for player in self._config.players if player != self.name]
+        return answers(ping(self.transport, peers, timeout), self._config.digest)
 
     def _run(self, sender: str, header: Header) -> None:
         try:

@@ -256,7 +256,7 @@ def test_a_computation_that_runs_may_be_forgotten(
     kept = jmpc.define_private_input("data-owner", "vector", types=my_data.VECTOR, range=(-4, 4))
     fetch = (long_loop(40) + (private("model-owner", "stuck") * 0.0)).reveal()
     end = in_background(lambda: run(session, fetch))
-    inprocess.eventually(lambda: (mine := nodes.nodes["server0"]._clients.get("driver")) and mine._active)
+    inprocess.eventually(lambda: (mine := nodes.nodes["server0"]._clients.get("driver")) and mine.active)
     client, table = nodes.nodes["server0"]._clients["driver"], nodes.nodes["server0"]._repertoires["driver"]._prepared
     (held,) = table._entries
     for k in range(3):
@@ -312,7 +312,7 @@ def test_a_driver_that_is_stuck_holds_up_nobody_else(nodes: Nodes) -> None:
     with nodes.session() as one, nodes.session("second-driver") as two:
         works(two)
         end = in_background(lambda: run(one, (private("model-owner", "stuck") + 1.0).reveal()))
-        inprocess.eventually(lambda: (mine := nodes.nodes["server0"]._clients.get("driver")) and mine._active)
+        inprocess.eventually(lambda: (mine := nodes.nodes["server0"]._clients.get("driver")) and mine.active)
         for _ in range(100):
             one.transport.send("server1", Header(Kind.SUBMIT, bytes(16), body=one._id + b"junk"))
             one.transport.send("server1", Header(Kind.RUN, bytes(16), body=b"junk"))

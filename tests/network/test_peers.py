@@ -92,7 +92,7 @@ def test_a_run_is_not_played_twice(
         monkeypatch.setattr(session.transport, "send", noting)
         works(session)
         monkeypatch.undo()
-        inprocess.eventually(lambda: all(n._clients["driver"]._active is None for n in nodes.nodes.values()))
+        inprocess.eventually(lambda: all(n._clients["driver"].active is None for n in nodes.nodes.values()))
         before = nodes.shared_bytes()
         for peer, header in said:
             if header.kind in (Kind.RUN, Kind.COMMIT):
@@ -129,7 +129,7 @@ def going_on(nodes: Nodes, session: RemoteSession) -> Iterator[Callable[[], byte
 
     def active() -> bytes:
         client = nodes.nodes["server0"]._clients.get("driver")
-        return client._active[0] if client is not None and client._active is not None else b""
+        return client.active.run if client is not None and client.active is not None else b""
 
     inprocess.eventually(lambda: bool(active()))
     try:

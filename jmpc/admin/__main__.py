@@ -1,0 +1,7 @@
+"""`python -m jmpc.admin`."""
+
+import sys
+
+from ._commands import main
+
+sys.exit(main())

@@ -1,0 +1,21 @@
+"""`jmpc-admin keygen`."""
+
+import argparse
+from pathlib import Path
+
+from ..config import RemoteConfig
+from ..net.keys import generate
+
+
+def keygen(arguments: argparse.Namespace) -> int:
+    """Makes key pairs, of all players or of one."""
+    config = RemoteConfig.load(arguments.config)
+    directory = Path(arguments.keys or config.keys)
+    names = list(config.players) if arguments.player is None else [config.get_player(arguments.player).name]
+    paths = generate(names, directory, force=arguments.force)
+    print(f"made {len(paths)} files in {directory}, the key pairs of {', '.join(names)}")
+    if arguments.player is not None:
+        print(f"Give {directory / arguments.player}.public to all others; the secret stays here.")
+    elif not config.loopback:
+        print("Players on other machines should make their own: jmpc-admin keygen --player NAME")
+    return 0

@@ -1,0 +1,82 @@
+"""`jmpc-admin status`, `cancel` and `audit`: a node on this machine, asked by its operator."""
+
+import argparse
+import json
+from pathlib import Path
+from typing import Any
+
+from ..config import RemoteConfig
+from ..errors import ConfigError
+from ..runtime.audit import read
+from ..runtime.control import ask
+from ..runtime.host import audit_path, control_path
+from ._table import print_table
+
+
+def status(arguments: argparse.Namespace) -> int:
+    """What a node is doing."""
+    config, player = _node(arguments)
+    found = ask(control_path(config, player), "status")
+    if arguments.json:
+        print(json.dumps(found, indent=4))
+        return 0
+    print(
+        f"{found['player']} at {found['address']}, {found['runtime']}, up {found['seconds']:.0f} s; takes computations "
+        f"of {', '.join(found['drivers']) or 'nobody'}"
+    )
+    for driver, nbytes in found["sessions"].items():
+        print(f"a session of {driver}: {nbytes:,} bytes of variables")
+    for run in found["runs"]:
+        print(f"run {run['run']} of {run['driver']} with {', '.join(run['players'])}, for {run['seconds']:.0f} s")
+    if not found["runs"]:
+        print("no run is going on")
+    if found["peers"]:
+        rows = [(peer, f"{it['sent']:,}", f"{it['received']:,}") for peer, it in found["peers"].items()]
+        print_table([("peer", "bytes sent", "received"), *rows])
+    for what in ("refused", "dropped"):
+        for whom, count in found[what].items():
+            print(f"{what}: {count} {'orders of ' if what == 'refused' else 'frames, '}{whom}")
+    return 0
+
+
+def cancel(arguments: argparse.Namespace) -> int:
+    """Ends a run everywhere."""
+    config, player = _node(arguments)
+    print(f"cancelled run {ask(control_path(config, player), 'cancel', run=arguments.run)}")
+    return 0
+
+
+def audit(arguments: argparse.Namespace) -> int:
+    """Every run, and what was opened to whom in it."""
+    config, player = _node(arguments)
+    for entry in read(audit_path(config, player)):
+        print(json.dumps(entry) if arguments.json else _told(entry))
+    return 0
+
+
+def _told(entry: dict[str, Any]) -> str:
+    head = f"{entry['time']}  run {entry['run'][:8]}"
+    if "ended" in entry:
+        return f"{head}  ended {'' if entry['ended'] == 'well' else 'because '}{entry['ended']}"
+    lines = [f"{head}  of {entry['driver']}, computation {entry['computation'][:16]}"]
+    rows = {
+        f"    to {it['to']}: {it['what']} {it['shape']}, of {', '.join(it['of']) or 'nobody'}  {it['line']}": None
+        for it in entry["opened"]
+    }
+    return "\n".join([*lines, *(rows or {"    nothing is opened": None})])
+
+
+def _node(arguments: argparse.Namespace) -> tuple[RemoteConfig, str]:
+    """The configuration, and the player whose node is meant."""
+    config = RemoteConfig.load(arguments.config)
+    if arguments.player is not None:
+        return config, config.get_player(arguments.player).name
+    here = [name for name in config.players if _has_state(config.state / name)]
+    if len(here) != 1:
+        what = f"nodes of {here} have" if here else "no node has"
+        raise ConfigError(f"{what} been started here with {arguments.config}: say whose is meant, --player NAME")
+    return config, here[0]
+
+
+def _has_state(folder: Path) -> bool:
+    return (folder / "control").exists() or (folder / "audit.jsonl").exists()
