@@ -10,6 +10,7 @@ there.
 
 from __future__ import annotations
 
+import dataclasses
 import functools
 from collections.abc import Iterator
 from dataclasses import dataclass
@@ -174,6 +175,24 @@ class Computation:
         """Everyone who takes part: the servers, then every player in the order in which calls name them."""
         named = [getattr(call, "player", None) for call in self.calls]
         return tuple(dict.fromkeys([*self.servers, *(player for player in named if player is not None)]))
+
+    @functools.cached_property
+    def identity(self) -> bytes:
+        """A digest of what it does, whatever its variables and functions are called and where it was written.
+
+        It is what operators approve and authors sign: the same in every session and on every machine.
+        """
+        marks, names = Fingerprint(), dict[str, str]()
+        marks.token("jmpc computation", self.servers, self.fraction)
+        for call in self.calls:
+            marks.token(type(call).__name__)
+            for field in dataclasses.fields(call):
+                value = getattr(call, field.name)
+                if field.name == "variable":
+                    value = names.setdefault(value, f"variable {len(names)}")
+                if field.name not in ("line", "name"):
+                    marks.parameter(value)
+        return marks.digest()
 
     @functools.cached_property
     def structure(self) -> bytes:

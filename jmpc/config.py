@@ -11,7 +11,7 @@ full, with as many of these fields as it needs:
     {"players": {"server0": {"address": "10.0.0.10:4440", "listen": "0.0.0.0:4440",
                              "role": "server", "public_key": "..."}, ...},
      "driver": "driver", "keys": "keys", "state": "state", "timeout": 30, "insecure": false,
-     "precision": 18, "policy": {...}}
+     "precision": 18, "author": "alice", "policy": {...}}
 
 Anything that is not exactly one of these is refused, with the file and the field.
 """
@@ -45,7 +45,7 @@ _SERVERS: Final = 3
 # A name is also the name of a key file and a routing id.
 _NAME: Final = re.compile(r"[A-Za-z0-9][A-Za-z0-9_.-]{0,63}")
 _HOST_LABEL: Final = re.compile(r"(?!-)[A-Za-z0-9-]{1,63}(?<!-)")
-_FIELDS: Final = ("players", "driver", "keys", "state", "timeout", "insecure", "precision", "policy")
+_FIELDS: Final = ("players", "driver", "keys", "state", "timeout", "insecure", "precision", "author", "policy")
 _PLAYER_FIELDS: Final = ("address", "role", "public_key", "listen")
 
 
@@ -132,7 +132,8 @@ class RemoteConfig:
 
     `driver` is the player that submits computations: the configured one or, in a configuration
     without one, the player that this script acts as. `me` is the player that this script acts as.
-    `keys` and `state`, of what players save, are directories.
+    `keys` and `state`, of what players save, are directories. `author` signs the computations of
+    this script, if named.
     """
 
     players: Mapping[str, Player]
@@ -144,6 +145,7 @@ class RemoteConfig:
     insecure: bool = False
     precision: int | Precision = USUAL  # a number of fractional bits, once it is made
     policy: Mapping[str, Any] = field(default_factory=dict)
+    author: str | None = None
 
     def __post_init__(self) -> None:
         object.__setattr__(self, "precision", _checked_precision(self.precision, "RemoteConfig"))
@@ -195,10 +197,10 @@ class RemoteConfig:
         data |= {
             "insecure": self.insecure,
             "precision": self.precision,
+            "author": self.author,
             "policy": dict(self.policy),
         }
-        if self.driver is None:
-            del data["driver"]
+        data = {name: value for name, value in data.items() if value is not None}
         try:
             Path(path).write_text(json.dumps(data, indent=4) + "\n")
         except OSError as error:
@@ -322,6 +324,9 @@ def _parse_full(data: dict[str, Any], file: Path) -> RemoteConfig:
     insecure, precision = data.get("insecure", False), data.get("precision", USUAL)
     if type(timeout) not in (int, float) or not 0 < timeout < math.inf:
         raise ConfigError(f"{file}: timeout is a positive number of seconds, not {timeout!r}")
+    author = data.get("author")
+    if author is not None:
+        _check_name(author, f"{file}: author")
     if type(insecure) is not bool:
         raise ConfigError(f"{file}: insecure is true or false, not {insecure!r}")
     return replace(
@@ -332,6 +337,7 @@ def _parse_full(data: dict[str, Any], file: Path) -> RemoteConfig:
         insecure=insecure,
         precision=_checked_precision(precision, str(file)),
         policy=check_rules(data.get("policy", {}), players, str(file)),
+        author=author,
     )
 
 

@@ -12,7 +12,7 @@ from collections.abc import Sequence
 from jmpc.config import RemoteConfig
 from jmpc.data_files import file_provider
 from jmpc.errors import JmpcError
-from jmpc.policy import Policy
+from jmpc.policy import Policy, read_rules
 from jmpc.protocols.rep3 import Rep3
 from jmpc.providers import Registry
 from jmpc.runtime.cache import use_compilation_cache
@@ -43,7 +43,8 @@ def main(argv: Sequence[str] | None = None) -> int:
 def _node(arguments: argparse.Namespace) -> Node:
     # Without `player`: in a configuration without a driver that would make this node its own driver.
     config = RemoteConfig.load(arguments.config, insecure=arguments.insecure or None)
-    policy = Policy.default(config, arguments.name, arguments.driver)
+    rules = None if arguments.policy is None else read_rules(arguments.policy, config.players)
+    policy = Policy.default(config, arguments.name, arguments.driver, rules)
     if not policy.drivers:
         _log.warning(
             "no driver is configured, so every computation will be refused: say whose computations %s takes with "
@@ -83,6 +84,9 @@ def _parser() -> argparse.ArgumentParser:
         default=[],
         metavar="[NAME=]FILE",
         help="table or arrays that computations may use under this name: .csv, .parquet, .npy, .npz (repeatable)",
+    )
+    parser.add_argument(
+        "--policy", metavar="FILE.toml", help='what this player agrees to, instead of the configuration\'s "policy"'
     )
     parser.add_argument(
         "--driver",

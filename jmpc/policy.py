@@ -12,11 +12,14 @@ of the data of a player that takes no part when the variable is opened.
 from __future__ import annotations
 
 import os
+import re
+import tomllib
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field, fields
 from typing import TYPE_CHECKING, Any, Final
 
 from .errors import ConfigError, PolicyError
+from .net.authors import Signature
 
 if TYPE_CHECKING:
     from .choreography.releases import ReleaseAccount
@@ -32,10 +35,21 @@ def _part_of_memory(divisor: int) -> int:
 
 
 @dataclass(frozen=True)
+class InputRule:
+    """Which computations may use an input: those of these identities (hexadecimal), and those of these authors."""
+
+    computations: frozenset[str] = frozenset()
+    authors: frozenset[str] = frozenset()
+
+
+@dataclass(frozen=True)
 class Policy:
     """What the player `me` agrees to.
 
-    `reveal_to` says of every player who may see values derived from its inputs. The limits:
+    `reveal_to` says of every player who may see values derived from its inputs, and `min_owners` that what is opened
+    must derive from the inputs of at least so many players beside the one that sees it. `inputs` has the rules of own
+    inputs by the names of their providers, that of "*" for all others; an input without a rule may be used by every
+    computation. `authors` are the public keys of those who sign computations. The limits:
 
     - `max_computation_bytes`: of a computation as it travels;
     - `max_equations`: in all its functions together, and calls;
@@ -48,7 +62,8 @@ class Policy:
     - `max_memory_bytes`: about how much it holds at once (default: half of this machine's memory);
     - `max_stored_bytes`: what all variables of one driver take here (default: a quarter);
     - `max_saved_bytes`: what one driver has saved on this player's disk;
-    - `max_run_seconds`: of a run with loops, however often they go round.
+    - `max_run_seconds`: of a run with loops, however often they go round;
+    - `max_runs_per_hour`: of one driver.
     """
 
     me: str
@@ -65,26 +80,36 @@ class Policy:
     max_stored_bytes: int = field(default_factory=lambda: _part_of_memory(4))
     max_saved_bytes: int = 1 << 36
     max_run_seconds: int = 24 * 60 * 60
+    max_runs_per_hour: int = 1 << 20
+    min_owners: int = 1
+    inputs: Mapping[str, InputRule] = field(default_factory=dict)
+    authors: Mapping[str, bytes] = field(default_factory=dict)
 
     @classmethod
-    def default(cls, config: RemoteConfig, me: str, drivers: Iterable[str] = ()) -> Policy:
+    def default(
+        cls, config: RemoteConfig, me: str, drivers: Iterable[str] = (), rules: Mapping[str, Any] | None = None
+    ) -> Policy:
         """The policy of `me`: by roles, changed by what the configuration's "policy" says.
 
         Args:
             drivers: players that may submit, beside those that the configuration names.
+            rules: instead of the configuration's "policy", as `read_rules` reads them from a file.
 
         Raises:
             ConfigError: `me` or a driver is not a player of the configuration.
         """
         for name in (me, *drivers):
             config.get_player(name)
-        rules = dict(config.policy)
+        rules = dict(config.policy if rules is None else rules)
         usual = [player.name for player in config.players.values() if player.role != "server"]
         said = rules.pop("reveal_to", {})
         of_player = said if isinstance(said, Mapping) else dict.fromkeys(config.players, said)
         reveal_to = {name: frozenset(of_player.get(name, usual)) for name in config.players}
         configured = rules.pop("drivers", [config.driver] if config.driver else [])
-        return cls(me, frozenset([*configured, *drivers]), reveal_to, **rules)
+        inputs = {name: InputRule(**_sets(rule)) for name, rule in rules.pop("inputs", {}).items()}
+        authors = {name: bytes.fromhex(key) for name, key in rules.pop("authors", {}).items()}
+        drivers = frozenset([*configured, *drivers])
+        return cls(me, drivers, reveal_to, inputs=inputs, authors=authors, **rules)
 
     def check_submitter(self, name: str) -> None:
         """Check that `name` may submit computations to this player.
@@ -103,24 +128,52 @@ class Policy:
             f'{{"drivers": ["{name}"]}} into its configuration, beside "players"'
         )
 
+    def check_inputs(self, providers: Iterable[str], identity: bytes, signature: Signature) -> None:
+        """Check that a computation may use these inputs of this player.
+
+        Raises:
+            PolicyError: rule "inputs".
+        """
+        for provider in providers:
+            rule = self.inputs.get(provider, self.inputs.get("*"))
+            if rule is None or identity.hex() in rule.computations:
+                continue
+            trusted = {name: key for name, key in self.authors.items() if name in rule.authors}
+            if not signature.is_by(trusted, identity):
+                signed = f"signed by {signature.author}" if signature.author else "not signed"
+                raise PolicyError(
+                    f"{self.me} does not let computation {identity.hex()[:16]} use its {provider!r} (rule "
+                    f"inputs.{provider}): it is {signed}, and takes computations of {_listed(rule.authors)}"
+                )
+
     def check_release(
-        self, account: Iterable[ReleaseAccount], grants: Mapping[str, frozenset[str]] | None = None
+        self,
+        account: Iterable[ReleaseAccount],
+        grants: Mapping[str, frozenset[str]] | None = None,
+        *,
+        approved: bool = False,
+        owners_known: bool = True,
     ) -> None:
         """Check everything that a computation reveals.
 
         Args:
             account: the releases.
             grants: who may see whose inputs, as their players say themselves; both must allow it.
+            approved: whether this player's operator has approved the computation: then only the owners' word counts.
+            owners_known: whether `account` says of everything whose inputs it derives from.
 
         Raises:
-            PolicyError: rule "reveal_to", with every release that breaks it.
+            PolicyError: rule "reveal_to" or "min_owners", with every release that breaks it.
         """
+        account = list(account)
+        if owners_known and not approved:
+            self._check_owners(account)
         refused = {}
         for release in account:
             against = [
                 player
                 for player in sorted(release.inputs)
-                if release.dst != player and release.dst not in self._may_see(player, grants)
+                if release.dst != player and release.dst not in self._may_see(player, grants, approved)
             ]
             if against:
                 what = f"{release.why} ({release.src} to {release.dst}, {release.line})"
@@ -131,9 +184,30 @@ class Policy:
                 'Let "policy": {"reveal_to": ...} in its configuration name who may see it'
             )
 
-    def _may_see(self, player: str, grants: Mapping[str, frozenset[str]] | None) -> frozenset[str]:
+    def _check_owners(self, account: Iterable[ReleaseAccount]) -> None:
+        """A value is opened in parts; it derives from all that any of them derives from."""
+        values: dict[tuple[str, str, str], set[str]] = {}
+        for release in account:
+            values.setdefault((release.dst, release.why, release.line), set()).update(release.inputs)
+        few = {
+            f"{why} ({line}), of {_listed(owners)}"
+            for (dst, why, line), owners in values.items()
+            if 0 < len(owners - {dst}) < self.min_owners
+        }
+        if few:
+            raise PolicyError(
+                f"{self.me} refuses to take part (rule min_owners): what is opened must derive from the inputs of at "
+                f"least {self.min_owners} others than who sees it, and this does not: {'; '.join(sorted(few))}"
+            )
+
+    def _may_see(
+        self, player: str, grants: Mapping[str, frozenset[str]] | None, approved: bool = False
+    ) -> frozenset[str]:
+        said = None if grants is None else grants.get(player, frozenset())
+        if approved:
+            return said or frozenset()
         allowed = self.reveal_to.get(player, frozenset())
-        return allowed if grants is None else allowed & grants.get(player, frozenset())
+        return allowed if said is None else allowed & said
 
     @property
     def receivers(self) -> frozenset[str]:
@@ -159,11 +233,31 @@ class Policy:
         )
 
 
-_LIMITS: Final = tuple(item.name for item in fields(Policy) if item.name.startswith("max_"))
+_LIMITS: Final = tuple(item.name for item in fields(Policy) if item.name.startswith(("max_", "min_")))
+_AUTHOR_KEY: Final = re.compile(r"[0-9a-f]{64}")
+
+
+def _sets(rule: Mapping[str, list[str]]) -> dict[str, frozenset[str]]:
+    return {name: frozenset(items) for name, items in rule.items()}
+
+
+def read_rules(path: str | os.PathLike[str], players: Iterable[str]) -> dict[str, Any]:
+    """The rules of a policy file (TOML), ready for `Policy.default`.
+
+    Raises:
+        ConfigError: the file is missing or no TOML (with the line), or `check_rules` finds something.
+    """
+    try:
+        with open(path, "rb") as file:
+            return check_rules(tomllib.load(file), players, str(path))
+    except OSError as error:
+        raise ConfigError(f"{path}: cannot be read ({error.strerror})") from error
+    except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
+        raise ConfigError(f"{path}: not TOML: {error}") from None
 
 
 def check_rules(rules: Any, players: Iterable[str], where: str) -> dict[str, Any]:
-    """Check the "policy" of a configuration file; what it says, ready for `Policy.default`.
+    """Check the "policy" of a configuration file, or a policy file; what it says, ready for `Policy.default`.
 
     Raises:
         ConfigError: an unknown rule, a wrong type, or a name that is no player; `where` says which
@@ -171,7 +265,7 @@ def check_rules(rules: Any, players: Iterable[str], where: str) -> dict[str, Any
     """
     if not isinstance(rules, dict):
         raise ConfigError(f"{where}: policy is an object, not {type(rules).__name__}")
-    known = {"drivers", "reveal_to", *_LIMITS}
+    known = {"drivers", "reveal_to", "inputs", "authors", *_LIMITS}
     if unknown := sorted(rules.keys() - known):
         raise ConfigError(f"{where}: unknown policy rules {unknown}; known are {sorted(known)}")
     names = set(players)
@@ -184,9 +278,41 @@ def check_rules(rules: Any, players: Iterable[str], where: str) -> dict[str, Any
             _check_names(list(value), names, place)
             for owner, recipients in value.items():
                 _check_names(recipients, names, f"{place}.{owner}")
+        elif rule == "authors":
+            _check_authors(value, place)
+        elif rule == "inputs":
+            _check_inputs(value, rules.get("authors", {}), place)
         else:
             _check_names(value, names, place)
     return rules
+
+
+def _check_authors(value: Any, place: str) -> None:
+    if not isinstance(value, dict):
+        raise ConfigError(f"{place} is a table of authors and their public keys")
+    for name, key in value.items():
+        if not isinstance(key, str) or not _AUTHOR_KEY.fullmatch(key):
+            raise ConfigError(
+                f"{place}.{name} is an Ed25519 public key, 64 hexadecimal digits: what `jmpc-admin keygen --author "
+                f"{name}` prints"
+            )
+
+
+def _check_inputs(value: Any, authors: Any, place: str) -> None:
+    if not isinstance(value, dict):
+        raise ConfigError(f"{place} is a table with a rule for each provider")
+    for name, rule in value.items():
+        if not isinstance(rule, dict) or not rule or (unknown := rule.keys() - {"computations", "authors"}):
+            what = f", not {sorted(unknown)}" if isinstance(rule, dict) and rule else ""
+            raise ConfigError(f'{place}.{name} says "computations", "authors" or both{what}')
+        for kind, items in rule.items():
+            if not isinstance(items, list) or not all(isinstance(item, str) for item in items):
+                raise ConfigError(f"{place}.{name}.{kind} is a list of texts")
+        known = authors if isinstance(authors, dict) else {}
+        if strangers := sorted(set(rule.get("authors", [])) - known.keys()):
+            raise ConfigError(f"{place}.{name}.authors names {strangers}, whose keys are not in authors")
+        if wrong := [item for item in rule.get("computations", []) if not _AUTHOR_KEY.fullmatch(item)]:
+            raise ConfigError(f"{place}.{name}.computations: {wrong[0]!r} is no identity, 64 hexadecimal digits")
 
 
 def _check_names(value: Any, names: set[str], place: str) -> None:

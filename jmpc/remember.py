@@ -46,6 +46,11 @@ class Remembered(Generic[_K, _V]):
             self._entries.move_to_end(key)
             return self._entries[key][0]
 
+    def values(self) -> list[_V]:
+        """All entries, the last used at the end."""
+        with self._lock:
+            return [value for value, _ in self._entries.values()]
+
     def put(self, key: _K, value: _V, weight: int = 0) -> None:
         """Keeps an entry, instead of another of this key; drops others if it must."""
         with self._lock:

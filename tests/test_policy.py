@@ -5,7 +5,8 @@ import pytest
 from jmpc.choreography.releases import ReleaseAccount
 from jmpc.config import RemoteConfig
 from jmpc.errors import ConfigError, PolicyError
-from jmpc.policy import Policy
+from jmpc.net.authors import Signature
+from jmpc.policy import Policy, read_rules
 
 PLAYERS = ["server0", "server1", "server2", "alice", "bob", "driver"]
 
@@ -114,3 +115,87 @@ def test_unknown_rules_are_refused(load):
         load({"me": "alice"})
     with pytest.raises(ConfigError, match="whole number"):
         load({"max_run_seconds": 1.5})
+
+
+KEY = "ab" * 32
+
+
+def test_a_policy_file_says_the_same_and_more(load, tmp_path):
+    path = tmp_path / "policy.toml"
+    path.write_text(
+        f"""
+drivers = ["bob"]
+min_owners = 2
+max_equations = 7
+
+[reveal_to]
+alice = ["bob"]
+
+[authors]
+carol = "{KEY}"
+
+[inputs.patients]
+authors = ["carol"]
+
+[inputs."*"]
+computations = ["{KEY}"]
+"""
+    )
+    config = load({"drivers": ["alice"]})
+    policy = Policy.default(config, "alice", rules=read_rules(path, config.players))
+    assert policy.drivers == {"bob"} and policy.max_equations == 7 and policy.min_owners == 2
+    assert policy.authors == {"carol": bytes.fromhex(KEY)} and policy.receivers == {"bob"}
+    policy.check_inputs(["others"], bytes.fromhex(KEY), Signature())
+    for name in ("others", "patients"):
+        with pytest.raises(PolicyError, match=f"rule inputs.{name}.*it is not signed"):
+            policy.check_inputs(["patients", "others"][name == "others" :], bytes(32), Signature())
+    with pytest.raises(PolicyError, match="it is signed by carol, and takes computations of carol"):
+        policy.check_inputs(["patients"], bytes(32), Signature("carol", bytes(64)))
+
+
+@pytest.mark.parametrize(
+    ("text", "message"),
+    [
+        ("drivers = 1\nx x", "not TOML: .*line 2"),
+        ("drivers = ['mallory']", "policy.drivers names"),
+        ("max_equations = -1", "policy.max_equations is a whole number"),
+        ("colour = 1", "unknown policy rules"),
+        ("[authors]\ncarol = 'short'", "policy.authors.carol is an Ed25519 public key"),
+        ("authors = 1", "policy.authors is a table"),
+        ("inputs = 1", "policy.inputs is a table"),
+        ("[inputs.x]\nauthors = ['carol']", r"names \['carol'\], whose keys are not in authors"),
+        ("[inputs.x]\ncomputations = ['12']", "'12' is no identity, 64"),
+        ("[inputs.x]\nplayers = []", r'"computations", "authors" or both, not \[.players.\]'),
+        ("[inputs.x]", '"computations", "authors" or both'),
+        ("[inputs.x]\nauthors = 'carol'", "policy.inputs.x.authors is a list of texts"),
+    ],
+)
+def test_what_is_wrong_in_a_policy_file_is_named(load, tmp_path, text, message):
+    path = tmp_path / "policy.toml"
+    path.write_text(text)
+    with pytest.raises(ConfigError, match=message) as caught:
+        read_rules(path, load().players)
+    assert str(path) in str(caught.value)
+    with pytest.raises(ConfigError, match="cannot be read"):
+        read_rules(tmp_path / "missing.toml", load().players)
+
+
+def test_what_is_opened_derives_from_enough_owners(load):
+    policy = Policy.default(load({"min_owners": 2}), "server0")
+    policy.check_release([release("driver", "alice", "bob"), release("bob", "bob"), release("driver")])
+    parts = [release("driver", "alice", why="sum"), release("driver", "bob", why="sum")]  # of one value
+    policy.check_release(parts)
+    for account in ([release("driver", "alice")], [release("bob", "alice", "bob")]):
+        with pytest.raises(PolicyError, match="rule min_owners.*at least 2 others.*reveal of y"):
+            policy.check_release(account)
+        policy.check_release(account, owners_known=False)
+
+
+def test_what_is_approved_goes_by_the_owners_word_alone(load):
+    policy = Policy.default(load({"reveal_to": [], "min_owners": 3}), "server0")
+    grants = {"alice": frozenset({"driver"}), "bob": frozenset()}
+    policy.check_release([release("driver", "alice")], grants, approved=True)
+    with pytest.raises(PolicyError, match="against the rules of bob"):
+        policy.check_release([release("driver", "alice", "bob")], grants, approved=True)
+    with pytest.raises(PolicyError):
+        policy.check_release([release("driver", "alice")], None, approved=True)

@@ -7,6 +7,15 @@ from collections.abc import Sequence
 from ..errors import JmpcError
 from . import _check, _data, _keys, _node
 
+_NODE_COMMANDS = (
+    ("status", _node.status, "show what a node on this machine is doing", None),
+    ("audit", _node.audit, "show every run that a node took part in, and what was opened to whom", None),
+    ("cancel", _node.cancel, "end a run that a node takes part in, everywhere", "RUN"),
+    ("pending", _node.pending, "list computations that a node's policy has refused, and those approved", None),
+    ("approve", _node.approve, "show what a refused computation does, and let it run from now on", "COMPUTATION"),
+    ("withdraw", _node.withdraw, "take an approval back", "COMPUTATION"),
+)
+
 
 def main(argv: Sequence[str] | None = None) -> int:
     """Run one command; 0 if it went well, 1 if not."""
@@ -25,6 +34,7 @@ def _parser() -> argparse.ArgumentParser:
     keygen.add_argument("--config", default="config.json", help="who the players are (default: %(default)s)")
     keygen.add_argument("--keys", help="directory for the keys (default: the configuration's, keys beside it)")
     keygen.add_argument("--player", metavar="NAME", help="make this player's pair only, where it runs")
+    keygen.add_argument("--author", metavar="NAME", help="make the key of somebody who signs computations")
     keygen.add_argument(
         "--force",
         action="store_true",
@@ -36,17 +46,15 @@ def _parser() -> argparse.ArgumentParser:
     check.add_argument("--player", metavar="NAME", help="who asks the others (default: the one whose secret is here)")
     check.add_argument("--timeout", type=float, default=5.0, help="seconds for the others' answers (default: 5)")
     check.set_defaults(command=_check.check)
-    for name, command, text in (
-        ("status", _node.status, "show what a node on this machine is doing"),
-        ("audit", _node.audit, "show every run that a node took part in, and what was opened to whom"),
-        ("cancel", _node.cancel, "end a run that a node takes part in, everywhere"),
-    ):
+    for name, command, text, argument in _NODE_COMMANDS:
         made = commands.add_parser(name, help=text)
-        if name == "cancel":
-            made.add_argument("run", metavar="RUN", help="its id, or how it begins, as `jmpc-admin status` shows it")
+        if argument is not None:
+            made.add_argument(argument.lower(), metavar=argument, help="its id, or how that begins")
         made.add_argument("--config", default="config.json", help="configuration file (default: %(default)s)")
         made.add_argument("--player", metavar="NAME", help="whose node (default: the one that has been started here)")
-        if name != "cancel":
+        if name == "approve":
+            made.add_argument("--yes", action="store_true", help="do not ask: it has been read")
+        if argument is None:
             made.add_argument("--json", action="store_true", help="as JSON, for programs")
         made.set_defaults(command=command)
     data = commands.add_parser("data", help="show the types of data files, which scripts declare")

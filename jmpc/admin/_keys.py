@@ -4,13 +4,19 @@ import argparse
 from pathlib import Path
 
 from ..config import RemoteConfig
+from ..net import authors
 from ..net.keys import generate
 
 
 def keygen(arguments: argparse.Namespace) -> int:
-    """Makes key pairs, of all players or of one."""
+    """Makes key pairs, of all players, of one, or of an author."""
     config = RemoteConfig.load(arguments.config)
     directory = Path(arguments.keys or config.keys)
+    if arguments.author is not None:
+        public = authors.generate(directory, arguments.author, force=arguments.force)
+        print(f"made the key of the author {arguments.author} in {directory}. Who trusts them writes into a policy:")
+        print(f'\n[authors]\n{arguments.author} = "{public}"')
+        return 0
     names = list(config.players) if arguments.player is None else [config.get_player(arguments.player).name]
     paths = generate(names, directory, force=arguments.force)
     print(f"made {len(paths)} files in {directory}, the key pairs of {', '.join(names)}")

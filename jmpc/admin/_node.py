@@ -1,7 +1,8 @@
-"""`jmpc-admin status`, `cancel` and `audit`: a node on this machine, asked by its operator."""
+"""`jmpc-admin status`, `cancel`, `audit`, `pending`, `approve`, `withdraw`: a node here, asked by its operator."""
 
 import argparse
 import json
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
@@ -52,6 +53,59 @@ def audit(arguments: argparse.Namespace) -> int:
     for entry in read(audit_path(config, player)):
         print(json.dumps(entry) if arguments.json else _told(entry))
     return 0
+
+
+def pending(arguments: argparse.Namespace) -> int:
+    """What the policy has refused lately, and what the operator has approved."""
+    config, player = _node(arguments)
+    refused, approved = (ask(control_path(config, player), command) for command in ("pending", "approved"))
+    if arguments.json:
+        print(json.dumps({"pending": refused, "approved": approved}, indent=4))
+        return 0
+    for it in refused:
+        print(f"{it['computation'][:16]}  of {it['driver']}, refused: {it['reason']}")
+    for computation, time in approved.items():
+        print(f"{computation[:16]}  approved {time}")
+    if not refused and not approved:
+        print("nothing was refused since the node was started, and nothing is approved")
+    return 0
+
+
+def approve(arguments: argparse.Namespace) -> int:
+    """Shows a computation, and asks."""
+    config, player = _node(arguments)
+    path = control_path(config, player)
+    (found,) = _one(arguments.computation, {it["computation"]: it for it in ask(path, "pending")}, "refused")
+    print(found["account"])
+    print(f"\nrefused because {found['reason']}")
+    question = f"\nLet it run at {player}, whenever {', '.join(ask(path, 'status')['drivers'])} submits it? [y/N] "
+    if not arguments.yes and input(question).strip().lower() not in ("y", "yes"):
+        print("not approved")
+        return 1
+    ask(path, "approve", identity=found["computation"])
+    print(f"approved {found['computation']}")
+    return 0
+
+
+def withdraw(arguments: argparse.Namespace) -> int:
+    """Takes an approval back."""
+    config, player = _node(arguments)
+    path = control_path(config, player)
+    approved = ask(path, "approved")
+    (found,) = _one(arguments.computation, {it: it for it in approved}, "approved")
+    ask(path, "withdraw", identity=found)
+    print(f"withdrew {found}")
+    return 0
+
+
+def _one(beginning: str, known: Mapping[str, Any], what: str) -> list[Any]:
+    """The one that begins so, in a list."""
+    found = [it for identity, it in known.items() if identity.startswith(beginning) and beginning]
+    if len(found) != 1:
+        raise ConfigError(
+            f"{len(found)} computations that are {what} begin with {beginning!r}: {sorted(it[:16] for it in known)}"
+        )
+    return found
 
 
 def _told(entry: dict[str, Any]) -> str:

@@ -5,20 +5,24 @@ from __future__ import annotations
 import functools
 import logging
 import time
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass, field
 
+from jmpc.api.describe import describe
 from jmpc.choreography.programs import Guard
-from jmpc.errors import ChoreographyError, InputError, JmpcError, RunAborted
+from jmpc.errors import ChoreographyError, InputError, JmpcError, PolicyError, RunAborted
+from jmpc.net.authors import Signature
 from jmpc.net.framing import Header, Kind
 from jmpc.remember import Remembered
 from jmpc.runtime import orders
+from jmpc.runtime.approvals import Pending
 from jmpc.runtime.grants import written
-from jmpc.runtime.guard import check_run, may_tell
+from jmpc.runtime.guard import approved_receivers, check_permitted, check_run, may_tell
 from jmpc.runtime.host import Host
 from jmpc.runtime.inputs import Results, deliver
 from jmpc.runtime.machine import refuse
-from jmpc.runtime.orders import Order, order_digest
+from jmpc.runtime.orders import Order, Ready, Submission, order_digest
 from jmpc.runtime.party import Party, reason_of
 from jmpc.runtime.prepare import Prepared
 from jmpc.runtime.pulse import Pulse
@@ -31,7 +35,6 @@ _log = logging.getLogger("jmpc.node")
 
 KEPT_SUBMISSIONS = 256  # the driver keeps as many, and submits again what it is told is unknown
 SOON = 0.1  # seconds that a node's main loop may wait for a link
-_PREPARING = b""
 _WAITING_SUBMISSIONS = 8
 _WAITING_RUNS = 8
 
@@ -45,6 +48,17 @@ class ActiveRun:
     since: float = field(default_factory=time.monotonic)
 
 
+@dataclass(frozen=True)
+class _Submitted:
+    """A computation by its mark in the repertoire, and who vouches for it."""
+
+    mark: bytes
+    signature: Signature = Signature()
+
+
+_PREPARING = _Submitted(b"")
+
+
 class Client:
     """One session of one driver at one node.
 
@@ -56,7 +70,7 @@ class Client:
         self.driver, self.session = driver, session
         self.store = Store()
         self._host, self._repertoire = host, repertoire
-        self._submissions: Remembered[bytes, bytes] = Remembered(KEPT_SUBMISSIONS)  # with marks in the repertoire
+        self._submissions: Remembered[bytes, _Submitted] = Remembered(KEPT_SUBMISSIONS)
         self._preparing = Worker(f"jmpc-prepare-{driver}", _WAITING_SUBMISSIONS)
         self._running = Worker(f"jmpc-run-{driver}", _WAITING_RUNS)
         self.active: ActiveRun | None = None  # the run that is going on
@@ -83,20 +97,23 @@ class Client:
 
     # -- submissions -------------------------------------------------------------------------------------------
 
-    def submit(self, submission: bytes, data: bytes) -> None:
+    def submit(self, submission: bytes, submitted: Submission) -> None:
         """Takes a computation in and answers at once; prepares it and answers again."""
         self._tell(submission, orders.TAKEN, SOON)  # first: what is known already is ready in no time
         self._submissions.put(submission, _PREPARING)
-        if not self._preparing.offer(functools.partial(self._prepare, submission, data)):
+        if not self._preparing.offer(functools.partial(self._prepare, submission, submitted)):
             self._submissions.drop(submission)
             self._tell(submission, orders.refused(f"{self._host.name}: too many computations are waiting here"), SOON)
 
-    def _prepare(self, submission: bytes, data: bytes) -> None:
+    def _prepare(self, submission: bytes, submitted: Submission) -> None:
         host = self._host
         try:
-            mark = self._repertoire.prepare(data, lambda: self._preparing.closed)
-            self._submissions.put(submission, mark)
-            answer = orders.ready(host.policy.receivers)
+            mark, prepared = self._repertoire.prepare(submitted.computation, lambda: self._preparing.closed)
+            with self._told_to_operator(prepared):
+                check_permitted(prepared, host.policy, submitted.signature, approved=self._is_approved(prepared))
+            self._submissions.put(submission, _Submitted(mark, submitted.signature))
+            more = approved_receivers(prepared, host.name) if self._is_approved(prepared) else frozenset()
+            answer = Ready(host.policy.receivers, more).encode()
         except Exception as error:
             reason = orders.printable(reason_of(error))
             _log.warning("%s refuses a computation of %s: %s", host.name, self.driver, reason)
@@ -105,6 +122,20 @@ class Client:
             self._submissions.drop(submission)
             answer = orders.refused(reason)
         self._tell(submission, answer)
+
+    def _is_approved(self, prepared: Prepared) -> bool:
+        return prepared.lowered.computation.identity in self._host.approvals
+
+    @contextmanager
+    def _told_to_operator(self, prepared: Prepared) -> Iterator[None]:
+        """What the policy refuses here, the operator may approve."""
+        try:
+            yield
+        except PolicyError as error:
+            identity = prepared.lowered.computation.identity.hex()
+            account = describe(prepared, self.driver)
+            self._host.approvals.refused(Pending(identity, self.driver, str(error), account))
+            raise PolicyError(f"{error}; its operator can approve computation {identity[:16]}") from error
 
     def _tell(self, submission: bytes, answer: bytes, timeout: float | None = None) -> None:
         try:
@@ -125,11 +156,14 @@ class Client:
         told, opened, logged = frozenset({self.driver}), False, False
         try:
             order = Order.decode(body)
-            prepared = self._submitted(order)
+            prepared, signature = self._submitted(order)
             told |= set(prepared.players)
             transport.open_run(run, told)
             opened, self.active = True, ActiveRun(run, told)
-            releases = check_run(prepared, host.policy, self.store, order)
+            approved = self._is_approved(prepared)
+            with self._told_to_operator(prepared):
+                check_permitted(prepared, host.policy, signature, approved=approved)  # it may have been withdrawn
+                releases = check_run(prepared, host.policy, self.store, order, approved=approved)
             host.audit.begins(run, self.driver, prepared.digest, releases)
             logged = True
             peers = told - {host.name}
@@ -156,14 +190,14 @@ class Client:
         except JmpcError as unwritten:
             _log.error("%s: %s", self._host.name, unwritten)
 
-    def _submitted(self, order: Order) -> Prepared:
-        mark = self._submissions.get(order.submission)
-        if mark == _PREPARING:
+    def _submitted(self, order: Order) -> tuple[Prepared, Signature]:
+        submitted = self._submissions.get(order.submission)
+        if submitted == _PREPARING:
             raise ChoreographyError(f"{self._host.name} is still preparing this computation")
-        prepared = self._repertoire.get(mark) if mark is not None else None
-        if prepared is None:
+        prepared = self._repertoire.get(submitted.mark) if submitted is not None else None
+        if submitted is None or prepared is None:
             raise _Unknown(orders.UNKNOWN)
-        return prepared
+        return prepared, submitted.signature
 
     def _failed(self, prepared: Prepared, order: Order) -> Callable[[Guard], None]:
         """What happens when an input fails a check: an error for all, or zeros in its place and a line in the log."""

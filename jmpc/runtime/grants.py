@@ -11,9 +11,14 @@ from jmpc.runtime.prepare import Prepared
 from jmpc.runtime.store import Grants
 
 
-def granted(prepared: Prepared, order: Order) -> Grants:
-    """For each player whose inputs a run touches: those who may see them, by its own word and by all variables read."""
+def granted(prepared: Prepared, order: Order, *, opened: bool = False) -> Grants:
+    """For each player whose inputs a run touches: those who may see them, by its own word and by all variables read.
+
+    With `opened`, of what the run itself opens: then also those to whom the player's operator has approved that.
+    """
     found = {player: order.receivers[player] for player in prepared.owners}
+    if opened:
+        found = {player: may | order.approved.get(player, frozenset()) for player, may in found.items()}
     for name in prepared.reads:
         for owner, receivers in order.variables[name].grants.items():
             found[owner] = found.get(owner, receivers) & receivers

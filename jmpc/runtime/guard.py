@@ -22,6 +22,7 @@ from jmpc.computation import (
 )
 from jmpc.config import RemoteConfig
 from jmpc.errors import InputError, PolicyError
+from jmpc.net.authors import Signature
 from jmpc.net.codec import LimitError, Limits
 from jmpc.net.computations import decode_computation
 from jmpc.policy import Policy
@@ -136,8 +137,8 @@ def _check_types(computation: Computation, policy: Policy) -> None:
     policy.check_size(max_memory_bytes=sum(8 * math.prod(type_.shape) for type_ in types))
 
 
-def check_prepared(prepared: Prepared, policy: Policy) -> None:
-    """Judges a computation as this player lowered it itself, as far as that can be done before a run.
+def check_size_of(prepared: Prepared, policy: Policy) -> None:
+    """Judges how large a computation is, as this player lowered it itself.
 
     Raises:
       PolicyError: naming the rule.
@@ -148,11 +149,39 @@ def check_prepared(prepared: Prepared, policy: Policy) -> None:
         max_operations=size.operations,
         max_memory_bytes=size.memory_bytes,
     )
-    policy.check_release(prepared.releases(dict.fromkeys(prepared.reads, frozenset())))
 
 
-def check_run(prepared: Prepared, policy: Policy, store: Store, order: Order) -> tuple[ReleaseAccount, ...]:
+def check_permitted(prepared: Prepared, policy: Policy, signature: Signature, *, approved: bool) -> None:
+    """Judges what a computation uses and opens, as far as that can be done before a run.
+
+    Args:
+      signature: of who vouches for it.
+      approved: whether this player's operator has approved it.
+
+    Raises:
+      PolicyError: naming the rule.
+    """
+    if approved:
+        return
+    computation = prepared.lowered.computation
+    own = {call.provider for call in computation.calls if isinstance(call, Source) and call.player == policy.me}
+    policy.check_inputs(sorted(own), computation.identity, signature)
+    releases = prepared.releases(dict.fromkeys(prepared.reads, frozenset()))
+    policy.check_release(releases, owners_known=not prepared.reads)
+
+
+def approved_receivers(prepared: Prepared, me: str) -> frozenset[str]:
+    """Who sees something that derives from this player's inputs, where a computation is run as it is."""
+    releases = prepared.releases(dict.fromkeys(prepared.reads, frozenset()))
+    return frozenset(release.dst for release in releases if me in release.inputs) - {me}
+
+
+def check_run(
+    prepared: Prepared, policy: Policy, store: Store, order: Order, *, approved: bool = False
+) -> tuple[ReleaseAccount, ...]:
     """Judges one run: that its variables are what the driver claims, what it opens of them, what it stores.
+
+    `approved` says whether this player's operator has approved the computation.
 
     Returns:
       What it opens.
@@ -166,6 +195,9 @@ def check_run(prepared: Prepared, policy: Policy, store: Store, order: Order) ->
         raise PolicyError(f"{me} is not told who may see the inputs of {untold} (rule reveal_to)")
     if me in prepared.owners and (more := order.receivers[me] - policy.receivers):
         raise PolicyError(f"{me} does not let {sorted(more)} see its inputs, as the driver says (rule reveal_to)")
+    allowed = approved_receivers(prepared, me) if approved else frozenset()
+    if more := order.approved.get(me, frozenset()) - allowed:
+        raise PolicyError(f"the operator of {me} has approved nothing for {sorted(more)}, as the driver says")
     for name in prepared.reads:
         if name not in claims:
             raise InputError(me, f"the driver does not say which generation of {name!r} to use: assign it first")
@@ -189,7 +221,7 @@ def check_run(prepared: Prepared, policy: Policy, store: Store, order: Order) ->
             )
     origins = {name: claims[name].origins for name in prepared.reads}
     releases = prepared.releases(origins)
-    policy.check_release(releases, granted(prepared, order))
+    policy.check_release(releases, granted(prepared, order, opened=True), approved=approved)
     if (size := store.bytes_after(prepared.writes_of(me))) > policy.max_stored_bytes:
         raise PolicyError(
             f"{me} would keep {size:,} bytes of this driver's variables, at most {policy.max_stored_bytes:,} (rule "

@@ -17,6 +17,7 @@ from jmpc.lowering.computation import ProtocolFactory
 from jmpc.net.transport import Transport
 from jmpc.policy import Policy
 from jmpc.providers import Registry
+from jmpc.runtime.approvals import Approvals
 from jmpc.runtime.audit import AuditLog
 from jmpc.runtime.cache import prune_compilation_cache
 from jmpc.runtime.compiler import Compiler
@@ -38,6 +39,11 @@ def audit_path(config: RemoteConfig, player: str) -> Path:
     return config.state / player / "audit.jsonl"
 
 
+def approvals_path(config: RemoteConfig, player: str) -> Path:
+    """The computations that a node's operator has approved."""
+    return config.state / player / "approved.json"
+
+
 def control_path(config: RemoteConfig, player: str) -> Path:
     """The socket at which a node takes its operator's commands."""
     return config.state / player / "control"
@@ -55,6 +61,7 @@ class Host:
     transport: Transport
     archive: Archive
     audit: AuditLog
+    approvals: Approvals
     make_compiler: Callable[[], Compiler] = Compiler
     _feeding: dict[str, threading.Lock] = field(default_factory=dict)  # a provider is called by one run at a time
     _tidied: float = field(default_factory=time.monotonic)

@@ -5,7 +5,7 @@ from __future__ import annotations
 import logging
 import threading
 import time
-from collections import Counter
+from collections import Counter, deque
 from typing import Any
 
 from jmpc.config import RemoteConfig
@@ -17,10 +17,11 @@ from jmpc.net.transport import Transport
 from jmpc.policy import Policy
 from jmpc.providers import Registry
 from jmpc.runtime import orders
+from jmpc.runtime.approvals import Approvals
 from jmpc.runtime.audit import AuditLog
 from jmpc.runtime.client import SOON, Client
 from jmpc.runtime.control import Command, Control
-from jmpc.runtime.host import Host, archive_of, audit_path, control_path
+from jmpc.runtime.host import Host, approvals_path, archive_of, audit_path, control_path
 from jmpc.runtime.orders import Order, Submission
 from jmpc.runtime.party import RUNTIME
 from jmpc.runtime.repertoire import Repertoire
@@ -30,6 +31,7 @@ _log = logging.getLogger("jmpc.node")
 
 _TICK_SECONDS = 0.2  # how soon `stop` is noticed
 _GRACE_SECONDS = 2.0  # for what is going on when a node stops
+_HOUR = 3600.0
 _ENDING_SESSIONS = 2  # of one driver, that still have something going on, beside its present one
 
 
@@ -59,6 +61,7 @@ class Node:
         self._repertoires: dict[str, Repertoire] = {}  # by driver, as are the clients
         self._clients: dict[str, Client] = {}
         self._ending: list[Client] = []  # of sessions that are over, as long as something in them goes on
+        self._started: dict[str, deque[float]] = {}  # when the runs of the last hour were, by driver
         self._refused: Counter[str] = Counter()  # orders, by sender
         self._stopped = threading.Event()
         self.transport = Transport(
@@ -70,8 +73,10 @@ class Node:
             timeout=config.timeout,
         )
         archive = archive_of(config, name, self._policy.max_saved_bytes)
-        audit = AuditLog(audit_path(config, name))
-        self._host = Host(name, config, self._policy, registry, make_protocol, self.transport, archive, audit)
+        audit, approvals = AuditLog(audit_path(config, name)), Approvals(approvals_path(config, name))
+        self._host = Host(
+            name, config, self._policy, registry, make_protocol, self.transport, archive, audit, approvals
+        )
         self._since = time.monotonic()
         self._control = Control(control_path(config, name), self._commands)
 
@@ -125,7 +130,7 @@ class Node:
                 except JmpcError as error:
                     self._refuse(sender, header, error)
                     return
-                client.submit(header.run, submission.computation)
+                client.submit(header.run, submission)
             case Kind.RUN:
                 self._run(sender, header)
             case Kind.STORAGE:
@@ -190,7 +195,16 @@ class Node:
 
     @property
     def _commands(self) -> dict[str, Command]:
-        return {"status": self._status, "cancel": self._cancel, "ping": self._ping}
+        approvals = self._host.approvals
+        return {
+            "status": self._status,
+            "cancel": self._cancel,
+            "ping": self._ping,
+            "pending": approvals.pending,
+            "approved": lambda: approvals.approved,
+            "approve": approvals.approve,
+            "withdraw": approvals.withdraw,
+        }
 
     def _status(self) -> dict[str, Any]:
         now, clients = time.monotonic(), {**self._clients}
@@ -250,4 +264,13 @@ class Node:
         if client is None or client.session != session:
             self._answer(sender, header, orders.UNKNOWN)
             return
+        started, now = self._started.setdefault(sender, deque()), time.monotonic()
+        while started and now - started[0] > _HOUR:
+            started.popleft()
+        try:
+            self._policy.check_size(max_runs_per_hour=len(started) + 1)
+        except PolicyError as error:
+            self._refuse(sender, header, error)
+            return
+        started.append(now)
         client.run(header.run, header.body)

@@ -17,13 +17,13 @@ them again.
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Iterable
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any
 
 import msgpack
 
 from jmpc.errors import FrameError
+from jmpc.net.authors import Signature
 from jmpc.net.framing import RUN_BYTES
 from jmpc.net.unpacking import unpack
 from jmpc.runtime.store import Generation, Grants
@@ -44,20 +44,24 @@ UNKNOWN = "it does not know this computation: submit it again"
 
 @dataclass(frozen=True)
 class Submission:
-    """Body of SUBMIT: a computation for a session."""
+    """Body of SUBMIT: a computation for a session, and who vouches for it."""
 
     session: bytes
     computation: bytes
+    signature: Signature = Signature()
 
     def encode(self) -> bytes:
-        return self.session + self.computation
+        signature = self.signature.encode()
+        return self.session + bytes([len(signature)]) + signature + self.computation
 
     @classmethod
     def decode(cls, body: bytes) -> Submission:
         """Raises FrameError for anything that cannot be one."""
-        if len(body) <= RUN_BYTES:
+        if len(body) <= RUN_BYTES + 1:
             raise FrameError("a malformed submission")
-        return cls(body[:RUN_BYTES], body[RUN_BYTES:])
+        start = RUN_BYTES + 1
+        end = start + body[RUN_BYTES]
+        return cls(body[:RUN_BYTES], body[end:], Signature.decode(body[start:end]))
 
 
 @dataclass(frozen=True)
@@ -65,32 +69,36 @@ class Order:
     """Body of RUN: the submission to run, who may see whose inputs, and the generation of each variable that it reads.
 
     `receivers` says of each player that brings an input who may see what derives from it; that player refuses what is
-    not in its policy. A generation comes with the same of the run that wrote it; who holds the variable refuses
-    another claim. All players of the run compare a digest of the order, so that all judge the same claims.
+    not in its policy. `approved` says who else may see it in this very computation, which the player's operator has
+    approved; that does not go with what the run stores. A generation comes with the same of the run that wrote it; who
+    holds the variable refuses another claim. All players of the run compare a digest of the order, so that all judge
+    the same claims.
     """
 
     session: bytes
     submission: bytes
     receivers: Grants
     variables: dict[str, Generation]
+    approved: Grants = field(default_factory=dict)
 
     def encode(self) -> bytes:
         rows = [[name, it.run, _rows(it.grants)] for name, it in sorted(self.variables.items())]
-        return msgpack.packb([self.session, self.submission, _rows(self.receivers), rows], use_bin_type=True)
+        fields = [self.session, self.submission, _rows(self.receivers), rows, _rows(self.approved)]
+        return msgpack.packb(fields, use_bin_type=True)
 
     @classmethod
     def decode(cls, body: bytes) -> Order:
         """Raises FrameError for anything that is not an order."""
         fields = _unpack(body)
-        if type(fields) is not list or len(fields) != 4:
+        if type(fields) is not list or len(fields) != 5:
             raise FrameError("a malformed order to run")
-        session, submission, receivers, rows = fields
+        session, submission, receivers, rows, approved = fields
         if not _is_id(session) or not _is_id(submission) or type(rows) is not list:
             raise FrameError("a malformed order to run")
         variables = dict(_variable(row) for row in rows)
         if len(variables) != len(rows):
             raise FrameError("an order that names a variable twice")
-        return cls(session, submission, _grants(receivers), variables)
+        return cls(session, submission, _grants(receivers), variables, _grants(approved))
 
 
 def _variable(row: Any) -> tuple[str, Generation]:
@@ -129,19 +137,28 @@ def is_taken(body: bytes) -> bool | None:
     return True if body == TAKEN else None
 
 
-def ready(receivers: Iterable[str]) -> bytes:
-    """Body of a STATUS that is ready to run a computation: who may see what derives from the node's inputs."""
-    return _READY + msgpack.packb(sorted(receivers))
+@dataclass(frozen=True)
+class Ready:
+    """Body of a STATUS that is ready to run a computation: who may see what derives from the node's inputs.
 
+    `receivers` may by its policy, `approved` in this computation.
+    """
 
-def readiness(body: bytes) -> frozenset[str] | None:
-    """The receivers in the body of a STATUS; None if it says something else."""
-    if not body.startswith(_READY):
-        return None
-    names = _unpack(body.removeprefix(_READY))
-    if not _is_names(names):
-        raise FrameError("a malformed answer to a submission")
-    return frozenset(names)
+    receivers: frozenset[str]
+    approved: frozenset[str] = frozenset()
+
+    def encode(self) -> bytes:
+        return _READY + msgpack.packb([sorted(self.receivers), sorted(self.approved)])
+
+    @classmethod
+    def decode(cls, body: bytes) -> Ready | None:
+        """None if it says something else. Raises FrameError if it is malformed."""
+        if not body.startswith(_READY):
+            return None
+        fields = _unpack(body.removeprefix(_READY))
+        if type(fields) is not list or len(fields) != 2 or not all(map(_is_names, fields)):
+            raise FrameError("a malformed answer to a submission")
+        return cls(*map(frozenset, fields))
 
 
 def refused(reason: str) -> bytes:

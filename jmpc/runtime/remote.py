@@ -28,6 +28,7 @@ from jmpc.errors import (
     PolicyError,
     RunAborted,
 )
+from jmpc.net.authors import Author, Signature
 from jmpc.net.computations import decode_computation, encode_computation
 from jmpc.net.framing import RUN_BYTES, Header, Kind
 from jmpc.net.transport import Transport
@@ -41,7 +42,7 @@ from jmpc.runtime.compiler import Compiler
 from jmpc.runtime.grants import written
 from jmpc.runtime.host import archive_of
 from jmpc.runtime.inputs import Results, deliver
-from jmpc.runtime.orders import Order, Submission, order_digest
+from jmpc.runtime.orders import Order, Ready, Submission, order_digest
 from jmpc.runtime.party import Party, lost_player, reason_of
 from jmpc.runtime.prepare import Prepared, prepare
 from jmpc.runtime.pulse import Pulse
@@ -63,7 +64,7 @@ class _Known:
     prepared: Prepared
     encoded: bytes
     submission: bytes | None = None
-    receivers: Grants = field(default_factory=dict)  # of each player, as it said when it took the submission
+    ready: Mapping[str, Ready] = field(default_factory=dict)  # what each player said when it took the submission
 
 
 class RemoteSession:
@@ -88,6 +89,7 @@ class RemoteSession:
         self._variables: dict[str, Generation] = {}
         self._players: frozenset[str] = frozenset()
         self._store = Store()
+        self._author = Author.load(config.keys, config.author) if config.author else None
         self._archive = archive_of(config, self.driver, Policy.default(config, self.driver).max_saved_bytes)
         self._storages = Storages(self._id, self.servers, self._ask)
         self.transport = Transport(
@@ -167,12 +169,13 @@ class RemoteSession:
         prepared = known.prepared
         peers = [player for player in prepared.players if player != self.driver]
         if known.submission is None:
-            known.submission, known.receivers = self._submit(known, peers)
+            known.submission, known.ready = self._submit(known, peers)
         run = secrets.token_bytes(RUN_BYTES)
         self.transport.open_run(run, {*prepared.players, self.driver})
         try:
-            receivers = {player: known.receivers[player] for player in prepared.owners}
-            order = Order(self._id, known.submission, receivers, self._reads(prepared))
+            receivers = {player: known.ready[player].receivers for player in prepared.owners}
+            approved = {player: known.ready[player].approved for player in prepared.owners}
+            order = Order(self._id, known.submission, receivers, self._reads(prepared), approved)
             results = self._play(prepared, built, run, peers, order.encode())
             self._commit(run, peers, written(prepared, order), results)
             return results
@@ -181,13 +184,13 @@ class RemoteSession:
 
     # -- submitting --------------------------------------------------------------------------------------------
 
-    def _submit(self, known: _Known, peers: list[str]) -> tuple[bytes, Grants]:
+    def _submit(self, known: _Known, peers: list[str]) -> tuple[bytes, Mapping[str, Ready]]:
         """Makes a computation known to all nodes in it; its id there, and who may see whose data."""
         prepared = known.prepared
         while self.transport.control({Kind.STATUS}, timeout=0) is not None:
             pass  # answers to a submission that was given up
         submission = secrets.token_bytes(RUN_BYTES)
-        body = Submission(self._id, known.encoded).encode()
+        body = Submission(self._id, known.encoded, self._signature(known)).encode()
         if len(body) > (most := self.transport.limits.max_body_bytes):
             raise PolicyError(
                 f"the computation takes {len(body):,} bytes, at most {most:,} travel: give large arrays as inputs "
@@ -202,9 +205,14 @@ class RemoteSession:
         self._answers(submission, peers, "take the computation", orders.is_taken, timeout)
         if self.driver in prepared.players:
             self._compiler.finish(prepared.program(self.driver))
-        told = self._answers(submission, peers, "get ready", orders.readiness, _PREPARE_TIMEOUT * timeout)
+        told = self._answers(submission, peers, "get ready", Ready.decode, _PREPARE_TIMEOUT * timeout)
         own = Policy.default(self._config, self.driver).receivers
-        return submission, {self.driver: own, **told}
+        return submission, {self.driver: Ready(own), **told}
+
+    def _signature(self, known: _Known) -> Signature:
+        if self._author is None:
+            return Signature()
+        return self._author.sign(known.prepared.lowered.computation.identity)
 
     def _answers(
         self, submission: bytes, peers: Iterable[str], what: str, read: Callable[[bytes], _T | None], timeout: float

@@ -7,7 +7,7 @@ import hashlib
 from collections.abc import Callable
 
 from jmpc.remember import Remembered
-from jmpc.runtime.guard import check_computation, check_prepared, read_computation
+from jmpc.runtime.guard import check_computation, check_size_of, read_computation
 from jmpc.runtime.host import Host
 from jmpc.runtime.limits import bound_loops
 from jmpc.runtime.prepare import Prepared, prepare
@@ -34,17 +34,18 @@ class Repertoire:
         """A computation; None if it has been forgotten."""
         return self._prepared.get(mark)
 
-    def prepare(self, data: bytes, closed: Callable[[], bool]) -> bytes:
-        """Decodes, judges, lowers and compiles a computation, if it is not known; its mark.
+    def prepare(self, data: bytes, closed: Callable[[], bool]) -> tuple[bytes, Prepared]:
+        """Decodes, judges by its size, lowers and compiles a computation, if it is not known; its mark, and itself.
 
         Raises:
           JmpcError: what is wrong with it; or, if `closed` says so, that nobody waits for it any more.
         """
         mark = hashlib.sha256(data).digest()
-        if self._prepared.get(mark) is None:
+        prepared = self._prepared.get(mark)
+        if prepared is None:
             prepared = self._made(data, closed)
             self._prepared.put(mark, prepared, len(data) + prepared.weight)
-        return mark
+        return mark, prepared
 
     def _made(self, data: bytes, closed: Callable[[], bool]) -> Prepared:
         host, policy = self._host, self._host.policy
@@ -52,7 +53,7 @@ class Repertoire:
         check_computation(computation, policy, host.config, host.registry)
         bound = functools.partial(bound_loops, policy=policy)
         prepared = prepare(computation, host.make_protocol, self._compiler, bound, Watch(policy, closed))
-        check_prepared(prepared, policy)
+        check_size_of(prepared, policy)
         self._compiler.finish(prepared.program(host.name))
         host.tidy_up()
         return prepared

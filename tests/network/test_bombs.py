@@ -101,7 +101,7 @@ def test_loops_in_loops(nodes: Nodes) -> None:
             secure = jmpc.function(lambda v, level=level: nest(v, level))(private("data-owner"))
             answers += submit(nodes, transport, built(secure.reveal()), "server0").values()
             assert time.monotonic() - start < 20
-    assert orders.readiness(answers[0]) is not None and "the nesting of loops" in str(orders.refusal(answers[1]))
+    assert orders.Ready.decode(answers[0]) is not None and "the nesting of loops" in str(orders.refusal(answers[1]))
 
 
 def test_a_loop_at_a_player_that_ends_is_not_changed(session: RemoteSession) -> None:

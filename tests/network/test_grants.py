@@ -152,7 +152,7 @@ def submitted(nodes: Nodes, transport: Transport, session: bytes, computation: C
     submission = secrets.token_bytes(RUN_BYTES)
     body = Submission(session, encode_computation(computation)).encode()
     answers = nodes.ask(transport, Kind.SUBMIT, submission, body, *peers)
-    assert all(orders.readiness(answer) is not None for answer in answers.values()), answers
+    assert all(orders.Ready.decode(answer) is not None for answer in answers.values()), answers
     return submission
 
 

@@ -24,6 +24,7 @@ from jmpc.errors import AgreementError, InputError, JmpcError, PeerError, RunAbo
 from jmpc.net.computations import encode_computation
 from jmpc.net.framing import Header, Kind
 from jmpc.protocols.rep3 import Rep3
+from jmpc.runtime.orders import Submission
 from jmpc.runtime.remote import RemoteSession
 
 EVERYBODY = (*SERVERS, *OWNERS)
@@ -260,8 +261,9 @@ def test_a_computation_that_runs_may_be_forgotten(
     client, table = nodes.nodes["server0"]._clients["driver"], nodes.nodes["server0"]._repertoires["driver"]._prepared
     (held,) = table._entries
     for k in range(3):
-        client.submit(bytes([k]) * 16, encode_computation(inprocess.built((kept * (k + 0.5)).reveal())))
-    inprocess.eventually(lambda: client._submissions.get(bytes([2]) * 16) in table)
+        data = encode_computation(inprocess.built((kept * (k + 0.5)).reveal()))
+        client.submit(bytes([k]) * 16, Submission(bytes(16), data))
+    inprocess.eventually(lambda: getattr(client._submissions.get(bytes([2]) * 16), "mark", None) in table)
     assert held not in table
     my_data.RELEASED.set()
     assert end() is None

@@ -227,7 +227,7 @@ def test_a_player_that_takes_part_and_then_says_nothing(nodes: Nodes) -> None:
 
             def answer() -> None:
                 sender, header = mute.control({Kind.SUBMIT}, timeout=20) or ("", Header(Kind.STATUS))
-                for body in (orders.TAKEN, orders.ready([])):
+                for body in (orders.TAKEN, orders.Ready(frozenset()).encode()):
                     mute.send(sender, Header(Kind.STATUS, header.run, body=body))
 
             end = in_background(answer)

@@ -206,7 +206,7 @@ def test_garbage_instead_of_a_computation(nodes: Nodes, nothing_sent: None) -> N
             broken = bytearray(honest)
             broken[rng.integers(len(broken))] ^= 1 << rng.integers(8)
             (answer,) = submit(nodes, transport, bytes(broken), "server1").values()
-            assert orders.readiness(answer) is not None or orders.refusal(answer)
+            assert orders.Ready.decode(answer) is not None or orders.refusal(answer)
         (answer,) = submit(nodes, transport, bytes(POLICY["max_computation_bytes"] + 1), "server0").values()
         assert "max_computation_bytes" in str(orders.refusal(answer))
 

@@ -1,0 +1,107 @@
+"""Computations that a node's operator has approved by hand, and those that wait for it.
+
+    STATE/approved.json    [{"computation": identity, "time": ...}, ...]
+
+An approval is of one computation, by its identity (`Computation.identity`), for good: whoever submits it and however
+often. It overrules this player's `reveal_to`, `min_owners` and `inputs`, and nothing else: not the word of other
+owners, not what was said of a variable when it was written, not limits, not who may submit.
+"""
+
+from __future__ import annotations
+
+import datetime
+import json
+import re
+import threading
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import Any
+
+from jmpc.errors import ConfigError
+from jmpc.private_files import check_directory, write_file
+from jmpc.remember import Remembered
+
+_PENDING = 64
+_IDENTITY = re.compile(r"[0-9a-f]{64}")
+
+
+@dataclass(frozen=True)
+class Pending:
+    """A computation that was refused, as it is shown to the operator."""
+
+    computation: str
+    driver: str
+    reason: str
+    account: str
+
+
+class Approvals:
+    """Safe to use from any thread.
+
+    Args:
+      path: of the file, which is made when something is approved.
+
+    Raises:
+      ConfigError: there is a file that is none.
+    """
+
+    def __init__(self, path: Path) -> None:
+        self._path = path
+        self._lock = threading.Lock()
+        self._approved = _read(path)
+        self._pending: Remembered[str, Pending] = Remembered(_PENDING)
+
+    def __contains__(self, identity: bytes) -> bool:
+        return identity.hex() in self._approved
+
+    def refused(self, pending: Pending) -> None:
+        """Keeps a refused computation for the operator to look at."""
+        self._pending.put(pending.computation, pending)
+
+    def pending(self) -> list[dict[str, Any]]:
+        """Everything that was refused lately, oldest first."""
+        return [asdict(it) for it in self._pending.values() if it.computation not in self._approved]
+
+    @property
+    def approved(self) -> dict[str, str]:
+        """Identities, each with the time of its approval."""
+        return dict(self._approved)
+
+    def approve(self, identity: str) -> None:
+        """Raises ConfigError for what is no identity, or if it cannot be written down."""
+        if not _IDENTITY.fullmatch(identity):
+            raise ConfigError(f"{identity!r} is no identity of a computation: 64 hexadecimal digits")
+        with self._lock:
+            time = datetime.datetime.now(datetime.UTC).isoformat(timespec="seconds")
+            self._write(self._approved | {identity: time})
+
+    def withdraw(self, identity: str) -> None:
+        """Takes an approval back; runs that are going on go on. Raises ConfigError if there is none."""
+        with self._lock:
+            if identity not in self._approved:
+                raise ConfigError(f"computation {identity!r} is not approved; approved are {sorted(self._approved)}")
+            self._write({it: time for it, time in self._approved.items() if it != identity})
+
+    def _write(self, approved: dict[str, str]) -> None:
+        rows = [{"computation": identity, "time": time} for identity, time in approved.items()]
+        try:
+            self._path.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
+            check_directory(self._path.parent)
+            write_file(self._path, json.dumps(rows, indent=4).encode() + b"\n", 0o600)
+        except OSError as error:
+            raise ConfigError(f"{self._path} cannot be written ({error.strerror})") from error
+        self._approved = approved
+
+
+def _read(path: Path) -> dict[str, str]:
+    if not path.exists():
+        return {}
+    check_directory(path.parent)
+    try:
+        rows = json.loads(path.read_text("utf-8"))
+        approved = {row["computation"]: row["time"] for row in rows}
+        if not all(_IDENTITY.fullmatch(identity) for identity in approved):
+            raise ValueError
+    except (OSError, ValueError, TypeError, KeyError) as error:
+        raise ConfigError(f"{path} is no list of approved computations ({type(error).__name__})") from None
+    return approved

@@ -1,0 +1,182 @@
+"""What a policy refuses is refused before anything is sent, and may be approved by hand, or signed by an author."""
+
+from __future__ import annotations
+
+import dataclasses
+from collections.abc import Iterator
+from pathlib import Path
+
+import numpy as np
+import pytest
+from network import inprocess
+from network.inprocess import EVERYBODY, SERVERS, Nodes, private, run
+
+import jmpc
+from jmpc.admin import main as admin
+from jmpc.errors import ConfigError, RunAborted
+from jmpc.net.authors import generate
+from jmpc.policy import InputRule
+from jmpc.runtime.approvals import Approvals
+from jmpc.runtime.control import ask
+from jmpc.runtime.host import approvals_path, control_path
+from jmpc.runtime.orders import Order
+from jmpc.runtime.remote import RemoteSession
+
+REVEAL_TO = {"data-owner": frozenset({"data-owner"}), "model-owner": frozenset({"driver", "data-owner"})}
+
+
+@pytest.fixture
+def nodes(tmp_path: Path) -> Iterator[Nodes]:
+    made = inprocess.make(tmp_path)
+    made.start(*(name for name in EVERYBODY if name != "data-owner"))
+    made.start("data-owner", reveal_to=REVEAL_TO)
+    yield made
+    made.stop()
+
+
+@pytest.fixture
+def session(nodes: Nodes) -> Iterator[RemoteSession]:
+    with nodes.session() as made:
+        yield made
+
+
+def command(nodes: Nodes, *words: str, player: str = "data-owner") -> int:
+    return admin([words[0], "--config", str(nodes.path), "--player", player, *words[1:]])
+
+
+def test_an_owner_approves_one_computation_after_reading_what_it_does(
+    nodes: Nodes, session: RemoteSession, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    total = (private("data-owner") * 2.0).sum().reveal()
+    before = nodes.shared_bytes()
+    with pytest.raises(RunAborted, match="data-owner.*rule reveal_to.*its operator can approve computation") as caught:
+        run(session, total)
+    identity = str(caught.value).split("approve computation ")[1][:16]
+    assert nodes.shared_bytes() == before  # nothing was sent
+    assert command(nodes, "pending") == 0 and f"{identity}  of driver, refused:" in capsys.readouterr().out
+    monkeypatch.setattr("builtins.input", lambda question: "n")
+    assert command(nodes, "approve", identity) == 1
+    said = capsys.readouterr().out
+    assert "data-owner: its 'vector', float32[4], private" in said and "reveal to driver" in said
+    assert (
+        "test_approvals.py" in said.split("operations by source line")[1]
+        and "mul" in said
+        and "reduce_sum" in said
+        and "submitted by driver" in said
+        and "not approved" in said
+    )
+    with pytest.raises(RunAborted, match="rule reveal_to"):
+        run(session, total)
+    monkeypatch.setattr("builtins.input", lambda question: "yes")
+    assert command(nodes, "approve", identity) == 0
+    np.testing.assert_allclose(run(session, total)[0], 12, atol=1e-4)
+    with pytest.raises(RunAborted, match="rule reveal_to"):  # another one is another one
+        run(session, (private("data-owner") * 3.0).sum().reveal())
+    nodes.stop("data-owner")
+    nodes.start("data-owner", reveal_to=REVEAL_TO)
+    session.close()
+    with nodes.session() as again:  # in another session, on another line, after a restart
+        np.testing.assert_allclose(run(again, (private("data-owner") * 2.0).sum().reveal())[0], 12, atol=1e-4)
+        assert command(nodes, "withdraw", identity) == 0
+        with pytest.raises(RunAborted, match="rule reveal_to"):
+            run(again, (private("data-owner") * 2.0).sum().reveal())
+    assert command(nodes, "withdraw", identity) == 1 and command(nodes, "approve", "ff") == 1
+    assert approvals_path(nodes.config(), "data-owner").stat().st_mode & 0o777 == 0o600
+
+
+def test_an_approval_does_not_go_with_what_the_computation_stores(nodes: Nodes, session: RemoteSession) -> None:
+    kept = jmpc.define_private_variable(private("data-owner") * 2.0)
+    both = [kept.assign(kept.initial), kept.initial.sum().reveal()]
+    with pytest.raises(RunAborted, match="rule reveal_to"):
+        run(session, *both)
+    path = control_path(nodes.config(), "data-owner")
+    (waiting,) = ask(path, "pending")
+    ask(path, "approve", identity=waiting["computation"])
+    np.testing.assert_allclose(run(session, *both)[1], 12, atol=1e-4)
+    with pytest.raises(RunAborted, match="rule reveal_to.*rules of data-owner"):
+        run(session, kept.reveal())
+
+
+def test_a_driver_does_not_approve_for_others(
+    nodes: Nodes, session: RemoteSession, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    opened = (private("data-owner") + private("model-owner")).reveal("data-owner")
+    run(session, opened)
+    encode = Order.encode
+    said = {"data-owner": frozenset({"driver"})}
+    monkeypatch.setattr(Order, "encode", lambda o: encode(dataclasses.replace(o, approved=said)))
+    with pytest.raises(RunAborted, match=r"the operator of data-owner has approved nothing for \['driver'\]"):
+        run(session, opened)
+
+
+def test_inputs_are_for_computations_that_an_author_has_signed(nodes: Nodes, tmp_path: Path) -> None:
+    alice, mallory = (bytes.fromhex(generate(tmp_path / "keys", name)) for name in ("alice", "mallory"))
+    nodes.stop("model-owner")
+    rule = {"vector": InputRule(authors=frozenset({"alice"}))}
+    nodes.start("model-owner", inputs=rule, authors={"alice": alice, "mallory": mallory})
+    before = nodes.shared_bytes()
+    for author, message in ((None, "it is not signed"), ("mallory", "it is signed by mallory")):
+        with _signed(nodes, author) as session:
+            with pytest.raises(RunAborted, match=f"model-owner.*rule inputs.vector.*{message}.*of alice"):
+                run(session, private("model-owner").sum().reveal())
+    assert nodes.shared_bytes() == before
+    with _signed(nodes, "alice") as session:
+        np.testing.assert_allclose(run(session, private("model-owner").sum().reveal())[0], 46, atol=1e-4)
+    path = control_path(nodes.config(), "model-owner")
+    ask(path, "approve", identity=ask(path, "pending")[0]["computation"])
+    with nodes.session() as session:
+        np.testing.assert_allclose(run(session, private("model-owner").sum().reveal())[0], 46, atol=1e-4)
+
+
+def _signed(nodes: Nodes, author: str | None) -> RemoteSession:
+    return RemoteSession(dataclasses.replace(nodes.config("driver"), author=author))
+
+
+def test_too_few_owners_are_refused_also_when_variables_are_opened(nodes: Nodes, session: RemoteSession) -> None:
+    nodes.stop(*SERVERS)
+    nodes.start(*SERVERS, min_owners=2)
+    before = nodes.shared_bytes()
+    with pytest.raises(RunAborted, match="rule min_owners.*of model-owner"):
+        run(session, private("model-owner").sum().reveal())
+    assert nodes.shared_bytes() == before
+    kept = jmpc.define_private_variable(private("model-owner") * 1.0)
+    run(session, kept.assign(kept.initial))
+    with pytest.raises(RunAborted, match="rule min_owners"):
+        run(session, kept.sum().reveal())
+    with pytest.raises(RunAborted, match="rule min_owners"):  # beside who sees it
+        run(session, (kept + private("data-owner")).reveal("data-owner"))
+
+
+def test_no_more_runs_in_an_hour_than_the_policy_says(nodes: Nodes, session: RemoteSession) -> None:
+    nodes.stop("server1")
+    nodes.start("server1", max_runs_per_hour=2)
+    total = private("model-owner").sum().reveal()
+    for _ in range(2):
+        run(session, total)
+    before = nodes.shared_bytes()
+    with pytest.raises(RunAborted, match="server1.*rule max_runs_per_hour"):
+        run(session, total)
+    assert nodes.shared_bytes() == before
+
+
+def test_the_identity_is_of_what_is_computed() -> None:
+    def built(factor: float, **kwargs):
+        kept = jmpc.define_private_variable(np.ones(3, np.float32))
+        return inprocess.built((kept * factor).reveal(), kept.assign(kept * factor), **kwargs)
+
+    assert built(2.0).identity == built(2.0).identity != built(3.0).identity
+    assert built(2.0).structure != built(2.0).structure  # whose variables have names of their own
+
+
+def test_a_file_that_lists_nothing_of_the_kind_is_refused(tmp_path: Path) -> None:
+    path = tmp_path / "approved.json"
+    for text in ("", "{}", '[{"computation": "12", "time": ""}]', "[1]"):
+        path.write_text(text)
+        if text == "{}":
+            assert not Approvals(path).approved
+            continue
+        with pytest.raises(ConfigError, match="no list of approved computations"):
+            Approvals(path)
+    path.unlink()
+    with pytest.raises(ConfigError, match="no identity"):
+        Approvals(path).approve("12")
