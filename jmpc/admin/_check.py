@@ -7,7 +7,7 @@ from typing import Any
 
 from ..config import RemoteConfig
 from ..errors import ConfigError, JmpcError
-from ..net.keys import KeyRing, read_key
+from ..net.keys import KeyRing, fingerprint, read_key
 from ..net.ping import answers, ping
 from ..net.transport import Transport
 from ..runtime.control import ask
@@ -22,7 +22,7 @@ def check(arguments: argparse.Namespace) -> int:
     problems: list[str] = []
     rows = []
     for player in config.players.values():
-        public = "in config" if player.public_key else _state(config, player.name, "public", problems)
+        public = _state(config, player.name, "public", problems)
         secret = _state(config, player.name, "secret", problems)
         if secret == "ok":
             problems += _ring_problems(config, player.name)
@@ -31,9 +31,9 @@ def check(arguments: argparse.Namespace) -> int:
         problems = []  # nobody needs the keys
     me = _asker(config, arguments.player, problems)
     reached = {} if me is None else _reached(config, me, arguments.timeout)
-    problems += [f"{peer}: {problem}" for peer, row in reached.items() if (problem := _problem(row))]
+    problems += [f"{peer}: {problem}" for peer, row in reached.items() if (problem := _problem(config, peer, row))]
     headings = ("player", "role", "address", "public key", "secret key", "there")
-    print_table([headings, *((*row, _there(row[0], me, reached)) for row in rows)])
+    print_table([headings, *((*row, _there(config, row[0], me, reached)) for row in rows)])
     print(
         f"driver: {config.driver or 'none, so that nodes need --driver NAME'}; "
         f"links: {'plain text, loopback only' if config.insecure else 'CURVE'}; here: {RUNTIME}"
@@ -66,9 +66,9 @@ def _reached(config: RemoteConfig, me: str, timeout: float) -> Mapping[str, Mapp
         return answers(ping(transport, peers, timeout), config.digest)
 
 
-def _problem(row: Mapping[str, Any]) -> str | None:
-    if "error" in row:
-        return row["error"]
+def _problem(config: RemoteConfig, player: str, row: Mapping[str, Any]) -> str | None:
+    if "error" in row:  # the driver is there while its script runs
+        return row["error"] if config.players[player].role != "driver" else None
     if row["runtime"] != RUNTIME:
         return f"it runs {row['runtime']}, here it is {RUNTIME}: install the same versions"
     if not row["same"]:
@@ -76,13 +76,15 @@ def _problem(row: Mapping[str, Any]) -> str | None:
     return None
 
 
-def _there(player: str, me: str | None, reached: Mapping[str, Mapping[str, Any]]) -> str:
+def _there(config: RemoteConfig, player: str, me: str | None, reached: Mapping[str, Mapping[str, Any]]) -> str:
     if player == me:
         return "asks"
     if player not in reached:
         return "not asked"
     row = reached[player]
-    return "no" if "error" in row else f"yes, {row['milliseconds']:.1f} ms" + ("" if _problem(row) is None else ", but")
+    if "error" in row:
+        return "no"
+    return f"yes, {row['milliseconds']:.1f} ms" + ("" if _problem(config, player, row) is None else ", but")
 
 
 def _state(config: RemoteConfig, name: str, kind: str, problems: list[str]) -> str:
@@ -90,12 +92,15 @@ def _state(config: RemoteConfig, name: str, kind: str, problems: list[str]) -> s
     # complain of.
     if kind == "secret" and not (config.keys / f"{name}.secret").exists():
         return "not here"
+    configured = config.players[name].public_key
+    if kind == "public" and configured is not None:
+        return fingerprint(configured)
     try:
-        read_key(config.keys, name, kind)
+        key = read_key(config.keys, name, kind)
     except JmpcError as error:
         problems.append(str(error))
         return "missing" if not (config.keys / f"{name}.{kind}").exists() else "unusable"
-    return "ok"
+    return "ok" if kind == "secret" else fingerprint(key)
 
 
 def _ring_problems(config: RemoteConfig, name: str) -> list[str]:

@@ -33,7 +33,9 @@ def _parser() -> argparse.ArgumentParser:
     keygen = commands.add_parser("keygen", help="make key pairs")
     keygen.add_argument("--config", default="config.json", help="who the players are (default: %(default)s)")
     keygen.add_argument("--keys", help="directory for the keys (default: the configuration's, keys beside it)")
-    keygen.add_argument("--player", metavar="NAME", help="make this player's pair only, where it runs")
+    keygen.add_argument(
+        "--player", metavar="NAME", action="append", help="make this player's pair only, where it runs (repeatable)"
+    )
     keygen.add_argument("--author", metavar="NAME", help="make the key of somebody who signs computations")
     keygen.add_argument(
         "--force",

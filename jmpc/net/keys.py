@@ -12,6 +12,7 @@ from a known key only, and that key, not anything that the connection says, deci
 is.
 """
 
+import hashlib
 import os
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
@@ -176,6 +177,12 @@ def read_key(folder: Path, name: str, kind: str) -> bytes:
         raise AuthenticationError(f"{path} does not begin with {_header(kind, name)!r}: {_how_to_get(name, kind)}")
     check_key(key.encode(), str(path))
     return key.encode()
+
+
+def fingerprint(key: bytes) -> str:
+    """A public key, for people to compare: 64 bits of its SHA-256."""
+    digits = hashlib.sha256(key).hexdigest()[:16]
+    return " ".join(digits[i : i + 4] for i in range(0, 16, 4))
 
 
 def check_key(key: bytes, what: str) -> None:

@@ -152,7 +152,7 @@ def test_commands_that_are_none(tmp_path: Path, nodes: Nodes, capsys: pytest.Cap
             except OSError:  # it has closed before it has read all
                 continue
             assert b"malformed command" in answer
-    with pytest.raises(ConfigError, match=r"no command 'reveal'; known are \['cancel', 'ping', 'status'\]"):
+    with pytest.raises(ConfigError, match="no command 'reveal'; known are .*'status'"):
         ask(path, "reveal")
     with pytest.raises(ConfigError, match="TypeError; see the node's log"):
         ask(path, "status", of="everybody")
