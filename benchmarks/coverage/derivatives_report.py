@@ -35,7 +35,12 @@ ties of maxima share. Singular vectors and eigenvectors have free signs: their s
 # Beginnings of names, and why these derivatives are not within the bound.
 REASONS: dict[str, str] = {
     "digamma_": "JAX's own value: below -8 its trigamma is not that of the mathematical function",
-    "qr_": "a QR decomposition is exact to 4 ulp of the norm, here 10, and this shows in its derivative",
+    "qr_": "a QR decomposition is exact to 4 ulp of the norm, and this shows in its derivative",
+    "cholesky_shape": "a factor of 200 rows rounds in each step, and JAX's derivative solves with it twice",
+    "cumprod_": "JAX sums products of up to eight numbers, of which each multiplication rounds",
+    "jax.nn.squareplus": "JAX multiplies the inverse of a root by x, 7.5 here, and with it an error of an ulp or two",
+    "jax.nn.standardize": "JAX multiplies by 2 x, 15 here, what is right to an ulp",
+    "jax.numpy.linalg.svd": "singular vectors are right to 6 ulp, and JAX divides by differences of squares of values",
     "jax.nn.gelu": "JAX multiplies 1 - tanh^2, and its error of 3 ulp, by up to 15",
     "jax.scipy.special.boxcox": "JAX subtracts terms of size 1 / lambda^2, 400 here, of which each is right to an ulp",
     "jax.scipy.special.dawsn": "JAX's polynomials have coefficients below an ulp",
@@ -46,6 +51,10 @@ REASONS: dict[str, str] = {
     "jax.scipy.special.hyp": "the function is refused: its loop ends when a secret says so",
     "jax.numpy.frexp": "the function is refused: it reads the bits of a floating-point number",
     "jax.numpy.ldexp": "the function is refused: it reads the bits of a floating-point number",
+} | {
+    f"{name}_shape_{half}": "JAX's own value: it rounds the function's value to half precision, and subtracts with it"
+    for name in ("bessel_i1e", "expm1", "logistic", "tanh")
+    for half in ("bfloat16", "float16")
 }
 
 
