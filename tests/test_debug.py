@@ -245,6 +245,13 @@ def test_everything_that_can_be_lowered_can_be_compared(case: Case) -> None:
     agrees(case)
 
 
+@pytest.mark.parametrize("f", [jax.nn.gelu, jax.nn.silu, lambda x: x * jax.nn.sigmoid(x) + x])
+def test_functions_that_are_recognised_are_one_operation(f: Callable[..., Any]) -> None:
+    report = compare(f, X)
+    (product,) = [row for row in report.rows if row.operation == "mul"]
+    assert 0 < product.own_error < 4 * STEP and report.max_error < 4 * STEP
+
+
 # -- concerns ------------------------------------------------------------------------------------------------------
 
 

@@ -189,6 +189,10 @@ class _Comparison:
                 tally.see(seen, so_far, np.asarray(seen.array))
             return
         tally.see_operands([seen.array for seen in observation.operands if not seen.public])
+        if len(observation.operands) != len(eqn.invars):  # a function that was recognised, of one operand farther back
+            for seen, so_far in zip(observation.results, there.results, strict=True):
+                tally.see(seen, so_far, so_far)
+            return
         here = self._double.equation(eqn, [seen.array for seen in observation.operands])
         given = zip(observation.operands, there.operands, strict=True)
         operand_error = largest_relative([(seen.array, exact) for seen, exact in given])

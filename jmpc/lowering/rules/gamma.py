@@ -153,8 +153,8 @@ def _derivative_of_cotangent(order: int, x: Any) -> Any:
     for _ in range(order):
         coefficients = -coefficients.deriv() * np.polynomial.Polynomial([1, 0, 1])
     cotangent = cotangent_of_pi(x)
-    highest, *rest = (float(c) for c in reversed(coefficients.coef))
-    return math.pi ** (order + 1) * functools.reduce(lambda total, c: total * cotangent + c, rest, highest)
+    highest, *rest = (math.pi ** (order + 1) * float(c) for c in reversed(coefficients.coef))
+    return functools.reduce(lambda total, c: total * cotangent + c, rest, highest)
 
 
 def _hurwitz_of_order(s: int, q: Any, *, shape: tuple[int, ...]) -> Any:
