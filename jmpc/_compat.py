@@ -257,7 +257,7 @@ LINE_LENGTH = 256
 
 
 def _can_travel(line: str) -> bool:
-    return len(line) <= LINE_LENGTH and bool(_REMOTE_LINE.fullmatch("@" + line))
+    return len(line) <= LINE_LENGTH and line.isprintable() and bool(_REMOTE_LINE.fullmatch("@" + line))
 
 
 def source_line(eqn: JaxprEqn) -> str:

@@ -60,8 +60,8 @@ def data_file(
 
 def file_provider(argument: str) -> Provider:
     """`data_file` by an argument of a command, "FILE" or "NAME=FILE"."""
-    name, equals, path = argument.rpartition("=")
-    return data_file(path, name=name if equals else None)
+    name, equals, path = argument.partition("=")
+    return data_file(path, name=name) if equals else data_file(argument)
 
 
 def _read(path: Path, columns: Sequence[str] | None) -> Any:
@@ -119,7 +119,10 @@ def _table(path: Path, table: Any, columns: Sequence[str] | None) -> dict[str, n
             column = column.cast(pa.int32())  # days since 1970-01-01
         elif not (pa.types.is_integer(kind) or pa.types.is_floating(kind) or pa.types.is_boolean(kind)):
             raise ConfigError(f"{where} is of type {kind}, neither numbers nor booleans nor dates: {_ADVICE}")
-        arrays[name] = _numbers(column.to_numpy(), where)
+        numbers = column.to_numpy()
+        if numbers.dtype.kind == "f" and (np.abs(numbers) >= 2.0**63).any():  # as which integers of more bits are read
+            raise ConfigError(f"{where} has numbers of 2^63 and more: {_ADVICE}")
+        arrays[name] = _numbers(numbers, where)
     return arrays
 
 

@@ -62,6 +62,7 @@ class Policy:
     - `max_memory_bytes`: about how much it holds at once (default: half of this machine's memory);
     - `max_stored_bytes`: what all variables of one driver take here (default: a quarter);
     - `max_saved_bytes`: what one driver has saved on this player's disk;
+    - `max_audit_bytes`: what the runs of one driver add to the audit log in an hour;
     - `max_run_seconds`: of a run with loops, however often they go round;
     - `max_runs_per_hour`: of one driver.
     """
@@ -79,6 +80,7 @@ class Policy:
     max_memory_bytes: int = field(default_factory=lambda: _part_of_memory(2))
     max_stored_bytes: int = field(default_factory=lambda: _part_of_memory(4))
     max_saved_bytes: int = 1 << 36
+    max_audit_bytes: int = 1 << 26
     max_run_seconds: int = 24 * 60 * 60
     max_runs_per_hour: int = 1 << 20
     min_owners: int = 1

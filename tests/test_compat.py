@@ -170,3 +170,9 @@ def test_excluded_files_are_not_the_user():
 def test_key_primitives():
     assert set(_compat.key_primitives()) == {"random_wrap", "random_unwrap", "random_clone"}
     assert _compat.key_impl().name == "threefry2x32"
+
+
+def test_a_line_from_elsewhere_holds_nothing_for_a_terminal():
+    assert _compat.line_of(_compat.remote_source("train.py:7 (step)")) == "train.py:7 (step)"
+    for line in ("\x1b[2J:1 (f)", "a\nb:1 (f)", "a\u202e:1 (f)", "a@b:1 (f)", "a/b:1 (f)", "x" * 300 + ":1 (f)"):
+        assert _compat.line_of(_compat.remote_source(line)) == _compat.UNKNOWN_LINE

@@ -2,6 +2,7 @@
 
 import argparse
 import json
+import sys
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
@@ -11,6 +12,8 @@ from ..errors import ConfigError
 from ..runtime.audit import read
 from ..runtime.control import ask
 from ..runtime.host import audit_path, control_path
+from ..runtime.orders import printable
+from ..storage.key import storage_key
 from ._table import print_table
 
 
@@ -50,9 +53,12 @@ def cancel(arguments: argparse.Namespace) -> int:
 def audit(arguments: argparse.Namespace) -> int:
     """Every run, and what was opened to whom in it."""
     config, player = _node(arguments)
-    for entry in read(audit_path(config, player)):
+    entries, problems = read(audit_path(config, player), storage_key(config.keys, player))
+    for entry in entries:
         print(json.dumps(entry) if arguments.json else _told(entry))
-    return 0
+    for problem in problems:
+        print(f"jmpc-admin: {audit_path(config, player)}, {problem}", file=sys.stderr)
+    return 1 if problems else 0
 
 
 def pending(arguments: argparse.Namespace) -> int:
@@ -76,7 +82,7 @@ def approve(arguments: argparse.Namespace) -> int:
     config, player = _node(arguments)
     path = control_path(config, player)
     (found,) = _one(arguments.computation, {it["computation"]: it for it in ask(path, "pending")}, "refused")
-    print(found["account"])
+    print("\n".join(map(printable, found["account"].splitlines())))
     print(f"\nrefused because {found['reason']}")
     question = f"\nLet it run at {player}, whenever {', '.join(ask(path, 'status')['drivers'])} submits it? [y/N] "
     if not arguments.yes and input(question).strip().lower() not in ("y", "yes"):
@@ -109,15 +115,18 @@ def _one(beginning: str, known: Mapping[str, Any], what: str) -> list[Any]:
 
 
 def _told(entry: dict[str, Any]) -> str:
-    head = f"{entry['time']}  run {entry['run'][:8]}"
+    if "stored" in entry:
+        what = f"{entry['stored']} of {entry['driver']}: {entry['variables']} variables as {entry['name']!r}"
+        return f"{entry['time']}  {printable(what)}"
+    head = f"{entry['time']}  run {entry['run'][:16]} of {entry['driver']}"
     if "ended" in entry:
-        return f"{head}  ended {'' if entry['ended'] == 'well' else 'because '}{entry['ended']}"
-    lines = [f"{head}  of {entry['driver']}, computation {entry['computation'][:16]}"]
+        return printable(f"{head}  ended {'' if entry['ended'] == 'well' else 'because '}{entry['ended']}")
+    lines = [f"{head}  computation {entry['computation'][:16]}"]
     rows = {
         f"    to {it['to']}: {it['what']} {it['shape']}, of {', '.join(it['of']) or 'nobody'}  {it['line']}": None
         for it in entry["opened"]
     }
-    return "\n".join([*lines, *(rows or {"    nothing is opened": None})])
+    return "\n".join(map(printable, [*lines, *(rows or {"    nothing is opened": None})]))
 
 
 def _node(arguments: argparse.Namespace) -> tuple[RemoteConfig, str]:

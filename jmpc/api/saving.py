@@ -22,7 +22,7 @@ from jmpc.errors import StorageError
 from jmpc.net.unpacking import unpack
 from jmpc.runtime.saving import MOST_DESCRIPTOR_BYTES
 from jmpc.runtime.storages import Places
-from jmpc.storage.saved import MOST_VARIABLES
+from jmpc.storage.saved import MOST_ELEMENTS
 
 _VERSION = 1
 _PLAIN = (bool, int, float, str)
@@ -51,8 +51,10 @@ def save(name: str, values: Any) -> None:
     number = {variable: i for i, variable in enumerate(variables)}
     head = [_VERSION, session.fraction, list(session.servers), rows, _described(values, number)]
     descriptor = msgpack.packb(head)
-    if len(descriptor) > MOST_DESCRIPTOR_BYTES:
-        raise StorageError(f"{name!r}: numbers and texts of {len(descriptor):,} bytes are too many to save")
+    try:
+        _unpacked(name, descriptor)
+    except StorageError:
+        raise StorageError(f"{name!r}: numbers and texts of {len(descriptor):,} bytes are too many to save") from None
     session.save(name, descriptor, {variable.name: variable.player for variable in variables.values()})
 
 
@@ -195,8 +197,8 @@ def _variable(name: str, type_: ArrayType, player: str | None, saved: str) -> Va
 
 def _unpacked(name: str, descriptor: bytes) -> tuple[int, tuple[str, ...], list[Any], Any]:
     try:
-        version, fraction, servers, rows, described = unpack(descriptor, most_elements=64 * MOST_VARIABLES)
-        if version != _VERSION:
+        version, fraction, servers, rows, described = unpack(descriptor, most_elements=MOST_ELEMENTS)
+        if version != _VERSION or len(descriptor) > MOST_DESCRIPTOR_BYTES:
             raise ValueError
         return fraction, tuple(servers), rows, described
     except (ValueError, TypeError):

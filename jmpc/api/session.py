@@ -14,12 +14,11 @@ from jmpc.protocols.rep3 import Rep3
 from jmpc.remember import Remembered
 from jmpc.runtime.inputs import deliver
 from jmpc.runtime.prepare import Prepared
-from jmpc.runtime.saving import Found, Request, perform
+from jmpc.runtime.saving import Answer, Request, perform
 from jmpc.runtime.simulate import FusedSimulation, ThreadedSimulation, source_feed
 from jmpc.runtime.storages import Loaded, Places, Storages
 from jmpc.storage.archive import Archive
 from jmpc.storage.key import storage_key
-from jmpc.storage.saved import ID_BYTES
 
 _log = logging.getLogger("jmpc")
 
@@ -92,7 +91,7 @@ class LocalSession:
         self.simulation = simulation(Rep3)
         self._players: frozenset[str] = frozenset()
         self._together = tuple(self.simulation.stores)  # where all players are one, that one
-        self._storages = Storages(bytes(ID_BYTES), self._together or self.servers, self._ask)
+        self._storages = Storages(self._together or self.servers, self._ask)
 
     def knows(self, variable: str) -> bool:
         return self.simulation.knows(variable)
@@ -130,7 +129,7 @@ class LocalSession:
     def _held(self, places: Places) -> Places:
         return dict.fromkeys(places) if self._together else places
 
-    def _ask(self, requests: Mapping[str, Request]) -> Mapping[str, list[Found]]:
+    def _ask(self, requests: Mapping[str, Request]) -> Mapping[str, Answer]:
         return {
             player: perform(request, self.driver, self.simulation.store_of(player), self._archive(player))
             for player, request in requests.items()

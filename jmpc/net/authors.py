@@ -18,7 +18,7 @@ from cryptography.exceptions import InvalidSignature
 from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey, Ed25519PublicKey
 
 from ..errors import AuthenticationError, ConfigError, FrameError
-from ..private_files import ANY, check_directory, check_protected, write_file
+from ..private_files import ANY, check_directory, check_protected, make_folder, write_file
 from .unpacking import unpack
 
 KEY_BYTES: Final = 32
@@ -106,7 +106,7 @@ def generate(folder: Path, name: str, *, force: bool = False) -> str:
     key = Ed25519PrivateKey.generate()
     text = key.public_key().public_bytes_raw().hex()
     try:
-        folder.mkdir(mode=0o700, parents=True, exist_ok=True)
+        make_folder(folder)
         write_file(secret, f"{_HEADER.format(name)}\n{key.private_bytes_raw().hex()}\n".encode(), 0o600)
         write_file(public, f"{text}\n".encode(), 0o644)
     except OSError as error:

@@ -23,7 +23,7 @@ import zmq
 from zmq.utils import z85
 
 from ..errors import AuthenticationError, ConfigError
-from ..private_files import ANY, WRITE, check_directory, check_protected, write_file
+from ..private_files import ANY, WRITE, check_directory, check_protected, make_folder, write_file
 
 _Z85_BYTES: Final = 40
 _ZAP_ENDPOINT: Final = "inproc://zeromq.zap.01"
@@ -146,7 +146,7 @@ def generate(players: Iterable[str], directory: str | os.PathLike[str], *, force
         raise ConfigError(f"{present[0]}{more} already: keep them, or replace them with --force")
     check_directory(folder)
     try:
-        folder.mkdir(mode=0o700, parents=True, exist_ok=True)
+        make_folder(folder)
         for public_path, secret_path, name in pairs:
             public, secret = zmq.curve_keypair()
             write_file(secret_path, f"{_header('secret', name)}\n".encode() + secret + b"\n", 0o600)

@@ -8,6 +8,7 @@ The answer comes on the player's own link to the asker, so it shows that both wa
 
 from __future__ import annotations
 
+import logging
 import secrets
 import time
 from collections.abc import Iterable, Mapping
@@ -21,9 +22,11 @@ from jmpc.net.framing import RUN_BYTES, Header, Kind
 from jmpc.net.transport import Transport
 from jmpc.net.unpacking import unpack
 
+_log = logging.getLogger("jmpc.net")
+
 _MAX_RUNTIME = 200
 _DIGEST_BYTES = 32
-_SOON = 0.1  # seconds that who answers may wait for a link
+_SOON = 0.1  # seconds that who asks may wait for a link
 
 
 @dataclass(frozen=True)
@@ -55,9 +58,12 @@ def ping(transport: Transport, peers: Iterable[str], timeout: float) -> dict[str
 
 
 def answer(transport: Transport, sender: str, header: Header, runtime: str, configuration: bytes) -> None:
-    """Answers a PING, if its sender can be told soon."""
+    """Answers a PING, if its sender takes an answer at once."""
     body = msgpack.packb([runtime, configuration])
-    transport.send(sender, Header(Kind.PONG, header.run, body=body), timeout=_SOON)
+    try:
+        transport.send(sender, Header(Kind.PONG, header.run, body=body), timeout=0.0)
+    except JmpcError as lost:
+        _log.debug("%s could not be answered: %s", sender, lost)
 
 
 def answers(found: Mapping[str, Pong | JmpcError], configuration: bytes) -> dict[str, dict[str, Any]]:

@@ -18,7 +18,7 @@ from pathlib import Path
 from typing import Any
 
 from jmpc.errors import ConfigError
-from jmpc.private_files import check_directory, write_file
+from jmpc.private_files import check_directory, make_folder, write_file
 from jmpc.remember import Remembered
 
 _PENDING = 64
@@ -85,8 +85,7 @@ class Approvals:
     def _write(self, approved: dict[str, str]) -> None:
         rows = [{"computation": identity, "time": time} for identity, time in approved.items()]
         try:
-            self._path.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
-            check_directory(self._path.parent)
+            make_folder(self._path.parent)
             write_file(self._path, json.dumps(rows, indent=4).encode() + b"\n", 0o600)
         except OSError as error:
             raise ConfigError(f"{self._path} cannot be written ({error.strerror})") from error

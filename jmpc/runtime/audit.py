@@ -1,41 +1,62 @@
 """The audit log of a node: every run it took part in, what was opened to whom in it, and how it ended.
 
-    {"after": SHA-256 of the line before, "time": ..., "run": ..., "driver": ..., "opened": [...]}
-    {"after": ..., "time": ..., "run": ..., "ended": "well" | why not}
+    {"after": MAC, "time": T, "opens": DIGEST, "opened": [{"to": ..., "by": ..., "what": ..., "of": [...]}, ...], ...}
+    {"after": MAC, "time": T, "run": ID, "driver": NAME, "computation": DIGEST, "opens": DIGEST, "mac": ...}
+    {"after": MAC, "time": T, "run": ID, "driver": NAME, "ended": "well" or why not, "mac": ...}
+    {"after": MAC, "time": T, "driver": NAME, "stored": "save" or "load", "name": ..., "variables": ..., "mac": ...}
 
-A line is written before the first share of its run moves; if it cannot be, the node takes no part. Each line has the
-digest of the one before it, so that none can be changed or taken out unseen, but at the end of the file.
+A line is written before the first share of its run moves; if it cannot be, the node takes no part. What runs open is
+written once and referred to by its digest. "mac" is the HMAC-SHA256 of all before it in its line, and "after" that of
+the line before, under a key that derives from the player's storage key: who can write the file, but does not have the
+key, can take lines off its end, but not change, add or take out others unseen.
 """
 
 from __future__ import annotations
 
 import datetime
 import hashlib
+import hmac
 import json
 import os
 import threading
-from collections.abc import Iterable
+import time
+from collections import deque
+from collections.abc import Callable, Iterable
 from pathlib import Path
-from typing import Any
+from typing import Any, Final
+
+from cryptography.hazmat.primitives.hashes import SHA256
+from cryptography.hazmat.primitives.kdf.hkdf import HKDF
 
 from jmpc.choreography.releases import ReleaseAccount
-from jmpc.errors import StorageError
-from jmpc.private_files import check_directory
+from jmpc.errors import PolicyError, StorageError
+from jmpc.private_files import make_folder
+from jmpc.remember import Remembered
 
-_FIRST = "0" * 64
+_FIRST: Final = "0" * 64
+_REMEMBERED: Final = 4096  # digests of what was written already
+_HOUR: Final = 3600.0
+_MAC: Final = ', "mac": "'  # and 64 digits, a quotation mark and a brace end every line
 
 
 class AuditLog:
-    """A file that only grows; made when something is written.
+    """A file that only grows; made when something is written. Safe to use from any thread.
+
+    Args:
+      key: gives the player's storage key.
+      most_bytes: that one driver may have written in an hour.
 
     Raises:
       StorageError: when something cannot be written.
+      PolicyError: rule "max_audit_bytes".
     """
 
-    def __init__(self, path: Path) -> None:
-        self.path = path
+    def __init__(self, path: Path, key: Callable[[], bytes], most_bytes: int) -> None:
+        self.path, self._storage_key, self._most_bytes = path, key, most_bytes
         self._lock = threading.Lock()
-        self._last: str | None = None  # the digest of the last line; not read yet
+        self._last: str | None = None  # the MAC of the last line; not read yet
+        self._known: Remembered[str, None] = Remembered(_REMEMBERED)
+        self._written: dict[str, deque[tuple[float, int]]] = {}  # in the last hour, by driver
 
     def begins(self, run: bytes, driver: str, computation: bytes, opened: Iterable[ReleaseAccount]) -> None:
         """A run is about to begin in which all this is opened."""
@@ -43,62 +64,119 @@ class AuditLog:
             {"to": it.dst, "by": it.src, "what": it.why, "shape": it.shape, "of": sorted(it.inputs), "line": it.line}
             for it in opened
         ]
-        self._write({"run": run.hex(), "driver": driver, "computation": computation.hex(), "opened": rows})
-
-    def ended(self, run: bytes, how: str) -> None:
-        """A run has ended, "well" or for a reason."""
-        self._write({"run": run.hex(), "ended": how})
-
-    def _write(self, entry: dict[str, Any]) -> None:
-        time = datetime.datetime.now(datetime.UTC).isoformat(timespec="milliseconds")
+        digest = hashlib.sha256(json.dumps(rows).encode()).hexdigest()
         with self._lock:
-            try:
-                if self._last is None:
-                    self.path.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
-                    check_directory(self.path.parent)
-                    self._last = _last_digest(self.path)
-                line = json.dumps({"after": self._last, "time": time, **entry}).encode()
-                with os.fdopen(os.open(self.path, os.O_WRONLY | os.O_CREAT | os.O_APPEND, 0o600), "ab") as file:
-                    file.write(line + b"\n")
-                self._last = hashlib.sha256(line).hexdigest()
-            except OSError as error:
-                raise StorageError(f"the audit log {self.path} cannot be written ({error.strerror})") from error
+            if digest not in self._known:
+                self._write({"opens": digest, "opened": rows}, driver)
+                self._known.put(digest, None)
+            entry = {"run": run.hex(), "driver": driver, "computation": computation.hex(), "opens": digest}
+            self._write(entry, driver)
+
+    def ended(self, run: bytes, driver: str, how: str) -> None:
+        """A run has ended, "well" or for a reason."""
+        with self._lock:
+            self._write({"run": run.hex(), "driver": driver, "ended": how})
+
+    def stored(self, driver: str, how: str, name: str, variables: int) -> None:
+        """Variables of a driver are saved or loaded."""
+        with self._lock:
+            self._write({"driver": driver, "stored": how, "name": name, "variables": variables}, driver)
+
+    def _write(self, entry: dict[str, Any], driver: str | None = None) -> None:
+        now = datetime.datetime.now(datetime.UTC).isoformat(timespec="milliseconds")
+        try:
+            if self._last is None:
+                make_folder(self.path.parent)
+                self._last = _last_mac(self.path)
+            text = json.dumps({"after": self._last, "time": now, **entry})[:-1]
+            if driver is not None:
+                self._check_room(driver, len(text))
+            mac = _mac(_key(self._storage_key()), text)
+            _append(self.path, f'{text}{_MAC}{mac}"}}\n'.encode())
+            self._last = mac
+        except OSError as error:
+            self._last = None
+            raise StorageError(f"the audit log cannot be written ({error.strerror}): see {self.path.name}") from error
+
+    def _check_room(self, driver: str, nbytes: int) -> None:
+        written, now = self._written.setdefault(driver, deque()), time.monotonic()
+        while written and now - written[0][0] > _HOUR:
+            written.popleft()
+        if (total := nbytes + sum(size for _, size in written)) > self._most_bytes:
+            raise PolicyError(
+                f"the runs of {driver} would fill {total:,} bytes of the audit log within an hour, at most "
+                f"{self._most_bytes:,} (rule max_audit_bytes): open less, or in fewer runs"
+            )
+        written.append((now, nbytes))
 
 
-def read(path: Path) -> list[dict[str, Any]]:
-    """The entries of a log, in order.
+def read(path: Path, key: bytes) -> tuple[list[dict[str, Any]], list[str]]:
+    """The entries of a log, in order, each run with all that it "opened"; and what is wrong with it, line by line.
 
     Raises:
-      StorageError: it was changed; naming the line.
+      StorageError: it cannot be read.
     """
-    entries, after = [], _FIRST
+    entries, problems, known, after = [], [], {}, _FIRST
     try:
-        with open(path, "rb") as file:
-            for number, line in enumerate(file, 1):
-                line = line.rstrip(b"\n")
-                try:
-                    entry = json.loads(line)
-                except ValueError:
-                    entry = None
-                if not isinstance(entry, dict) or entry.get("after") != after:
-                    raise StorageError(f"{path}, line {number}: it, or the line before it, was changed or taken out")
-                after = hashlib.sha256(line).hexdigest()
-                entries.append(entry)
-    except FileNotFoundError:
-        pass
+        lines = path.read_bytes().splitlines() if path.exists() else []
     except OSError as error:
         raise StorageError(f"{path} cannot be read ({error.strerror})") from error
-    return entries
+    derived = _key(key)
+    for number, line in enumerate(lines, 1):
+        entry = _entry(line, derived)
+        if entry is None:
+            problems.append(f"line {number} was changed, or cut off when the node died")
+            continue
+        if entry["after"] != after:
+            problems.append(f"line {number}: lines before it were taken out, or put in")
+        after = entry["mac"]
+        if "run" not in entry and "opened" in entry:
+            known[entry["opens"]] = entry["opened"]
+            continue
+        if "opens" in entry:
+            entry["opened"] = known.get(entry["opens"], [])
+            if entry["opens"] not in known:
+                problems.append(f"line {number}: what it opened is not there")
+        entries.append(entry)
+    return entries, problems
 
 
-def _last_digest(path: Path) -> str:
-    """Of the last line. A line that a dying process left unfinished is closed, and stays to be seen."""
+def _entry(line: bytes, key: bytes) -> dict[str, Any] | None:
+    text, _, rest = line.decode("utf-8", "replace").rpartition(_MAC)
+    if not text or not hmac.compare_digest(rest.encode(), f'{_mac(key, text)}"}}'.encode()):
+        return None
+    return json.loads(line)
+
+
+def _key(storage_key: bytes) -> bytes:
+    return HKDF(algorithm=SHA256(), length=32, salt=None, info=b"jmpc audit").derive(storage_key)
+
+
+def _mac(key: bytes, text: str) -> str:
+    return hmac.new(key, text.encode(), "sha256").hexdigest()
+
+
+def _append(path: Path, data: bytes) -> None:
+    """All of it, or nothing."""
+    with os.fdopen(os.open(path, os.O_WRONLY | os.O_CREAT, 0o600), "wb", buffering=0) as file:
+        size = file.seek(0, os.SEEK_END)
+        try:
+            if file.write(data) != len(data):
+                raise OSError(0, "the disk is full")
+        except OSError:
+            file.truncate(size)
+            raise
+
+
+def _last_mac(path: Path) -> str:
+    """Of the last line that is whole. One that a dying process left unfinished is closed, and stays to be seen."""
     if not path.exists():
         return _FIRST
-    last = b""
-    with open(path, "rb+") as file:
-        for line in file:
-            last = line
-        if last and not last.endswith(b"\n"):
-            file.write(b"\n")
-    return hashlib.sha256(last.rstrip(b"\n")).hexdigest() if last else _FIRST
+    data = path.read_bytes()
+    if data and not data.endswith(b"\n"):
+        _append(path, b"\n")
+    for line in reversed(data.splitlines()):
+        _, found, rest = line.rpartition(_MAC.encode())
+        if found and len(rest) == 66:
+            return rest[:64].decode("ascii", "replace")
+    return _FIRST

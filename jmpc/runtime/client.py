@@ -11,7 +11,7 @@ from dataclasses import dataclass, field
 
 from jmpc.api.describe import describe
 from jmpc.choreography.programs import Guard
-from jmpc.errors import ChoreographyError, InputError, JmpcError, PolicyError, RunAborted
+from jmpc.errors import ChoreographyError, InputError, JmpcError, PolicyError, RunAborted, StorageError
 from jmpc.net.authors import Signature
 from jmpc.net.framing import Header, Kind
 from jmpc.remember import Remembered
@@ -27,7 +27,7 @@ from jmpc.runtime.party import Party, reason_of
 from jmpc.runtime.prepare import Prepared
 from jmpc.runtime.pulse import Pulse
 from jmpc.runtime.repertoire import Repertoire
-from jmpc.runtime.saving import Request, done, perform
+from jmpc.runtime.saving import Request, Task, perform
 from jmpc.runtime.store import Store
 from jmpc.runtime.worker import Worker
 
@@ -86,9 +86,9 @@ class Client:
         self._running.close()
         self.cancel(reason)
 
-    def cancel(self, reason: str) -> None:
-        """Ends the run that is going on, everywhere."""
-        if (active := self.active) is not None:
+    def cancel(self, reason: str, run: bytes | None = None) -> None:
+        """Ends the run that is going on, everywhere; if it is another than `run`, nothing."""
+        if (active := self.active) is not None and run in (None, active.run):
             self._host.transport.abort(active.run, reason, active.players - {self._host.name})
 
     def join(self, timeout: float) -> bool:
@@ -173,7 +173,7 @@ class Client:
             results = party.play(host.feed, self.store)
             transport.send(self.driver, Header(Kind.DONE, run, body=results.run))
             pulse.wait(self.driver, functools.partial(transport.wait_control, Kind.COMMIT, run, self.driver))
-            host.audit.ended(run, "well")
+            host.audit.ended(run, self.driver, "well")
             self._commit(prepared, run, order, results)
         except Exception as error:
             if logged:
@@ -186,7 +186,7 @@ class Client:
 
     def _log_failure(self, run: bytes, error: Exception) -> None:
         try:
-            self._host.audit.ended(run, orders.printable(reason_of(error)))
+            self._host.audit.ended(run, self.driver, orders.printable(reason_of(error)))
         except JmpcError as unwritten:
             _log.error("%s: %s", self._host.name, unwritten)
 
@@ -225,20 +225,24 @@ class Client:
 
     # -- saving and loading ------------------------------------------------------------------------------------
 
-    def keep(self, request_id: bytes, request: Request) -> None:
+    def keep(self, request_id: bytes, body: bytes) -> None:
         """Saves or loads variables, when the runs that were ordered before have ended."""
-        if not self._running.offer(functools.partial(self._keep, request_id, request)):
+        if not self._running.offer(functools.partial(self._keep, request_id, body)):
             self._tell(request_id, orders.refused(f"{self._host.name}: too many runs are waiting here"), SOON)
 
-    def _keep(self, request_id: bytes, request: Request) -> None:
+    def _keep(self, request_id: bytes, body: bytes) -> None:
         host = self._host
         try:
+            request = Request.decode(body)
+            if request.task in (Task.SAVE, Task.LOAD):
+                host.audit.stored(self.driver, request.task.name.lower(), request.name, len(request.variables))
             check_size = lambda size: host.policy.check_size(max_stored_bytes=size)
-            answer = done(perform(request, self.driver, self.store, host.archive, check_size))
-            _log.info("%s: %s %r of %s", host.name, request.task.name.lower(), request.name, self.driver)
+            answer = perform(request, self.driver, self.store, host.archive, check_size).encode()
+            if len(answer) > host.transport.limits.max_body_bytes:
+                raise StorageError(f"{host.name} has more to say of {request.name!r} than a message holds: save less")
         except Exception as error:
             reason = orders.printable(reason_of(error))
-            _log.warning("%s: %s %r of %s: %s", host.name, request.task.name.lower(), request.name, self.driver, reason)
+            _log.warning("%s: a request of %s to the storage: %s", host.name, self.driver, reason)
             if not isinstance(error, JmpcError):
                 _log.warning("the failed request", exc_info=error)
             answer = orders.refused(reason)

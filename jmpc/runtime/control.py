@@ -17,7 +17,7 @@ from pathlib import Path
 from typing import Any
 
 from jmpc.errors import ConfigError, JmpcError
-from jmpc.private_files import ANY, check_protected
+from jmpc.private_files import ANY, check_protected, make_folder
 
 _log = logging.getLogger("jmpc.node")
 
@@ -44,7 +44,7 @@ class Control:
         if not hasattr(socket, "AF_UNIX") or len(os.fsencode(path)) > _MAX_PATH:
             _log.warning("no commands of the operator: %s is no possible name of a socket here", path)
             return
-        path.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
+        make_folder(path.parent)
         check_protected(path.parent, ANY)
         path.unlink(missing_ok=True)  # of a node that was killed; a living one would hold this player's port
         self._server = _Server(str(path), commands)

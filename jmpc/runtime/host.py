@@ -31,12 +31,17 @@ _TIDY_SECONDS = 60.0
 
 def archive_of(config: RemoteConfig, player: str, most_bytes: int) -> Archive:
     """What a player of a configuration has saved."""
-    return Archive(player, config.state / player, lambda: storage_key(config.keys, player), most_bytes)
+    return Archive(player, config.state / player / "saved", lambda: storage_key(config.keys, player), most_bytes)
 
 
 def audit_path(config: RemoteConfig, player: str) -> Path:
-    """A node's audit log."""
+    """The file of a node's audit log."""
     return config.state / player / "audit.jsonl"
+
+
+def audit_of(config: RemoteConfig, player: str, most_bytes: int) -> AuditLog:
+    """A node's audit log."""
+    return AuditLog(audit_path(config, player), lambda: storage_key(config.keys, player), most_bytes)
 
 
 def approvals_path(config: RemoteConfig, player: str) -> Path:

@@ -11,21 +11,21 @@ from typing import Any
 from jmpc.config import RemoteConfig
 from jmpc.errors import ConfigError, FrameError, JmpcError, PolicyError
 from jmpc.lowering.computation import ProtocolFactory
-from jmpc.net.framing import Header, Kind
+from jmpc.net.framing import RUN_BYTES, Header, Kind
 from jmpc.net.ping import answer, answers, ping
 from jmpc.net.transport import Transport
 from jmpc.policy import Policy
 from jmpc.providers import Registry
 from jmpc.runtime import orders
 from jmpc.runtime.approvals import Approvals
-from jmpc.runtime.audit import AuditLog
 from jmpc.runtime.client import SOON, Client
 from jmpc.runtime.control import Command, Control
-from jmpc.runtime.host import Host, approvals_path, archive_of, audit_path, control_path
+from jmpc.runtime.host import Host, approvals_path, archive_of, audit_of, control_path
 from jmpc.runtime.orders import Order, Submission
 from jmpc.runtime.party import RUNTIME
 from jmpc.runtime.repertoire import Repertoire
-from jmpc.runtime.saving import Request
+from jmpc.runtime.saving import session_of
+from jmpc.storage.key import storage_key
 
 _log = logging.getLogger("jmpc.node")
 
@@ -72,8 +72,10 @@ class Node:
             listen=config.listen(name),
             timeout=config.timeout,
         )
+        storage_key(config.keys, name)  # made now, not in the middle of a run
         archive = archive_of(config, name, self._policy.max_saved_bytes)
-        audit, approvals = AuditLog(audit_path(config, name)), Approvals(approvals_path(config, name))
+        audit = audit_of(config, name, self._policy.max_audit_bytes)
+        approvals = Approvals(approvals_path(config, name))
         self._host = Host(
             name, config, self._policy, registry, make_protocol, self.transport, archive, audit, approvals
         )
@@ -135,12 +137,11 @@ class Node:
                 self._run(sender, header)
             case Kind.STORAGE:
                 try:
-                    request = Request.decode(header.body)
-                    client = self._client(sender, request.session)
+                    client = self._client(sender, session_of(header.body))
                 except JmpcError as error:
                     self._refuse(sender, header, error)
                     return
-                client.keep(header.run, request)
+                client.keep(header.run, header.body[RUN_BYTES:])
             case Kind.STATUS if header.body == orders.CLOSED:
                 client = self._clients.get(sender)
                 if client is not None and client.session == header.run:
@@ -247,7 +248,7 @@ class Node:
         if len(found) != 1 or not run:
             raise ConfigError(f"{self.name} has {len(found)} runs that begin with {run!r}: `jmpc-admin status` has all")
         ((whole, client),) = found.items()
-        client.cancel(f"the operator of {self.name} cancelled it")
+        client.cancel(f"the operator of {self.name} cancelled it", bytes.fromhex(whole))
         return whole
 
     def _ping(self, timeout: float = 5.0) -> dict[str, Any]:

@@ -46,7 +46,7 @@ from jmpc.runtime.orders import Order, Ready, Submission, order_digest
 from jmpc.runtime.party import Party, lost_player, reason_of
 from jmpc.runtime.prepare import Prepared, prepare
 from jmpc.runtime.pulse import Pulse
-from jmpc.runtime.saving import Found, Request, perform, what_was_found
+from jmpc.runtime.saving import Answer, Request, perform
 from jmpc.runtime.simulate import source_feed
 from jmpc.runtime.storages import Loaded, Places, Storages
 from jmpc.runtime.store import Generation, Grants, Store
@@ -91,7 +91,7 @@ class RemoteSession:
         self._store = Store()
         self._author = Author.load(config.keys, config.author) if config.author else None
         self._archive = archive_of(config, self.driver, Policy.default(config, self.driver).max_saved_bytes)
-        self._storages = Storages(self._id, self.servers, self._ask)
+        self._storages = Storages(self.servers, self._ask)
         self.transport = Transport(
             self.driver,
             config.endpoints,
@@ -299,19 +299,19 @@ class RemoteSession:
             self._variables.update(loaded.generations)
             return loaded
 
-    def _ask(self, requests: Mapping[str, Request]) -> Mapping[str, list[Found]]:
+    def _ask(self, requests: Mapping[str, Request]) -> Mapping[str, Answer]:
         """Asks the storages of players, this one's own among them."""
         number, peers = secrets.token_bytes(RUN_BYTES), [player for player in requests if player != self.driver]
         if missing := [player for player in peers if player not in self._config.players]:
             raise ConfigError(f"players {missing} are not in the configuration; known are {list(self._config.players)}")
         for peer in peers:
-            self.transport.send(peer, Header(Kind.STORAGE, number, body=requests[peer].encode()))
+            self.transport.send(peer, Header(Kind.STORAGE, number, body=requests[peer].encode(self._id)))
         self._told.update(peers)
-        found = {}
+        found: dict[str, Answer] = {}
         if self.driver in requests:
             found[self.driver] = perform(requests[self.driver], self.driver, self._store, self._archive)
         what, patience = "answer for its storage", _PREPARE_TIMEOUT * self._config.timeout
-        return found | self._answers(number, peers, what, what_was_found, patience)
+        return found | self._answers(number, peers, what, Answer.decode, patience)
 
     def close(self) -> None:
         """Closes the links; the nodes forget this session's variables."""

@@ -1,32 +1,46 @@
 """Saving variables and loading them again: what is asked of each player that holds a part, and what it does.
 
-    driver -> player  STORAGE  save these variables | all have it, remove what else is there | what is there |
-                               load that, under these names; the frame's run is the request's id
-    player -> driver  STATUS   done, with what was found; or why not
+    driver -> player  STORAGE  save these variables | all have it, remove what is older | which are there | what is
+                               that one | load that one, under these names; the frame's run is the request's id
+    player -> driver  STATUS   done, with what was asked for; or why not
 
-A loaded variable has a generation of its own, which derives from the run that wrote it and the name that it had then.
-So players that load parts of different times, or of different variables, do not agree on what they hold, and every run
-that reads it is refused, whatever the driver says.
+A loaded variable has a generation of its own, which derives from the run that wrote it, the name that it had then, and
+who may see it. So players that load parts of different times, or of different variables, do not agree on what they
+hold, and every run that reads it is refused, whatever the driver says.
 """
 
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from enum import IntEnum
 from typing import Any
 
+import jax
 import msgpack
 import numpy as np
 
 from jmpc.errors import FrameError, StorageError
+from jmpc.net.framing import RUN_BYTES
 from jmpc.net.unpacking import unpack
 from jmpc.runtime.store import Generation, Store
-from jmpc.storage.archive import Archive
-from jmpc.storage.saved import ID_BYTES, MOST_VARIABLES, Saved, SavedVariable, grants_of, is_id, rows_of
+from jmpc.storage.archive import Archive, Version
+from jmpc.storage.saved import (
+    ID_BYTES,
+    MOST_ELEMENTS,
+    MOST_VARIABLES,
+    Head,
+    Saved,
+    SavedVariable,
+    grants_of,
+    is_id,
+    is_number,
+    rows_of,
+)
 
 MOST_DESCRIPTOR_BYTES = 1 << 24
+NO_VERSION: Version = (0, bytes(ID_BYTES))
 _DONE = b"stored: "
 
 
@@ -35,109 +49,101 @@ class Task(IntEnum):
 
     SAVE = 0
     KEEP = 1
-    FIND = 2
-    LOAD = 3
+    LIST = 2
+    TELL = 3
+    LOAD = 4
 
 
 @dataclass(frozen=True)
 class Request:
-    """Body of STORAGE.
+    """Body of STORAGE, after the session's id: what is to be done with one version of what is saved under a name.
 
     `variables` are, of what is to be saved, the runs that wrote them, and of what is to be loaded the names that they
     get.
     """
 
-    session: bytes
     task: Task
     name: str
-    identity: bytes = bytes(ID_BYTES)
-    number: int = 0
+    version: Version = NO_VERSION
     descriptor: bytes = b""
     variables: Mapping[str, bytes | str] = field(default_factory=dict)
 
-    def encode(self) -> bytes:
+    def encode(self, session: bytes) -> bytes:
         rows = [[name, value] for name, value in sorted(self.variables.items())]
-        return msgpack.packb(
-            [self.session, int(self.task), self.name, self.identity, self.number, self.descriptor, rows]
-        )
+        return session + msgpack.packb([int(self.task), self.name, *self.version, self.descriptor, rows])
 
     @classmethod
     def decode(cls, body: bytes) -> Request:
-        """Raises FrameError for anything that is not a request."""
+        """The request in what follows the session's id. Raises FrameError for anything that is none."""
         try:
-            session, task, name, identity, number, descriptor, rows = _unpacked(body)
-            request = cls(session, Task(task), name, identity, number, descriptor, dict(rows))
+            task, name, number, identity, descriptor, rows = _unpacked(body, 4 * MOST_VARIABLES)
+            request = cls(Task(task), name, (number, identity), descriptor, dict(rows))
         except (ValueError, TypeError):
             raise FrameError("a malformed request to its storage") from None
+        values = request.variables.values()
         good = (
-            is_id(session)
+            type(name) is str
+            and is_number(number)
             and is_id(identity)
-            and type(name) is str
-            and type(number) is int
             and type(descriptor) is bytes
             and len(request.variables) == len(rows)
             and all(type(key) is str for key in request.variables)
-            and all(
-                is_id(value) if request.task is Task.SAVE else type(value) is str
-                for value in request.variables.values()
-            )
+            and all(is_id(value) if request.task is Task.SAVE else type(value) is str for value in values)
         )
         if not good:
             raise FrameError("a malformed request to its storage")
         return request
 
 
+def session_of(body: bytes) -> bytes:
+    """The session of a request. Raises FrameError if there is none."""
+    if len(body) <= RUN_BYTES:
+        raise FrameError("a malformed request to its storage")
+    return body[:RUN_BYTES]
+
+
 @dataclass(frozen=True)
-class Found:
-    """What a player has under a name, without the arrays.
+class Part:
+    """What a player has of one version, without the arrays: `variables` are the generations they have when loaded."""
 
-    `variables` are the generations that they have when they are loaded.
-    """
-
-    identity: bytes
-    number: int
     descriptor: bytes
     variables: Mapping[str, Generation]
 
     @classmethod
-    def of(cls, saved: Saved) -> Found:
-        return cls(saved.identity, saved.number, saved.descriptor, {v.name: _generation(v) for v in saved.variables})
+    def of(cls, head: Head) -> Part:
+        return cls(head.descriptor, {variable.name: _generation(variable) for variable in head.variables})
 
 
-def done(found: Iterable[Found] = ()) -> bytes:
-    """Body of the STATUS that answers a request."""
-    rows = [
-        [it.identity, it.number, it.descriptor, [[n, g.run, rows_of(g.grants)] for n, g in it.variables.items()]]
-        for it in found
-    ]
-    return _DONE + msgpack.packb(rows)
+@dataclass(frozen=True)
+class Answer:
+    """Body of the STATUS that answers a request: the versions there are, or a part."""
 
+    versions: tuple[Version, ...] = ()
+    part: Part = Part(b"", {})
 
-def what_was_found(body: bytes) -> list[Found] | None:
-    """What is in the answer to a request; None if it says something else.
+    def encode(self) -> bytes:
+        rows = [[name, it.run, rows_of(it.grants)] for name, it in self.part.variables.items()]
+        return _DONE + msgpack.packb([[list(version) for version in self.versions], self.part.descriptor, rows])
 
-    Raises:
-      FrameError: it is malformed.
-    """
-    if not body.startswith(_DONE):
-        return None
-    try:
-        found = []
-        for identity, number, descriptor, rows in _unpacked(body.removeprefix(_DONE)):
-            generations = {name: Generation(run, grants_of(grants)) for name, run, grants in rows}
-            if not is_id(identity) or type(number) is not int or type(descriptor) is not bytes:
+    @classmethod
+    def decode(cls, body: bytes) -> Answer | None:
+        """None if it says something else. Raises FrameError if it is malformed."""
+        if not body.startswith(_DONE):
+            return None
+        try:
+            versions, descriptor, rows = _unpacked(body.removeprefix(_DONE), MOST_ELEMENTS)
+            variables = {name: Generation(run, grants_of(grants)) for name, run, grants in rows}
+            good = type(descriptor) is bytes and all(is_number(number) and is_id(it) for number, it in versions)
+            if not good or not all(type(name) is str and is_id(it.run) for name, it in variables.items()):
                 raise ValueError
-            if not all(type(name) is str and is_id(it.run) for name, it in generations.items()):
-                raise ValueError
-            found.append(Found(identity, number, descriptor, generations))
-    except (ValueError, TypeError):
-        raise FrameError("a malformed answer of a player's storage") from None
-    return found
+        except (ValueError, TypeError):
+            raise FrameError("a malformed answer of a player's storage") from None
+        return cls(tuple((number, it) for number, it in versions), Part(descriptor, variables))
 
 
 def perform(
     request: Request, driver: str, store: Store, archive: Archive, check_size: Callable[[int], None] = lambda size: None
-) -> list[Found]:
+) -> Answer:
     """Does at one player what its driver asks.
 
     Args:
@@ -147,54 +153,63 @@ def perform(
       StorageError: it is not there, was changed, or is of another generation than the driver says.
       PolicyError: it would be too large.
     """
-    name = request.name
+    name, version = request.name, request.version
     match request.task:
         case Task.SAVE:
-            held = tuple(_held(store, variable, run, archive.player) for variable, run in request.variables.items())
-            archive.write(driver, name, Saved(request.identity, request.number, request.descriptor, held))
+            archive.write(driver, name, _held(store, request, archive.player))
         case Task.KEEP:
-            archive.keep(driver, name, request.identity)
-        case Task.FIND:
-            return [Found.of(saved) for saved in archive.find(driver, name)]
+            archive.keep(driver, name, version)
+        case Task.LIST:
+            return Answer(tuple(archive.versions(driver, name)))
+        case Task.TELL:
+            return Answer(part=Part.of(archive.read_head(driver, name, version)))
         case Task.LOAD:
-            saved = archive.read(driver, name, request.identity)
-            chosen = _chosen(saved, request.variables, store, archive.player)
-            check_size(store.bytes_after({(n, i): x.nbytes for n, v in chosen.items() for i, x in v.slots.items()}))
-            for new, variable in chosen.items():
-                store.restore(new, variable.slots, _generation(variable))
-    return []
+            names: Mapping[str, Any] = request.variables
+
+            def check(head: Head) -> None:
+                _check_names(head, names, store, archive.player)
+                wanted = [variable for variable in head.variables if variable.name in names]
+                check_size(store.bytes_after({slot: size for it in wanted for slot, size in it.nbytes.items()}))
+
+            saved = archive.read(driver, name, version, check)
+            generations = {it.name: _generation(it) for it in saved.head.variables}
+            store.restore({new: (saved.arrays[old], generations[old]) for old, new in names.items()})
+    return Answer()
 
 
-def _held(store: Store, variable: str, run: bytes | str, player: str) -> SavedVariable:
-    generation = store.generation(variable)
-    if generation is None or generation.run != run:
-        raise StorageError(
-            f"{player} has {'no' if generation is None else 'another'} generation of a variable that it is to save: "
-            "assign it again, in this session"
-        )
-    slots = {slot: np.asarray(array) for slot, array in store.slots(variable).items()}
-    return SavedVariable(variable, generation.run, generation.grants, slots)
+def _held(store: Store, request: Request, player: str) -> Saved:
+    rows, arrays = [], store.slots(request.variables)
+    for name, run in request.variables.items():
+        generation = store.generation(name)
+        if generation is None or generation.run != run:
+            raise StorageError(
+                f"{player} has {'no' if generation is None else 'another'} generation of a variable that it is to "
+                "save: assign it again, in this session"
+            )
+        arrays[name] = {slot: np.asarray(array) for slot, array in arrays[name].items()}
+        types = {slot: jax.ShapeDtypeStruct(array.shape, array.dtype) for slot, array in arrays[name].items()}
+        rows.append(SavedVariable(name, generation.run, generation.grants, types))
+    number, identity = request.version
+    return Saved(Head(identity, number, request.descriptor, tuple(rows)), arrays)
 
 
-def _chosen(saved: Saved, names: Mapping[str, Any], store: Store, player: str) -> dict[str, SavedVariable]:
-    """What is to be loaded, by its new name."""
-    variables = {variable.name: variable for variable in saved.variables}
-    if missing := sorted(names.keys() - variables.keys()):
+def _check_names(head: Head, names: Mapping[str, Any], store: Store, player: str) -> None:
+    if missing := sorted(names.keys() - {variable.name for variable in head.variables}):
         raise StorageError(f"{player} did not save {missing} with the others")
-    if known := sorted(new for new in names.values() if store.knows(new)):
-        raise StorageError(f"{player} has the variables {known} already")
-    return {new: variables[old] for old, new in names.items()}
+    if len(set(names.values())) != len(names) or any(store.knows(new) for new in names.values()):
+        raise StorageError(f"{player} has variables of these names already")
 
 
 def _generation(variable: SavedVariable) -> Generation:
-    marks = hashlib.sha256(b"jmpc loaded\0" + variable.run + variable.name.encode())
+    grants = msgpack.packb(rows_of(variable.grants))
+    marks = hashlib.sha256(b"jmpc loaded\0" + variable.run + hashlib.sha256(grants).digest() + variable.name.encode())
     return Generation(marks.digest()[:ID_BYTES], variable.grants)
 
 
-def _unpacked(body: bytes) -> Any:
+def _unpacked(body: bytes, most_elements: int) -> Any:
     return unpack(
         body,
-        most_elements=64 * MOST_VARIABLES,
+        most_elements=most_elements,
         max_str_len=256,
         max_bin_len=MOST_DESCRIPTOR_BYTES,
         max_array_len=MOST_VARIABLES,

@@ -8,13 +8,13 @@ from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass
 
 from jmpc.errors import StorageError
-from jmpc.runtime.saving import Found, Request, Task
+from jmpc.runtime.saving import Answer, Part, Request, Task
 from jmpc.runtime.store import Generation
-from jmpc.storage.archive import check_name
+from jmpc.storage.archive import Version, check_name
 from jmpc.storage.saved import ID_BYTES
 
 Places = Mapping[str, str | None]  # variables, each with the player that has it in the clear, or None for secrets
-Ask = Callable[[Mapping[str, Request]], Mapping[str, list[Found]]]
+Ask = Callable[[Mapping[str, Request]], Mapping[str, Answer]]
 
 
 @dataclass(frozen=True)
@@ -31,12 +31,10 @@ class Storages:
     """What a session asks of the storages of its players.
 
     Args:
-      session: its id.
       servers: who are asked first: they have a part of everything, be it only its descriptor.
       ask: sends each player its request and returns all answers; raises what a player refuses.
     """
 
-    session: bytes
     servers: tuple[str, ...]
     ask: Ask
 
@@ -46,16 +44,15 @@ class Storages:
         What was saved under that name before is removed when all players have written their parts, not earlier.
         """
         check_name(name)
-        identity, number, holders = secrets.token_bytes(ID_BYTES), time.time_ns(), self._holders(places)
+        holders = self._holders(places)
+        version = time.time_ns(), secrets.token_bytes(ID_BYTES)
         self.ask(
             {
-                player: Request(
-                    self.session, Task.SAVE, name, identity, number, descriptor, {it: runs[it] for it in variables}
-                )
+                player: Request(Task.SAVE, name, version, descriptor, {it: runs[it] for it in variables})
                 for player, variables in holders.items()
             }
         )
-        self.ask({player: Request(self.session, Task.KEEP, name, identity) for player in holders})
+        self._keep(name, version, holders)
 
     def load(self, name: str, places_of: Callable[[bytes], Places], fresh: Callable[[], str]) -> Loaded:
         """Loads the newest of what all players have saved under a name.
@@ -68,30 +65,43 @@ class Storages:
           StorageError: no player has it, some do not, or their parts do not belong together.
         """
         check_name(name)
-        found = dict(self._find(name, self.servers))
-        others = self._holders(places_of(newest_of_all(name, found).descriptor)).keys() - found.keys()
-        found |= self._find(name, sorted(others))
-        newest = newest_of_all(name, found)
-        places = places_of(newest.descriptor)
-        if places.keys() != newest.variables.keys():
+        there = self._versions(name, self.servers)
+        common = sorted(set.intersection(*map(set, there.values())), reverse=True)
+        for version in common:
+            first = self._parts(name, version, self.servers[:1])
+            places = places_of(first[self.servers[0]].descriptor)
+            holders = self._holders(places)
+            there |= self._versions(name, [player for player in holders if player not in there])
+            if all(version in there[player] for player in holders):
+                break
+        else:
+            raise StorageError(_nothing_common(name, there))
+        part = _joined(name, first | self._parts(name, version, [it for it in holders if it not in first]))
+        if places.keys() != part.variables.keys():
             raise StorageError(f"the players have other variables of {name!r} than it says it has")
         names = {variable: fresh() for variable in places}
-        holders = self._holders(places)
         self.ask(
             {
-                player: Request(
-                    self.session, Task.LOAD, name, newest.identity, variables={it: names[it] for it in variables}
-                )
+                player: Request(Task.LOAD, name, version, variables={it: names[it] for it in variables})
                 for player, variables in holders.items()
             }
         )
-        self.ask({player: Request(self.session, Task.KEEP, name, newest.identity) for player in holders})
-        generations = {names[variable]: generation for variable, generation in newest.variables.items()}
-        return Loaded(newest.descriptor, names, generations)
+        self._keep(name, version, holders)
+        generations = {names[variable]: generation for variable, generation in part.variables.items()}
+        return Loaded(part.descriptor, names, generations)
 
-    def _find(self, name: str, players: Iterable[str]) -> Mapping[str, list[Found]]:
-        requests = {player: Request(self.session, Task.FIND, name) for player in players}
-        return self.ask(requests) if requests else {}
+    def _keep(self, name: str, version: Version, holders: Iterable[str]) -> None:
+        self.ask({player: Request(Task.KEEP, name, version) for player in holders})
+
+    def _versions(self, name: str, players: Iterable[str]) -> dict[str, tuple[Version, ...]]:
+        requests = {player: Request(Task.LIST, name) for player in players}
+        answers = self.ask(requests) if requests else {}
+        return {player: answer.versions for player, answer in answers.items()}
+
+    def _parts(self, name: str, version: Version, players: Iterable[str]) -> dict[str, Part]:
+        requests = {player: Request(Task.TELL, name, version) for player in players}
+        answers = self.ask(requests) if requests else {}
+        return {player: answer.part for player, answer in answers.items()}
 
     def _holders(self, places: Places) -> dict[str, list[str]]:
         """The variables that each player has a part of."""
@@ -102,26 +112,17 @@ class Storages:
         return holders
 
 
-def newest_of_all(name: str, found: Mapping[str, list[Found]]) -> Found:
-    """The newest of what all these players have, with the variables of all of them.
+def _joined(name: str, parts: Mapping[str, Part]) -> Part:
+    """The variables of all players' parts together.
 
     Raises:
-      StorageError: there is none, or they do not mean the same; naming who has what.
+      StorageError: they do not mean the same.
     """
-    common = set.intersection(*({it.identity for it in parts} for parts in found.values()))
-    if not common:
-        rows = [f"{player} has {sorted(it.identity.hex()[:8] for it in parts)}" for player, parts in found.items()]
-        raise StorageError(
-            f"{name!r} was saved at different times by different players, and no part of one goes with those of "
-            f"another: {'; '.join(rows)}"
-        )
-    parts = {player: {it.identity: it for it in its} for player, its in found.items()}
-    first, others = next(iter(parts)), list(parts)[1:]
-    newest = max((parts[first][identity] for identity in common), key=lambda it: it.number)
-    variables = dict(newest.variables)
+    first, *others = parts
+    variables = dict(parts[first].variables)
     for player in others:
-        part = parts[player][newest.identity]
-        if (part.number, part.descriptor) != (newest.number, newest.descriptor):
+        part = parts[player]
+        if part.descriptor != parts[first].descriptor:
             raise StorageError(f"{player} does not say the same of {name!r} as {first}: one of them is not honest")
         for variable, generation in part.variables.items():
             if variables.setdefault(variable, generation) != generation:
@@ -129,4 +130,14 @@ def newest_of_all(name: str, found: Mapping[str, list[Found]]) -> Found:
                     f"{player} saved another generation of a variable of {name!r} than {first}: they do not belong "
                     "together"
                 )
-    return Found(newest.identity, newest.number, newest.descriptor, variables)
+    return Part(parts[first].descriptor, variables)
+
+
+def _nothing_common(name: str, there: Mapping[str, tuple[Version, ...]]) -> str:
+    if not any(there.values()):
+        return f"{', '.join(there)} have nothing that this driver saved as {name!r}"
+    rows = [f"{player} has {[it.hex()[:8] for _, it in versions]}" for player, versions in there.items()]
+    return (
+        f"{name!r} was saved at different times by different players, or by some not at all, and no part of one goes "
+        f"with those of another: {'; '.join(rows)}"
+    )

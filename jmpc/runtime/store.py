@@ -7,7 +7,7 @@ never meet. A variable in the clear has the one slot `CLEAR`, which no sharing h
 from __future__ import annotations
 
 import threading
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -61,17 +61,22 @@ class Store:
         with self._lock:
             return self._generations.get(variable)
 
-    def slots(self, variable: str) -> dict[int, Any]:
-        """Everything that is held here of a variable's current generation, by slot."""
+    def slots(self, variables: Collection[str]) -> dict[str, dict[int, Any]]:
+        """Everything that is held here of the current generations of variables, by slot."""
+        found: dict[str, dict[int, Any]] = {variable: {} for variable in variables}
         with self._lock:
-            return {slot: array for (name, slot), array in self._arrays.items() if name == variable}
+            for (name, slot), array in self._arrays.items():
+                if name in found:
+                    found[name][slot] = array
+        return found
 
-    def restore(self, variable: str, slots: Mapping[int, Any], generation: Generation) -> None:
-        """Makes what was saved the current generation of a variable."""
+    def restore(self, variables: Mapping[str, tuple[Mapping[int, Any], Generation]]) -> None:
+        """Makes what was saved the current generations of variables."""
         with self._lock:
-            kept = {key: array for key, array in self._arrays.items() if key[0] != variable}
-            self._arrays = kept | {(variable, slot): array for slot, array in slots.items()}
-            self._generations[variable] = generation
+            kept = {key: array for key, array in self._arrays.items() if key[0] not in variables}
+            restored = {(name, i): array for name, (slots, _) in variables.items() for i, array in slots.items()}
+            self._arrays = kept | restored
+            self._generations.update((name, generation) for name, (_, generation) in variables.items())
 
     def bytes_after(self, sizes: Mapping[Key, int]) -> int:
         """How many bytes all variables will take once these are written."""

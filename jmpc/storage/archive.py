@@ -1,6 +1,6 @@
 """The folder of what a player has saved, for each driver apart.
 
-    FOLDER/DRIVER/NAME/IDENTITY.shares
+    FOLDER/DRIVER/NAME/NUMBER-IDENTITY.shares
 
 What is saved anew stands beside what was saved before under that name until all players have it: a player that dies
 in between does not leave the others with parts that no longer belong together.
@@ -10,20 +10,26 @@ from __future__ import annotations
 
 import logging
 import re
-from collections.abc import Callable, Iterator
+import shutil
+import threading
+from collections.abc import Callable
 from pathlib import Path
 from typing import Final
 
 from jmpc.errors import PolicyError, StorageError
-from jmpc.private_files import check_directory
-from jmpc.storage.saved import Saved
-from jmpc.storage.sealed import seal, unseal
+from jmpc.private_files import make_folder
+from jmpc.storage.saved import Head, Reader, Saved
+from jmpc.storage.sealed import FRESH, seal, unseal
 
 _log = logging.getLogger("jmpc.node")
 _NAME: Final = re.compile(r"[A-Za-z0-9][A-Za-z0-9_.-]{0,63}")
-_SUFFIX: Final = ".shares"
+_FILE: Final = re.compile(r"([0-9]{19})-([0-9a-f]{32})\.shares")
 _MOST_AT_ONCE: Final = 16  # of one name
-_BLOCK_BYTES: Final = 4096  # that even a small file takes
+_MOST_NAMES: Final = 1024  # of one driver
+_BLOCK_BYTES: Final = 4096  # that even a small file, or a folder, takes
+_SPARE_BYTES: Final = 1 << 28  # of the disk, which others need, too
+
+Version = tuple[int, bytes]  # the number and the identity of what was saved
 
 
 def check_name(name: str) -> None:
@@ -36,7 +42,7 @@ def check_name(name: str) -> None:
 
 
 class Archive:
-    """What one player has saved.
+    """What one player has saved. Safe to use from any thread; one file is written or read at a time.
 
     Args:
       player: whose it is.
@@ -48,91 +54,114 @@ class Archive:
     def __init__(self, player: str, folder: Path, key: Callable[[], bytes], most_bytes: int) -> None:
         self.player = player
         self._folder, self._key, self._most_bytes = folder, key, most_bytes
+        self._lock = threading.Lock()
+        for left_behind in folder.glob(f"*/*/*{FRESH}"):  # by a process that was killed
+            left_behind.unlink(missing_ok=True)
 
     def write(self, driver: str, name: str, saved: Saved) -> None:
         """Saves something beside what is there under that name.
 
         Raises:
-          StorageError: it cannot be written.
+          StorageError: it cannot be written, or would not be read again.
           PolicyError: rule "max_saved_bytes".
         """
         folder = self._place(driver, name)
-        size = _on_disk(len(saved.descriptor) + saved.nbytes)
-        size += sum(_on_disk(path.stat().st_size) for path in folder.parent.glob(f"*/*{_SUFFIX}"))
+        head = saved.head
+        with self._lock:
+            self._check_room(driver, name, head.nbytes + len(head.encode()))
+            try:
+                make_folder(folder)
+                path = folder / _file(head.number, head.identity)
+                seal(path, self._key(), self._mark(driver, name, (head.number, head.identity)), saved.encode())
+            except OSError as error:
+                _log.warning("%s: %s", self.player, error)
+                raise StorageError(f"{self.player} cannot save {name!r} ({error.strerror})") from error
+
+    def keep(self, driver: str, name: str, version: Version) -> None:
+        """Removes what was saved earlier under that name: all players have this now.
+
+        Raises:
+          StorageError: this is not here.
+        """
+        with self._lock:
+            if version not in self.versions(driver, name):
+                raise StorageError(f"{self.player} does not have what was saved as {name!r} any more: save it again")
+            for number, identity in self.versions(driver, name):
+                if number < version[0]:
+                    (self._place(driver, name) / _file(number, identity)).unlink(missing_ok=True)
+
+    def versions(self, driver: str, name: str) -> list[Version]:
+        """Everything there is under that name, the oldest first, by what its file is called."""
+        found = [_FILE.fullmatch(path.name) for path in self._place(driver, name).glob("*")]
+        return sorted((int(it[1]), bytes.fromhex(it[2])) for it in found if it is not None)
+
+    def read_head(self, driver: str, name: str, version: Version) -> Head:
+        """What one of `versions` is. Raises StorageError if it is gone or was changed."""
+        with self._lock:
+            return self._read(driver, name, version, lambda head: False).head
+
+    def read(self, driver: str, name: str, version: Version, check: Callable[[Head], None]) -> Saved:
+        """One of `versions`; `check` is called before its arrays are read.
+
+        Raises StorageError if it is gone or was changed, and what `check` raises.
+        """
+
+        def go_on(head: Head) -> bool:
+            check(head)
+            return True
+
+        with self._lock:
+            return self._read(driver, name, version, go_on)
+
+    def _read(self, driver: str, name: str, version: Version, go_on: Callable[[Head], bool]) -> Saved:
+        path = self._place(driver, name) / _file(*version)
+        try:
+            reader = Reader(unseal(path, self._key(), self._mark(driver, name, version)))
+            head = reader.head()
+            if (head.number, head.identity) != version:
+                raise StorageError("it holds what was saved at another time")
+            return reader.arrays(head) if go_on(head) else Saved(head, {})
+        except OSError as error:
+            raise StorageError(f"{self.player} cannot read what was saved as {name!r} ({error.strerror})") from error
+        except StorageError as error:
+            raise StorageError(f"{self.player}: {path.name} of {name!r}: {error}") from error
+
+    def _check_room(self, driver: str, name: str, nbytes: int) -> None:
+        mine = self._folder / driver
+        files = [path.stat().st_size for path in mine.glob("*/*")]
+        names = {path.name for path in mine.glob("*")}
+        size = _on_disk(nbytes) + sum(map(_on_disk, files)) + _BLOCK_BYTES * len(names)
         if size > self._most_bytes:
             raise PolicyError(
                 f"{self.player} would have {size:,} bytes on its disk that {driver} has saved, at most "
-                f"{self._most_bytes:,} (rule max_saved_bytes): remove folders in {folder.parent}, or let "
-                '"policy": {"max_saved_bytes": ...} in its configuration allow more'
+                f"{self._most_bytes:,} (rule max_saved_bytes): remove some of {sorted(names)[:20]} from its state, or "
+                'let "policy": {"max_saved_bytes": ...} in its configuration allow more'
             )
-        if len(self._paths(driver, name)) >= _MOST_AT_ONCE:
+        if len(names | {name}) > _MOST_NAMES:
+            raise StorageError(f"{self.player} keeps {_MOST_NAMES} names of {driver} at most: save under one of them")
+        if len(self.versions(driver, name)) >= _MOST_AT_ONCE:
             raise StorageError(
                 f"{self.player} has {_MOST_AT_ONCE} files of {name!r} that were never finished by all: load it, which "
-                f"keeps what all have, or remove {folder}"
+                "keeps what all have, or remove it from its state"
             )
-        try:
-            folder.mkdir(mode=0o700, parents=True, exist_ok=True)
-            check_directory(folder)
-            path = folder / (saved.identity.hex() + _SUFFIX)
-            seal(path, self._key(), self._mark(driver, name, saved.identity), saved.encode())
-        except OSError as error:
-            raise StorageError(f"{self.player} cannot save {name!r} ({error.strerror})") from error
-
-    def keep(self, driver: str, name: str, identity: bytes) -> None:
-        """Removes what else is there under that name, if this is there: all players have it now."""
-        paths = self._paths(driver, name)
-        if identity in paths:
-            for path in (path for other, path in paths.items() if other != identity):
-                path.unlink(missing_ok=True)
-
-    def find(self, driver: str, name: str) -> Iterator[Saved]:
-        """Everything there is under that name that can be read, one after the other.
-
-        Raises:
-          StorageError: there is something, and nothing of it can be read; or nothing.
-        """
-        count, failed = 0, None
-        for identity in self._paths(driver, name):
-            try:
-                yield self.read(driver, name, identity)
-                count += 1
-            except StorageError as error:
-                _log.warning("%s", error)
-                failed = error
-        if failed is not None and not count:
-            raise failed
-        if not count:
-            others = sorted(path.name for path in self._place(driver, name).parent.glob("*") if any(path.iterdir()))
-            raise StorageError(f"{self.player} has nothing that {driver} saved as {name!r}; there is {others}")
-
-    def read(self, driver: str, name: str, identity: bytes) -> Saved:
-        """One of those that `find` gives. Raises StorageError if it is gone or was changed."""
-        path = self._place(driver, name) / (identity.hex() + _SUFFIX)
-        try:
-            data = unseal(path, self._key(), self._mark(driver, name, identity), 2 * self._most_bytes)
-        except OSError as error:
-            raise StorageError(f"{self.player} cannot read what was saved as {name!r} ({error.strerror})") from error
-        saved = Saved.decode(data, str(path))
-        if saved.identity != identity:
-            raise StorageError(f"{path} holds what was saved at another time: it was renamed")
-        return saved
-
-    def _paths(self, driver: str, name: str) -> dict[bytes, Path]:
-        found = {}
-        for path in self._place(driver, name).glob(f"*{_SUFFIX}"):
-            try:
-                found[bytes.fromhex(path.name.removesuffix(_SUFFIX))] = path
-            except ValueError:
-                _log.warning("%s is no file of jmpc", path)
-        return found
+        if nbytes > shutil.disk_usage(_existing(self._folder)).free - _SPARE_BYTES:
+            raise StorageError(f"{self.player} cannot save {name!r}: its disk is nearly full")
 
     def _place(self, driver: str, name: str) -> Path:
         check_name(name)
         return self._folder / driver / name
 
-    def _mark(self, driver: str, name: str, identity: bytes) -> str:
-        return f"{self.player}/{driver}/{name}/{identity.hex()}"
+    def _mark(self, driver: str, name: str, version: Version) -> str:
+        return f"{self.player}/{driver}/{name}/{_file(*version)}"
+
+
+def _file(number: int, identity: bytes) -> str:
+    return f"{number:019d}-{identity.hex()}.shares"
 
 
 def _on_disk(nbytes: int) -> int:
     return -(-nbytes // _BLOCK_BYTES) * _BLOCK_BYTES
+
+
+def _existing(folder: Path) -> Path:
+    return folder if folder.exists() else _existing(folder.absolute().parent)

@@ -1,4 +1,4 @@
-"""The key that a player's files are sealed with: 32 random bytes, made when they are first needed.
+"""The key that a player's files are sealed with: 32 random bytes, made when a node starts, or when first needed.
 
     keys/NAME.storage    mode 0600, never leaves the player
 
@@ -13,14 +13,14 @@ from pathlib import Path
 from typing import Final
 
 from jmpc.errors import ConfigError, StorageError
-from jmpc.private_files import ANY, check_directory, check_protected, write_file
+from jmpc.private_files import ANY, check_directory, check_protected, make_folder, write_file
 
 KEY_BYTES: Final = 32
 _HEADER: Final = "# jmpc storage key of {}, never leaves this player"
 
 
 def storage_key(folder: Path, player: str) -> bytes:
-    """The key of a player, made if there is none.
+    """The key of a player, made if there is none; only one is ever made, whoever else makes one meanwhile.
 
     Raises:
       ConfigError: others could read or replace it, or it cannot be written.
@@ -32,8 +32,11 @@ def storage_key(folder: Path, player: str) -> bytes:
     check_protected(path, ANY)
     try:
         if not path.exists():
-            folder.mkdir(mode=0o700, parents=True, exist_ok=True)
-            write_file(path, f"{header}\n{secrets.token_hex(KEY_BYTES)}\n".encode(), 0o600)
+            make_folder(folder)
+            try:
+                write_file(path, f"{header}\n{secrets.token_hex(KEY_BYTES)}\n".encode(), 0o600, replace=False)
+            except FileExistsError:
+                pass
         first, text = path.read_text("ascii").split("\n")[:2]
         key = bytes.fromhex(text)
     except OSError as error:

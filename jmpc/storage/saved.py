@@ -8,7 +8,7 @@ A variable is [name, run, grants, [[slot, dtype, shape], ...]], its arrays follo
 from __future__ import annotations
 
 import math
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass, field
 from typing import Any, Final
 
@@ -22,6 +22,8 @@ from jmpc.net.unpacking import unpack
 VERSION: Final = 1
 ID_BYTES: Final = 16
 MOST_VARIABLES: Final = 1 << 16
+MOST_ELEMENTS: Final = 64 * MOST_VARIABLES  # of all lists in a head, or in a descriptor
+MOST_HEAD_BYTES: Final = 1 << 26
 _DTYPES: Final = frozenset(
     ["bool", "float16", "float32", "float64", "bfloat16"]
     + [f"{kind}{bits}" for kind in ("int", "uint") for bits in (8, 16, 32, 64)]
@@ -32,7 +34,7 @@ Grants = Mapping[str, frozenset[str]]
 
 @dataclass(frozen=True)
 class SavedVariable:
-    """What a player holds of a variable.
+    """What a player holds of a variable, by slot: the types of arrays.
 
     `run` is the run that wrote it, by the identity that its players agreed on, and `grants` who may see it.
     """
@@ -40,12 +42,17 @@ class SavedVariable:
     name: str
     run: bytes
     grants: Grants
-    slots: Mapping[int, np.ndarray] = field(repr=False)
+    slots: Mapping[int, jax.ShapeDtypeStruct]
+
+    @property
+    def nbytes(self) -> dict[tuple[str, int], int]:
+        """Of each slot."""
+        return {(self.name, slot): _size(type_) for slot, type_ in self.slots.items()}
 
 
 @dataclass(frozen=True)
-class Saved:
-    """One player's part of what was saved at one time.
+class Head:
+    """One player's part of what was saved at one time, without the arrays.
 
     Args:
       identity: 16 bytes that are the same for all players, and for nothing else.
@@ -61,62 +68,120 @@ class Saved:
     @property
     def nbytes(self) -> int:
         """Of all arrays."""
-        return sum(array.nbytes for variable in self.variables for array in variable.slots.values())
+        return sum(sum(variable.nbytes.values()) for variable in self.variables)
 
-    def encode(self) -> Iterator[bytes | memoryview]:
-        """Its bytes, piece by piece."""
+    def encode(self) -> bytes:
+        """Raises StorageError for what `decode` would not read again."""
         rows = [
             [v.name, v.run, rows_of(v.grants), [[i, x.dtype.name, list(x.shape)] for i, x in v.slots.items()]]
             for v in self.variables
         ]
-        head = msgpack.packb([VERSION, self.identity, self.number, self.descriptor, rows])
-        yield len(head).to_bytes(8, "little")
-        yield head
-        for variable in self.variables:
-            for array in variable.slots.values():
-                yield np.ascontiguousarray(array).reshape(-1).view(np.uint8).data
+        data = msgpack.packb([VERSION, self.identity, self.number, self.descriptor, rows])
+        self.decode(data)
+        return data
 
     @classmethod
-    def decode(cls, data: bytes | bytearray | memoryview, where: str) -> Saved:
-        """Raises StorageError, naming the file `where`, for anything else than `encode` gives."""
+    def decode(cls, data: bytes) -> Head:
+        """Raises StorageError for anything else than `encode` gives."""
         try:
-            return cls._decode(memoryview(data))
+            return cls._decode(data)
         except (ValueError, TypeError, KeyError, OverflowError) as error:
-            raise StorageError(f"{where} is not what this version of jmpc saves ({type(error).__name__})") from None
+            raise StorageError(f"it is not what this version of jmpc saves ({type(error).__name__})") from None
 
     @classmethod
-    def _decode(cls, data: memoryview) -> Saved:
-        length = int.from_bytes(data[:8], "little")
-        head = unpack(data[8 : 8 + length], most_elements=64 * MOST_VARIABLES, max_map_len=0)
-        version, identity, number, descriptor, rows = head
-        if (version, type(number)) != (VERSION, int) or not is_id(identity) or type(descriptor) is not bytes:
+    def _decode(cls, data: bytes) -> Head:
+        if len(data) > MOST_HEAD_BYTES:
+            raise ValueError("a head that is too long")
+        version, identity, number, descriptor, rows = unpack(data, most_elements=MOST_ELEMENTS, max_map_len=0)
+        if version != VERSION or not is_id(identity) or not is_number(number) or type(descriptor) is not bytes:
             raise ValueError("a head of the wrong form")
-        rest, variables = data[8 + length :], []
+        variables = []
         for name, run, grants, slots in rows:
             if type(name) is not str or not is_id(run):
                 raise ValueError("a variable of the wrong form")
-            arrays = {}
-            for slot, dtype, shape in slots:
-                arrays[int(slot)], rest = _array(rest, dtype, shape)
-            variables.append(SavedVariable(name, run, grants_of(grants), arrays))
-        if len(rest):
-            raise ValueError("bytes that belong to no array")
+            types = {int(slot): _type(dtype, shape) for slot, dtype, shape in slots}
+            variables.append(SavedVariable(name, run, grants_of(grants), types))
         return cls(identity, number, descriptor, tuple(variables))
 
 
-def _array(data: memoryview, name: Any, shape: Any) -> tuple[np.ndarray, memoryview]:
+@dataclass(frozen=True)
+class Saved:
+    """One player's part of what was saved at one time: a head, and the arrays of each variable by slot."""
+
+    head: Head
+    arrays: Mapping[str, Mapping[int, np.ndarray]] = field(repr=False)
+
+    def encode(self) -> Iterator[bytes | memoryview]:
+        """Its bytes, piece by piece. Raises StorageError, before the first, for what would not be read again."""
+        head = self.head.encode()
+        yield len(head).to_bytes(8, "little")
+        yield head
+        for variable in self.head.variables:
+            for slot in variable.slots:
+                array = self.arrays[variable.name][slot]
+                yield np.ascontiguousarray(array).reshape(-1).view(np.uint8).data
+
+
+class Reader:
+    """What `Saved.encode` gave, read from pieces that come one after the other: first `head`, then `arrays`.
+
+    Raises:
+      StorageError: for anything else; or what the pieces raise.
+    """
+
+    def __init__(self, pieces: Iterable[bytes]) -> None:
+        self._pieces = iter(pieces)
+        self._left = memoryview(b"")
+
+    def head(self) -> Head:
+        length = int.from_bytes(self._take(8), "little")
+        if length > MOST_HEAD_BYTES:
+            raise StorageError("it is not what this version of jmpc saves: its head is too long")
+        return Head.decode(bytes(self._take(length)))
+
+    def arrays(self, head: Head) -> Saved:
+        made = {
+            variable.name: {slot: self._array(type_) for slot, type_ in variable.slots.items()}
+            for variable in head.variables
+        }
+        if len(self._left) or any(len(piece) for piece in self._pieces):
+            raise StorageError("it is not what this version of jmpc saves: there is more than its arrays")
+        return Saved(head, made)
+
+    def _array(self, type_: jax.ShapeDtypeStruct) -> np.ndarray:
+        return self._take(_size(type_)).view(type_.dtype).reshape(type_.shape)
+
+    def _take(self, count: int) -> np.ndarray:
+        taken, filled = np.empty(count, np.uint8), 0
+        while filled < count:
+            if not len(self._left):
+                self._left = memoryview(next(self._pieces, b""))
+                if not len(self._left):
+                    raise StorageError("it is not what this version of jmpc saves: it ends too early")
+            part, self._left = self._left[: count - filled], self._left[count - filled :]
+            taken[filled : filled + len(part)] = part
+            filled += len(part)
+        return taken
+
+
+def _size(type_: jax.ShapeDtypeStruct) -> int:
+    return math.prod(type_.shape) * type_.dtype.itemsize
+
+
+def _type(name: Any, shape: Any) -> jax.ShapeDtypeStruct:
     if name not in _DTYPES or not all(type(n) is int and n >= 0 for n in shape):
         raise ValueError("an array of a type that is never saved")
-    dtype = jax.numpy.dtype(name)
-    size = math.prod(shape) * dtype.itemsize
-    if size > len(data):
-        raise ValueError("fewer bytes than its arrays take")
-    return np.frombuffer(data[:size], np.uint8).copy().view(dtype).reshape(shape), data[size:]
+    return jax.ShapeDtypeStruct(tuple(shape), jax.numpy.dtype(name))
 
 
 def is_id(data: Any) -> bool:
     """Whether it is an identity: of a run, or of what was saved."""
     return type(data) is bytes and len(data) == ID_BYTES
+
+
+def is_number(data: Any) -> bool:
+    """Whether what was saved can have this number."""
+    return type(data) is int and 0 <= data < 1 << 63
 
 
 def rows_of(grants: Grants) -> list[list[Any]]:

@@ -22,7 +22,9 @@ from cryptography.hazmat.primitives.hashes import SHA256
 from cryptography.hazmat.primitives.kdf.hkdf import HKDF
 
 from jmpc.errors import StorageError
+from jmpc.private_files import sync_folder
 
+FRESH: Final = ".new"  # how the name of a file ends that is being written
 _MAGIC: Final = b"jmpc sealed, v1\n"
 _SALT_BYTES: Final = 32
 _PIECE_BYTES: Final = 1 << 24
@@ -39,7 +41,7 @@ def seal(path: Path, key: bytes, place: str, data: Iterable[Buffer]) -> None:
     """
     salt = secrets.token_bytes(_SALT_BYTES)
     cipher = _cipher(key, salt, place)
-    fresh = path.with_name(f"{path.name}.{secrets.token_hex(4)}.new")
+    fresh = path.with_name(f"{path.name}.{secrets.token_hex(4)}{FRESH}")
     try:
         with os.fdopen(os.open(fresh, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600), "wb") as file:
             file.write(_MAGIC + salt)
@@ -50,44 +52,37 @@ def seal(path: Path, key: bytes, place: str, data: Iterable[Buffer]) -> None:
         os.replace(fresh, path)
     finally:
         fresh.unlink(missing_ok=True)
-    folder = os.open(path.parent, os.O_RDONLY)
-    try:
-        os.fsync(folder)  # the name, too, is on the disk
-    finally:
-        os.close(folder)
+    sync_folder(path.parent)
 
 
-def unseal(path: Path, key: bytes, place: str, most_bytes: int) -> bytearray:
-    """What `seal` wrote.
+def unseal(path: Path, key: bytes, place: str) -> Iterator[bytes]:
+    """What `seal` wrote, piece by piece. Each is authentic, and in its place; the last one ends what there is.
 
     Raises:
-      StorageError: it was changed, cut off or moved, it is another player's, or larger than `most_bytes`.
+      StorageError: what comes next was changed, cut off or moved, or is another player's.
       OSError: it cannot be read.
     """
     damaged = StorageError(
-        f"{path} was changed or cut off, stands in another file's place, or was written under another key than the "
-        "present one: restore it with its player's storage key, or save again"
+        f"{path.name} was changed or cut off, stands in another file's place, or was written under another key than "
+        "the present one: restore it with its player's storage key, or save again"
     )
     with open(path, "rb") as file:
-        size = os.fstat(file.fileno()).st_size
+        left = os.fstat(file.fileno()).st_size
         head = file.read(len(_MAGIC) + _SALT_BYTES)
-        if size < len(head) + _TAG_BYTES or head[: len(_MAGIC)] != _MAGIC:
+        left -= len(head)
+        if left < _TAG_BYTES or head[: len(_MAGIC)] != _MAGIC:
             raise damaged
-        if size > most_bytes:
-            raise StorageError(f"{path} has {size:,} bytes, at most {most_bytes:,} are expected")
-        cipher = _cipher(key, head[len(_MAGIC) :], place)
-        data, number, left = bytearray(), 0, size - len(head)
+        cipher, number = _cipher(key, head[len(_MAGIC) :], place), 0
         while left:
             piece = file.read(min(left, _PIECE_BYTES + _TAG_BYTES))
             if not piece:  # somebody cuts it off while it is read
                 raise damaged
             left -= len(piece)
             try:
-                data += cipher.decrypt(_nonce(number, left == 0), piece, None)
+                yield cipher.decrypt(_nonce(number, left == 0), piece, None)
             except InvalidTag:
                 raise damaged from None
             number += 1
-    return data
 
 
 def _cipher(key: bytes, salt: bytes, place: str) -> ChaCha20Poly1305:

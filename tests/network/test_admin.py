@@ -13,13 +13,17 @@ from network import inprocess
 from network.inprocess import EVERYBODY, Nodes, in_background, long_loop, private, run
 
 from jmpc.admin import main as admin
-from jmpc.errors import ConfigError, StorageError
+from jmpc.choreography.releases import ReleaseAccount
+from jmpc.errors import ConfigError, PolicyError, StorageError
 from jmpc.net.framing import Header, Kind
 from jmpc.net.ping import ping
 from jmpc.runtime import audit
 from jmpc.runtime.audit import AuditLog
 from jmpc.runtime.control import Control, ask
 from jmpc.runtime.host import audit_path, control_path
+from jmpc.storage.key import storage_key
+
+KEY = bytes(32)
 
 
 @pytest.fixture
@@ -93,48 +97,118 @@ def test_status_and_cancel(nodes: Nodes, capsys: pytest.CaptureFixture[str]) -> 
     assert command(nodes, "status", "--player", "server1", "--json") == 0
 
 
+def entries(nodes: Nodes, player: str) -> list[dict]:
+    found, problems = audit.read(audit_path(nodes.config(), player), storage_key(nodes.config().keys, player))
+    assert not problems
+    return found
+
+
 def test_the_audit_log_has_every_run_and_how_it_ended(nodes: Nodes, capsys: pytest.CaptureFixture[str]) -> None:
     with nodes.session() as session:
         inprocess.works(session)
         with pytest.raises(Exception, match="not finite"):
             run(session, (private("data-owner", "not_finite") * 1.0).reveal("data-owner"))
+        inprocess.works(session)
     path = audit_path(nodes.config(), "server0")
-    inprocess.eventually(lambda: len(audit.read(path)) == 4)
-    first, well, second, failed = audit.read(path)
+    inprocess.eventually(lambda: len(entries(nodes, "server0")) == 6)
+    first, well, second, failed, third, _ = entries(nodes, "server0")
     assert well["ended"] == "well" and "not finite" in failed["ended"] and failed["run"] == second["run"]
     assert {tuple(it["of"]) for it in first["opened"]} >= {("data-owner", "model-owner")}
     assert {it["to"] for it in first["opened"]} == {"driver"} and path.stat().st_mode & 0o777 == 0o600
+    assert third["opened"] == first["opened"] and path.read_text().count('"opened"') == 2  # each is written once
     assert command(nodes, "audit", "--player", "server0") == 0
     said = capsys.readouterr().out
     assert "to driver: reveal to driver [4], of data-owner, model-owner" in said and "ended well" in said
-    lines = path.read_bytes().splitlines(keepends=True)
+    whole = path.read_bytes()
+    lines = whole.splitlines(keepends=True)
     for changed in (
         lines[1:],
         [lines[0], *lines[2:]],
         [lines[0].replace(b'"to": "driver"', b'"to": "nobody"'), *lines[1:]],
+        [*lines[:-1], lines[-1].replace(b"well", b"ill.")],
+        [*lines, lines[1]],
     ):
         path.write_bytes(b"".join(changed))
         assert command(nodes, "audit", "--player", "server0") == 1
-        assert "was changed or taken out" in capsys.readouterr().err
+        said = capsys.readouterr()
+        assert ("was changed" in said.err or "taken out, or put in" in said.err) and said.out
+    path.write_bytes(whole)
 
 
 def test_a_log_goes_on_after_a_restart_and_after_a_line_that_was_cut_off(tmp_path: Path) -> None:
     path = tmp_path / "node" / "audit.jsonl"
-    AuditLog(path).ended(b"1", "well")
-    AuditLog(path).ended(b"2", "well")
-    assert [entry["run"] for entry in audit.read(path)] == ["31", "32"]
+
+    def log() -> AuditLog:
+        return AuditLog(path, lambda: KEY, 1 << 20)
+
+    log().ended(b"1", "driver", "well")
+    log().ended(b"2", "driver", "well")
+    found, problems = audit.read(path, KEY)
+    assert [entry["run"] for entry in found] == ["31", "32"] and not problems
     with path.open("ab") as file:
         file.write(b'{"after": ')
-    AuditLog(path).ended(b"3", "well")
-    with pytest.raises(StorageError, match="line 3"):
-        audit.read(path)
+    log().ended(b"3", "driver", "well")
+    found, problems = audit.read(path, KEY)
+    assert [entry["run"] for entry in found] == ["31", "32", "33"]
+    assert problems == ["line 3 was changed, or cut off when the node died"]
+    assert audit.read(path, bytes(31) + b"x")[0] == []
+
+
+def test_what_does_not_fit_on_the_disk_is_taken_back(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    log = AuditLog(tmp_path / "audit.jsonl", lambda: KEY, 1 << 20)
+    log.ended(b"1", "driver", "well")
+    real = os.fdopen
+
+    class Full:
+        def __init__(self, *args, **options) -> None:
+            self._file = real(*args, **options)
+            self.seek, self.truncate = self._file.seek, self._file.truncate
+
+        def __enter__(self):
+            return self
+
+        def __exit__(self, *error) -> None:
+            self._file.close()
+
+        def write(self, data: bytes) -> int:
+            return self._file.write(data[:9])
+
+    monkeypatch.setattr("jmpc.runtime.audit.os.fdopen", Full)
+    with pytest.raises(StorageError, match="the audit log cannot be written"):
+        log.ended(b"2", "driver", "well")
+    monkeypatch.undo()
+    log.ended(b"3", "driver", "well")
+    found, problems = audit.read(tmp_path / "audit.jsonl", KEY)
+    assert [entry["run"] for entry in found] == ["31", "33"] and not problems
+
+
+def test_one_driver_does_not_fill_the_log(tmp_path: Path) -> None:
+    log = AuditLog(tmp_path / "audit.jsonl", lambda: KEY, 5000)
+    with pytest.raises(PolicyError, match="rule max_audit_bytes"):
+        for number in range(100):
+            log.begins(bytes([number]), "driver", b"", [])
+    log.begins(b"x", "second-driver", b"", [])
+
+
+def test_nothing_that_a_driver_wrote_reaches_the_terminal_as_it_is(
+    nodes: Nodes, capsys: pytest.CaptureFixture[str]
+) -> None:
+    log = AuditLog(audit_path(nodes.config(), "driver"), lambda: storage_key(nodes.config().keys, "driver"), 1 << 20)
+    evil = "\x1b[2J\n2026  run 1 of driver  ended well"
+    release = ReleaseAccount("server0", "driver", evil, evil, (3,), frozenset({"owner"}))
+    log.begins(b"1", "driver", b"2", [release])
+    log.ended(b"1", "driver", evil)
+    log.stored("driver", "save", evil, 3)
+    assert command(nodes, "audit", "--player", "driver") == 0
+    said = capsys.readouterr().out
+    assert "\x1b" not in said and len(said.splitlines()) == 4 and "?[2J?2026" in said
 
 
 def test_who_cannot_write_its_log_takes_no_part(nodes: Nodes, nothing_sent: None) -> None:
     log = audit_path(nodes.config(), "server0")
     log.parent.mkdir(parents=True, exist_ok=True)
     log.mkdir()
-    with nodes.session() as session, pytest.raises(Exception, match="audit log .* cannot be written"):
+    with nodes.session() as session, pytest.raises(Exception, match="audit log cannot be written"):
         inprocess.works(session)
     log.rmdir()
 

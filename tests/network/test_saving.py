@@ -84,7 +84,9 @@ def test_another_driver_finds_nothing(nodes: Nodes, monkeypatch: pytest.MonkeyPa
     with driving(nodes, monkeypatch):
         jmpc.save("model", jmpc.define_private_variable(np.ones(2)))
     with driving(nodes, monkeypatch, "second-driver"):
-        with pytest.raises(RunAborted, match="server0 has nothing that second-driver saved as 'model'"):
+        with pytest.raises(
+            StorageError, match="server0, server1, server2 have nothing that this driver saved as 'model'"
+        ):
             jmpc.load("model")
 
 
@@ -104,7 +106,7 @@ def test_a_node_that_lost_its_files_or_its_key_is_named(nodes: Nodes, monkeypatc
         with pytest.raises(RunAborted, match="aborted by server1: .*under another key"):
             jmpc.load("model")
         file.unlink()
-        with pytest.raises(RunAborted, match="server1 has nothing that driver saved"):
+        with pytest.raises(StorageError, match=r"by some not at all.*server1 has \[\]"):
             jmpc.load("model")
 
 
@@ -144,6 +146,40 @@ def test_a_server_that_dies_while_it_saves_leaves_what_was_saved_before(
         np.testing.assert_array_equal(jmpc.run(jmpc.load("model").reveal()), [1, 1])
 
 
+def test_what_one_player_could_not_save_leaves_what_was_saved_before(
+    nodes: Nodes, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The second time a player holds a part that held none the first time, and refuses."""
+    with driving(nodes, monkeypatch):
+        secret = jmpc.define_private_variable(np.ones(2))
+        jmpc.save("model", {"secret": secret})
+        local = jmpc.define_local_variable("model-owner", private("model-owner"))
+        (nodes.path.parent / "state" / "model-owner" / "saved").touch()  # in the place of its folder
+        jmpc.run(secret.assign(secret + 1))
+        with pytest.raises(RunAborted, match="model-owner cannot save 'model'"):
+            jmpc.save("model", {"secret": secret, "local": local})
+        np.testing.assert_array_equal(jmpc.run(jmpc.load("model")["secret"].reveal()), [1, 1])
+
+
+def test_a_session_does_not_remove_what_a_later_one_is_saving(nodes: Nodes, monkeypatch: pytest.MonkeyPatch) -> None:
+    with driving(nodes, monkeypatch) as session:
+        variable = jmpc.define_private_variable(np.ones(2))
+        jmpc.save("model", variable)
+        keep = session._storages.__class__._keep
+        kept = []
+        monkeypatch.setattr(session._storages.__class__, "_keep", lambda *args: kept.append(args))
+        jmpc.run(variable.assign(variable + 1))
+        jmpc.save("model", variable)  # which has not said yet that all have it
+        monkeypatch.undo()
+        (older,) = [args for args in kept]
+        monkeypatch.setattr("jmpc.api.run._Default.session", session)
+        jmpc.run(variable.assign(variable + 1))
+        jmpc.save("model", variable)
+        with pytest.raises(RunAborted, match="does not have what was saved as 'model' any more"):
+            keep(*older)  # too late: it says so, and removes nothing
+        np.testing.assert_array_equal(jmpc.run(jmpc.load("model").reveal()), [3, 3])
+
+
 def test_parts_of_two_variables_are_not_mixed_whatever_a_driver_says(
     nodes: Nodes, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -157,7 +193,7 @@ def test_parts_of_two_variables_are_not_mixed_whatever_a_driver_says(
             if any(request.task is Task.LOAD for request in requests.values()):
                 it = requests["server2"]
                 swapped = dict(zip(it.variables, reversed(list(it.variables.values())), strict=True))
-                requests = requests | {"server2": Request(it.session, it.task, it.name, it.identity, variables=swapped)}
+                requests = requests | {"server2": Request(it.task, it.name, it.version, variables=swapped)}
             return session._ask(requests)
 
         session._storages = dataclasses.replace(session._storages, ask=mixed)
@@ -192,7 +228,7 @@ def test_saving_keeps_to_the_policy(nodes: Nodes, monkeypatch: pytest.MonkeyPatc
 
 @pytest.mark.parametrize("sender", ["driver", "model-owner"])
 def test_malformed_requests_and_those_of_strangers_are_refused(nodes: Nodes, sender: str) -> None:
-    good = Request(bytes(RUN_BYTES), Task.FIND, "model").encode()
+    good = Request(Task.TELL, "model").encode(bytes(RUN_BYTES))
     with nodes.stranger(sender) if sender == "driver" else _as_owner(nodes, sender) as transport:
         for body in (good, good[:-1], b"", b"\xc0", good.replace(b"model", b"../xx"), bytes(100)):
             run = bytes([len(body) % 256]) * RUN_BYTES

@@ -1,5 +1,6 @@
 """Files that only their player can read, and that show any change."""
 
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import pytest
@@ -9,10 +10,14 @@ from hypothesis import strategies as st
 from jmpc.errors import ConfigError, StorageError
 from jmpc.storage import sealed
 from jmpc.storage.key import storage_key
-from jmpc.storage.sealed import seal, unseal
+from jmpc.storage.sealed import seal
 
 KEY = bytes(range(32))
 PIECE = 64  # so that a small file has several
+
+
+def unseal(path: Path, key: bytes, place: str) -> bytes:
+    return b"".join(sealed.unseal(path, key, place))
 
 
 @pytest.fixture(autouse=True)
@@ -29,7 +34,7 @@ def path(tmp_path: Path) -> Path:
 def test_what_is_sealed_comes_back(path: Path, size: int) -> None:
     data = bytes(i % 251 for i in range(size))
     seal(path, KEY, "place", [data[:10], memoryview(data[10:])])
-    assert unseal(path, KEY, "place", 1 << 20) == data
+    assert unseal(path, KEY, "place") == data
     assert path.stat().st_mode & 0o777 == 0o600 and [p.name for p in path.parent.iterdir()] == ["file"]
     assert data[:40] not in path.read_bytes() or size < 40
 
@@ -46,18 +51,16 @@ def test_every_bit_counts_and_so_does_the_end(path: Path) -> None:
     ):
         path.write_bytes(changed)
         with pytest.raises(StorageError, match="changed or cut off"):
-            unseal(path, KEY, "place", 1 << 20)
+            unseal(path, KEY, "place")
     path.write_bytes(whole)
-    assert unseal(path, KEY, "place", 1 << 20) == bytes(3 * PIECE)
+    assert unseal(path, KEY, "place") == bytes(3 * PIECE)
 
 
-def test_another_key_another_place_and_too_much(path: Path) -> None:
+def test_another_key_and_another_place(path: Path) -> None:
     seal(path, KEY, "place", [b"data"])
     for key, place in ((bytes(32), "place"), (KEY, "elsewhere")):
         with pytest.raises(StorageError, match="another key"):
-            unseal(path, key, place, 1 << 20)
-    with pytest.raises(StorageError, match="at most 10 are expected"):
-        unseal(path, KEY, "place", 10)
+            unseal(path, key, place)
 
 
 def test_no_two_files_are_sealed_alike(path: Path) -> None:
@@ -66,6 +69,16 @@ def test_no_two_files_are_sealed_alike(path: Path) -> None:
         seal(path, KEY, "place", [bytes(100)])
         seen.add(path.read_bytes()[48:])
     assert len(seen) == 3
+
+
+def test_what_has_come_is_authentic_before_all_has_come(path: Path) -> None:
+    seal(path, KEY, "place", [bytes(3 * PIECE)])
+    whole = path.read_bytes()
+    path.write_bytes(whole[:-1] + bytes([whole[-1] ^ 1]))
+    pieces = sealed.unseal(path, KEY, "place")
+    assert next(pieces) == next(pieces) == bytes(PIECE)
+    with pytest.raises(StorageError):
+        next(pieces)
 
 
 def test_a_file_is_there_at_once_or_not_at_all(path: Path) -> None:
@@ -77,7 +90,7 @@ def test_a_file_is_there_at_once_or_not_at_all(path: Path) -> None:
 
     with pytest.raises(OSError, match="full"):
         seal(path, KEY, "place", broken())
-    assert unseal(path, KEY, "place", 100) == b"first" and len(list(path.parent.iterdir())) == 1
+    assert unseal(path, KEY, "place") == b"first" and len(list(path.parent.iterdir())) == 1
 
 
 @settings(max_examples=200, deadline=None)
@@ -87,7 +100,7 @@ def test_anything_else_is_refused(tmp_path_factory: pytest.TempPathFactory, data
     for head in (b"", sealed._MAGIC):
         path.write_bytes(head + data)
         with pytest.raises(StorageError):
-            unseal(path, KEY, "place", 1 << 20)
+            unseal(path, KEY, "place")
 
 
 def test_a_storage_key_is_made_once_and_is_its_players_alone(tmp_path: Path) -> None:
@@ -105,3 +118,12 @@ def test_a_storage_key_is_made_once_and_is_its_players_alone(tmp_path: Path) -> 
     file.chmod(0o644)
     with pytest.raises(ConfigError, match="chmod 600"):
         storage_key(folder, "server0")
+
+
+def test_only_one_key_is_made_whoever_makes_one(tmp_path: Path) -> None:
+    for attempt in range(20):
+        folder = tmp_path / str(attempt)
+        with ThreadPoolExecutor(4) as pool:
+            keys = set(pool.map(lambda _, folder=folder: storage_key(folder, "server0"), range(4)))
+        assert len(keys) == 1 and keys == {storage_key(folder, "server0")}
+        assert sorted(path.name for path in folder.iterdir()) == ["server0.storage"]
