@@ -6,6 +6,7 @@ One request for each connection, a line of JSON {"command": ..., arguments}, and
 
 from __future__ import annotations
 
+import functools
 import json
 import logging
 import os
@@ -24,6 +25,7 @@ _log = logging.getLogger("jmpc.node")
 _MAX_REQUEST = 1 << 16
 _MAX_PATH = 100  # bytes of a socket's name, which some systems allow no more of
 _SECONDS = 60.0
+_LOOK_SECONDS = 0.1  # between looks whether the node has stopped
 
 Command = Callable[..., Any]
 
@@ -48,7 +50,8 @@ class Control:
         check_protected(path.parent, ANY)
         path.unlink(missing_ok=True)  # of a node that was killed; a living one would hold this player's port
         self._server = _Server(str(path), commands)
-        threading.Thread(target=self._server.serve_forever, name="jmpc-control", daemon=True).start()
+        serve = functools.partial(self._server.serve_forever, poll_interval=_LOOK_SECONDS)
+        threading.Thread(target=serve, name="jmpc-control", daemon=True).start()
 
     def close(self) -> None:
         if self._server is not None:

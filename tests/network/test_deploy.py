@@ -58,24 +58,20 @@ class Operator:
         (folder / "received").mkdir(parents=True)
         path = os.pathsep.join([str(programs), os.environ["PATH"]])
         self._environment = os.environ | {"PATH": path, "PYTHONPATH": str(ROOT), "XDG_CACHE_HOME": str(folder / "c")}
-        self._nodes: list[subprocess.Popen] = []
+        self._nodes: dict[Path, subprocess.Popen] = {}  # by their logs
 
     def write(self, name: str, text: str) -> None:
         (self.folder / name).write_text(text)
 
     def type(self, command: str) -> str:
-        """What it prints; a node is left running once it listens."""
+        """What it prints; a node is left running."""
         if command.endswith("&"):
-            log = self.folder / f"{shlex.split(command)[1]}.log"
+            words = shlex.split(command.removesuffix("&"))
+            log = self.folder / f"{words[1]}.log"
             with log.open("w") as file:
-                words = shlex.split(command.removesuffix("&"))
-                self._nodes.append(
-                    subprocess.Popen(words, cwd=self.folder, env=self._environment, stdout=file, stderr=file)
+                self._nodes[log] = subprocess.Popen(
+                    words, cwd=self.folder, env=self._environment, stdout=file, stderr=file
                 )
-            deadline = time.monotonic() + 90
-            while "listens at" not in log.read_text():
-                assert self._nodes[-1].poll() is None and time.monotonic() < deadline, log.read_text()
-                time.sleep(0.05)
             return ""
         done = subprocess.run(
             command, shell=True, cwd=self.folder, env=self._environment, capture_output=True, text=True, timeout=200
@@ -83,10 +79,18 @@ class Operator:
         assert done.returncode == 0, f"{command}: {done.stdout}{done.stderr}"
         return done.stdout
 
+    def wait(self) -> None:
+        """Until all nodes listen."""
+        deadline = time.monotonic() + 90
+        for log, node in self._nodes.items():
+            while "listens at" not in log.read_text():
+                assert node.poll() is None and time.monotonic() < deadline, log.read_text()
+                time.sleep(0.05)
+
     def stop(self) -> None:
-        for node in self._nodes:
+        for node in self._nodes.values():
             node.terminate()
-        for node in self._nodes:
+        for node in self._nodes.values():
             node.wait(20)
 
 
@@ -112,6 +116,8 @@ def test_from_nothing_to_a_result(operators: dict[str, Operator]) -> None:
                     (receiver.folder / "received" / key.name).write_bytes(key.read_bytes())
     everybody("cp ")
     everybody("jmpc-node ")
+    for operator in operators.values():
+        operator.wait()
     for said in everybody("jmpc-admin check").values():
         assert all(mark in said for marks in fingerprints.values() for mark in marks)
         assert said.count("yes, ") >= 4
