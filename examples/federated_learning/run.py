@@ -6,6 +6,9 @@ nothing else, is opened to the model owner, which takes a step.
 
     python examples/federated_learning/run.py                        # simulated
     python examples/federated_learning/run.py --config config.json   # on running nodes, see README.md
+
+With --checkpoint NAME the model owner saves its parameters now and then; --resume goes on from there, also after the
+machines were restarted.
 """
 
 import sys
@@ -32,10 +35,13 @@ def mean(gradients):
     return sum(gradients) / len(gradients)
 
 
-def computations(next_batch, validation_set, pixels: int):
-    """One training step and one validation, to be run as often as wanted."""
-    parameters = jmpc.define_local_variable(MODEL_OWNER, lambda: model.initial_vector(pixels))
+def initial_parameters(pixels: int):
+    """Small random weights, which the model owner makes and keeps."""
+    return jmpc.define_local_variable(MODEL_OWNER, lambda: model.initial_vector(pixels))
 
+
+def computations(next_batch, validation_set, parameters):
+    """One training step and one validation, to be run as often as wanted."""
     # step 1: local training
     gradients = []
     for owner in DATA_OWNERS:
@@ -60,10 +66,17 @@ def train_privately(arguments, split: int = 0) -> tuple[list[int], list[float], 
     sources = (providers.next_batch, providers.validation_set)
     if not arguments.config:
         sources = providers.make(digits, seed=100 * split)
-    train, report, _ = computations(*sources, digits.validation.pixels.shape[1])
+    if arguments.resume:
+        parameters, start = jmpc.load(arguments.checkpoint)
+    else:
+        parameters, start = initial_parameters(digits.validation.pixels.shape[1]), 0
+    train, report, _ = computations(*sources, parameters)
     iterations, losses, accuracy = [], [], 0.0
-    for i in trange(arguments.iterations, desc="training", unit="iteration", disable=arguments.quiet):
+    rounds = trange(start, arguments.iterations, desc="training", unit="iteration", disable=arguments.quiet)
+    for i in rounds:
         jmpc.run(train)
+        if arguments.checkpoint and (i + 1) % arguments.checkpoint_every == 0:
+            jmpc.save(arguments.checkpoint, (parameters, i + 1))
         if i % arguments.log_every == 0 or i == arguments.iterations - 1:
             loss, accuracy, labels, predictions = jmpc.run(report)
             _log(i, loss, labels, predictions)
@@ -101,7 +114,12 @@ def main(argv: list[str] | None = None) -> tuple[float, float]:
     options.add_argument("--log-every", type=int, default=100, help="iterations between validations")
     options.add_argument("--data", help="folder with MNIST in IDX format (default: scikit-learn's digits)")
     options.add_argument("--quiet", action="store_true", help="no progress bar")
+    options.add_argument("--checkpoint", metavar="NAME", help="what the parameters are saved as")
+    options.add_argument("--checkpoint-every", type=int, default=100, help="iterations between checkpoints")
+    options.add_argument("--resume", action="store_true", help="go on from the checkpoint")
     arguments = options.parse_args(argv)
+    if arguments.resume and not arguments.checkpoint:
+        options.error("--resume goes on from a checkpoint: say which, --checkpoint NAME")
     configure(arguments)
     iterations, losses, accuracy = train_privately(arguments)
     plain_losses, plain_accuracy = train_in_plaintext(arguments)

@@ -26,12 +26,13 @@ def test_opened_means_are_exact_to_one_ulp(monkeypatch: pytest.MonkeyPatch) -> N
         digits = example.data.load()
         jmpc.set_config(jmpc.LocalConfig())
         sources = example.providers.make(digits)
-        train, _, opened = example.computations(*sources, digits.validation.pixels.shape[1])
+        pixels = digits.validation.pixels.shape[1]
+        train, _, opened = example.computations(*sources, example.initial_parameters(pixels))
         means = []
         keep = jmpc.define_output("model-owner", opened, means.append)
         twins, _ = example.providers.make(digits)
         gradient = jax.jit(example.model.gradient)
-        parameters = example.model.initial_vector(digits.validation.pixels.shape[1])
+        parameters = example.model.initial_vector(pixels)
         for _ in range(50):
             jmpc.run([train, *keep])
             encoded = [
@@ -85,10 +86,27 @@ def test_log_lines(monkeypatch: pytest.MonkeyPatch, tmp_path, capsys, caplog) ->
     assert (tmp_path / "loss.png").stat().st_size > 1000
 
 
+def test_training_goes_on_from_a_checkpoint(tmp_path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(tmp_path)  # where state/ comes to be
+    options = ["--quiet", "--out", str(tmp_path), "--checkpoint", "model", "--checkpoint-every", "5"]
+    with script("federated_learning") as example:
+        example.main(["--iterations", "12", *options])
+        jmpc.set_config(jmpc.LocalConfig())
+        started, saved = example.jmpc.load("model")
+        assert saved == 10 and started.shape == example.model.initial_vector(64).shape
+        example.main(["--iterations", "15", "--resume", *options])
+        jmpc.set_config(jmpc.LocalConfig())
+        assert example.jmpc.load("model")[1] == 15
+        with pytest.raises(SystemExit):
+            example.main(["--resume"])
+
+
 @pytest.mark.slow
 @pytest.mark.timeout(1800)
 def test_accuracy_over_five_splits() -> None:
-    arguments = argparse.Namespace(data=None, config=None, iterations=2000, log_every=1000, quiet=True)
+    arguments = argparse.Namespace(
+        data=None, config=None, iterations=2000, log_every=1000, quiet=True, checkpoint=None, resume=False
+    )
     private, plain = [], []
     with script("federated_learning") as example:
         for split in range(5):

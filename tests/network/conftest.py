@@ -34,13 +34,23 @@ class Cluster:
     folder: Path
     config: Path
     program: tuple[str, ...] = ("jmpc.player",)  # a module, and arguments before those of `jmpc-node`
+    providers: Path = PROVIDERS
     processes: dict[str, subprocess.Popen] = field(default_factory=dict)
 
     def start(self, *names: str) -> None:
         path = os.pathsep.join([str(ROOT), str(ROOT / "tests")])
         environment = os.environ | {"PYTHONPATH": path, "XDG_CACHE_HOME": str(self.folder / "cache")}
         for name in names:
-            command = [sys.executable, "-m", *self.program, name, "--config", self.config, "--providers", PROVIDERS]
+            command = [
+                sys.executable,
+                "-m",
+                *self.program,
+                name,
+                "--config",
+                self.config,
+                "--providers",
+                self.providers,
+            ]
             self.log(name).unlink(missing_ok=True)
             with self.log(name).open("a") as log:
                 self.processes[name] = subprocess.Popen(command, env=environment, stderr=log, stdout=log)
