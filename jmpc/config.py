@@ -32,6 +32,7 @@ from types import MappingProxyType
 from typing import Any, Final, Literal, cast
 
 from .errors import AuthenticationError, ConfigError
+from .field_lines import with_line
 from .net.keys import KeyRing, check_key
 from .net.transport import is_loopback
 from .policy import check_rules
@@ -164,9 +165,11 @@ class RemoteConfig:
             ConfigError: with the file, the field, what was expected and what is there.
         """
         file = Path(path)
-        data = _read_json(file)
-        full = isinstance(data.get("players"), dict)
-        config = _parse_full(data, file) if full else _parse_flat(data, file)
+        text, data = _read_json(file)
+        try:
+            config = _parse(data, file)
+        except ConfigError as error:
+            raise ConfigError(with_line(str(error), str(file), text)) from None
         driver = config.driver or player
         config = replace(
             config,
@@ -277,10 +280,11 @@ def split_address(address: str) -> tuple[str, int]:
     return host, int(port)
 
 
-def _read_json(file: Path) -> dict[str, Any]:
+def _read_json(file: Path) -> tuple[str, dict[str, Any]]:
     try:
+        text = file.read_text("utf-8")
         data = json.loads(
-            file.read_text("utf-8"),
+            text,
             object_pairs_hook=lambda pairs: _unique(pairs, file),
             parse_constant=lambda name: _refuse(f"{file}: {name} is no JSON number"),
         )
@@ -294,7 +298,11 @@ def _read_json(file: Path) -> dict[str, Any]:
         raise ConfigError(f"{file}: not JSON ({type(error).__name__})") from None
     if not isinstance(data, dict):
         raise ConfigError(f"{file}: a JSON object is expected, not {_type(data)}")
-    return data
+    return text, data
+
+
+def _parse(data: dict[str, Any], file: Path) -> RemoteConfig:
+    return _parse_full(data, file) if isinstance(data.get("players"), dict) else _parse_flat(data, file)
 
 
 def _parse_flat(data: dict[str, Any], file: Path) -> RemoteConfig:

@@ -9,6 +9,7 @@ import jmpc
 from jmpc import admin
 from jmpc.config import LocalConfig, Mode, Player, RemoteConfig, split_address
 from jmpc.errors import AuthenticationError, ConfigError
+from jmpc.field_lines import lines_of_fields
 from jmpc.net.keys import KeyRing
 from jmpc.precision import Precision
 
@@ -174,6 +175,31 @@ def test_mistakes_are_named_with_file_and_field(write, data, message):
     with pytest.raises(ConfigError, match=message) as caught:
         RemoteConfig.load(path)
     assert path in str(caught.value)
+
+
+@pytest.mark.parametrize(
+    ("text", "place"),
+    [
+        ('{\n"players": {\n "a": {\n  "address": 1}}}', "line 4: players.a.address is"),
+        ('{"players": {\n "a": {"address": "h:1",\n "port": 1}}}', "line 2: players.a: unknown"),
+        ('{"players": {"a.b": {"address": "h:1"},\n "a.b.c": {}}}', "line 2: players.a.b.c has"),
+        ('{"timeout": 3,\n\n "players": {}, "policy":\n {"x": 1}}', None),
+        ('{"players": {}, "driver":\n "x"}', "line 1: driver is"),
+        ('{"server0":\n 3}', "line 1: server0 is"),
+        ('{"a\\"b": "h:1",\n "server0":\n 3}', None),
+    ],
+)
+def test_mistakes_are_named_with_their_line(tmp_path, text, place):
+    path = tmp_path / "config.json"
+    path.write_text(text)
+    with pytest.raises(ConfigError) as caught:
+        RemoteConfig.load(path)
+    assert str(caught.value).startswith(f"{path}, {place}" if place else f"{path}: ")
+
+
+def test_lines_of_fields():
+    text = '{"a": [{"b": 1},\n {"c": "x:\\"{"}],\n "d": {"e":\n {}}, "f": null}'
+    assert lines_of_fields(text) == {"a": 1, "a.b": 1, "a.c": 2, "d": 3, "d.e": 3, "f": 4}
 
 
 def test_a_missing_file(tmp_path):
