@@ -8,6 +8,7 @@ import os
 import signal
 import sys
 from collections.abc import Sequence
+from pathlib import Path
 
 from jmpc.config import RemoteConfig
 from jmpc.data_files import file_provider
@@ -16,6 +17,7 @@ from jmpc.policy import Policy, read_rules
 from jmpc.protocols.rep3 import Rep3
 from jmpc.providers import Registry
 from jmpc.runtime.cache import use_compilation_cache
+from jmpc.runtime.logs import configure_logs
 from jmpc.runtime.node import Node
 
 _log = logging.getLogger("jmpc.node")
@@ -24,8 +26,7 @@ _log = logging.getLogger("jmpc.node")
 def main(argv: Sequence[str] | None = None) -> int:
     """Runs a node until SIGTERM or Ctrl-C; returns the exit status."""
     arguments = _parser().parse_args(argv)
-    logging.basicConfig(level=arguments.log.upper(), format="%(levelname)s:%(name)s:%(message)s", stream=sys.stderr)
-    logging.getLogger("jax").setLevel(logging.WARNING)
+    configure_logs(arguments.log, as_json=arguments.json)
     try:
         node = _node(arguments)
     except JmpcError as error:
@@ -58,7 +59,8 @@ def _node(arguments: argparse.Namespace) -> Node:
         )
     registry = Registry.load(arguments.providers, [file_provider(file) for file in arguments.data])
     use_compilation_cache()
-    return Node(config, arguments.name, registry, Rep3, policy)
+    traces = None if arguments.traces is None else Path(arguments.traces)
+    return Node(config, arguments.name, registry, Rep3, policy, metrics=arguments.metrics, traces=traces)
 
 
 def _stop(node: Node, signum: int) -> None:
@@ -98,6 +100,11 @@ def _parser() -> argparse.ArgumentParser:
     parser.add_argument(
         "--insecure", action="store_true", help="plain text; refused unless all players are on loopback"
     )
+    parser.add_argument(
+        "--metrics", metavar="HOST:PORT", help="where Prometheus finds runs, seconds and bytes, in plain HTTP (off)"
+    )
+    parser.add_argument("--traces", metavar="FOLDER", help="write when each run computed, sent and waited (off)")
+    parser.add_argument("--json", action="store_true", help="the log as lines of JSON")
     parser.add_argument("--log", default="info", choices=["debug", "info", "warning", "error"], help="log level")
     return parser
 

@@ -10,6 +10,7 @@ jmpc-admin pending                     computations that its policy has refused,
 jmpc-admin approve COMPUTATION         show what a refused one does, and let it run from now on
 jmpc-admin withdraw COMPUTATION        take an approval back
 jmpc-admin audit                       every run it ever took part in, and what was opened to whom
+jmpc-admin trace FILE...               the traces of all players of a run as one, for Perfetto
 jmpc-admin data patients.csv           what a script has to say to use the file: its name and its types
 """
 

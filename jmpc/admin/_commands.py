@@ -5,7 +5,7 @@ import sys
 from collections.abc import Sequence
 
 from ..errors import JmpcError
-from . import _check, _data, _keys, _node
+from . import _check, _data, _keys, _node, _trace
 
 _NODE_COMMANDS = (
     ("status", _node.status, "show what a node on this machine is doing", None),
@@ -62,4 +62,8 @@ def _parser() -> argparse.ArgumentParser:
     data = commands.add_parser("data", help="show the types of data files, which scripts declare")
     data.add_argument("files", metavar="[NAME=]FILE", nargs="+", help="as for jmpc-node --data")
     data.set_defaults(command=_data.data)
+    trace = commands.add_parser("trace", help="join the traces of all players of a run, for Perfetto")
+    trace.add_argument("files", metavar="FILE", nargs="+", help="of jmpc-node --traces")
+    trace.add_argument("--out", default="trace.json", help="the joined trace (default: %(default)s)")
+    trace.set_defaults(command=_trace.trace)
     return parser

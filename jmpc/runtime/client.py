@@ -154,6 +154,7 @@ class Client:
     def _run(self, run: bytes, body: bytes) -> None:
         host, transport = self._host, self._host.transport
         told, opened, logged = frozenset({self.driver}), False, False
+        party: Party | None = None
         try:
             order = Order.decode(body)
             prepared, signature = self._submitted(order)
@@ -175,10 +176,12 @@ class Client:
             pulse.wait(self.driver, functools.partial(transport.wait_control, Kind.COMMIT, run, self.driver))
             host.audit.ended(run, self.driver, "well")
             self._commit(prepared, run, order, results)
+            host.ended(self.driver, "well", party.report())
         except Exception as error:
             if logged:
                 self._log_failure(run, error)
             self._fail(run, told, error)
+            host.ended(self.driver, "failed" if logged else "refused", None if party is None else party.report())
         finally:
             self.active = None
             if opened:
@@ -213,7 +216,6 @@ class Client:
 
     def _commit(self, prepared: Prepared, run: bytes, order: Order, results: Results) -> None:
         self.store.commit(results.generation, results.run, written(prepared, order))
-        _log.info("%s finished run %s", self._host.name, run.hex()[:8])
         sinks = {}
         for port in prepared.lowered.outputs:
             if (sink := getattr(port.call, "sink", "")) and self._host.name in port.players:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import logging
 import threading
 import time
@@ -21,6 +22,8 @@ from jmpc.runtime.approvals import Approvals
 from jmpc.runtime.audit import AuditLog
 from jmpc.runtime.cache import prune_compilation_cache
 from jmpc.runtime.compiler import Compiler
+from jmpc.runtime.metrics import Metrics
+from jmpc.runtime.report import RunReport, trace_events
 from jmpc.storage.archive import Archive
 from jmpc.storage.key import storage_key
 
@@ -68,8 +71,27 @@ class Host:
     audit: AuditLog
     approvals: Approvals
     make_compiler: Callable[[], Compiler] = Compiler
+    metrics: Metrics | None = None
+    traces: Path | None = None  # a folder for the events of every run
     _feeding: dict[str, threading.Lock] = field(default_factory=dict)  # a provider is called by one run at a time
     _tidied: float = field(default_factory=time.monotonic)
+
+    def ended(self, driver: str, how: str, report: RunReport | None) -> None:
+        """Tells of a run that has ended, in the ways that the operator wants."""
+        if self.metrics is not None:
+            self.metrics.ended(driver, how, report)
+        if report is None:
+            return
+        if how == "well":
+            figures = {"figures": {"driver": driver, **report.figures}}
+            _log.info("%s finished run %s of %s in %s", self.name, report.run[:8], driver, report, extra=figures)
+        if self.traces is not None:
+            try:
+                self.traces.mkdir(parents=True, exist_ok=True)
+                path = self.traces / f"{self.name}-{report.run[:16]}.json"
+                path.write_text(json.dumps({"traceEvents": trace_events(report)}))
+            except OSError as error:
+                _log.warning("%s cannot write a trace: %s", self.name, error)
 
     def tidy_up(self) -> None:
         """Bounds what compiling leaves on the disk; now and then."""

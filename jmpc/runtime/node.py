@@ -6,6 +6,7 @@ import logging
 import threading
 import time
 from collections import Counter, deque
+from pathlib import Path
 from typing import Any
 
 from jmpc.config import RemoteConfig
@@ -21,6 +22,7 @@ from jmpc.runtime.approvals import Approvals
 from jmpc.runtime.client import SOON, Client
 from jmpc.runtime.control import Command, Control
 from jmpc.runtime.host import Host, approvals_path, archive_of, audit_of, control_path
+from jmpc.runtime.metrics import Metrics
 from jmpc.runtime.orders import Order, Submission
 from jmpc.runtime.party import RUNTIME
 from jmpc.runtime.repertoire import Repertoire
@@ -44,6 +46,8 @@ class Node:
       registry: its providers and sinks.
       make_protocol: the protocol among the servers.
       policy: what it agrees to; by default what the configuration says.
+      metrics: "host:port" at which Prometheus finds its figures.
+      traces: a folder for the events of every run.
     """
 
     def __init__(
@@ -53,6 +57,9 @@ class Node:
         registry: Registry,
         make_protocol: ProtocolFactory,
         policy: Policy | None = None,
+        *,
+        metrics: str | None = None,
+        traces: Path | None = None,
     ) -> None:
         self.name = name
         self._config = config
@@ -79,6 +86,9 @@ class Node:
         self._host = Host(
             name, config, self._policy, registry, make_protocol, self.transport, archive, audit, approvals
         )
+        self._host.traces = traces
+        if metrics is not None:
+            self._host.metrics = Metrics(name, metrics)
         self._since = time.monotonic()
         self._control = Control(control_path(config, name), self._commands)
 
@@ -108,6 +118,8 @@ class Node:
 
     def _close(self) -> bool:
         self._control.close()
+        if self._host.metrics is not None:
+            self._host.metrics.close()
         clients = [*self._clients.values(), *self._ending]
         for client in clients:
             client.close(f"jmpc-node {self.name} was stopped")

@@ -6,7 +6,7 @@ import dataclasses
 import hashlib
 import re
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 import jax
 import numpy as np
@@ -21,6 +21,7 @@ from jmpc.runtime.links import Recorder, Slot, TransportLink
 from jmpc.runtime.machine import Machine, refuse
 from jmpc.runtime.prepare import VERSION, Prepared
 from jmpc.runtime.pulse import Pulse
+from jmpc.runtime.report import AGREE, SEND, WAIT, RunReport, Timeline
 from jmpc.runtime.store import Store
 
 RUNTIME = f"{VERSION} jax {'.'.join(jax.__version__.split('.')[:2])} numpy {np.__version__.split('.')[0]}"
@@ -45,6 +46,7 @@ class Party:
     recorder: Recorder | None = None
     terms: bytes = b""
     failed: Callable[[Guard], None] = refuse
+    timeline: Timeline = field(default_factory=Timeline)
 
     def play(self, feed: Feed, store: Store) -> Results:
         """Agrees with the others on what is run, then runs this player's program; nothing is committed.
@@ -55,9 +57,10 @@ class Party:
         """
         prepared, me = self.prepared, self.me
         program = prepared.program(me)
-        keys, identity = self._agree() if self.keys is None else (self.keys, self.run)
+        with self.timeline.event(AGREE):
+            keys, identity = self._agree() if self.keys is None else (self.keys, self.run)
         env = gather(prepared.lowered, [me], feed, store)
-        link = _PulsedLink(self.transport, self.run, self.pulse, self.recorder)
+        link = _PulsedLink(self.transport, self.run, self.pulse, self.recorder, self.timeline)
         arrays = Machine(prepared.compiler, keystream_for(keys), link, self.pulse, self.failed).run(program, env)
         results = scatter(prepared.lowered, prepared.lowered.outputs_of(me), arrays)
         return dataclasses.replace(results, run=identity)
@@ -76,6 +79,11 @@ class Party:
         )
         return {tuple(sorted(names)): key for names, key in agreed.keys.items()}, agreed.identity
 
+    def report(self) -> RunReport:
+        """What the run has taken so far."""
+        sent, received = (ledger.peers(self.run) for ledger in (self.transport.sent, self.transport.received))
+        return RunReport.of(self.me, self.run, self.timeline, sent, received)
+
     def abort(self, error: BaseException) -> None:
         """Tells the others that this run is over, and why; the reason holds no data."""
         others = [player for player in self.prepared.players if player != self.me]
@@ -90,12 +98,15 @@ class _PulsedLink:
     run: bytes
     pulse: Pulse
     recorder: Recorder | None
+    timeline: Timeline
 
     def send(self, frame: Frame, slot: Slot, buffers: Sequence[np.ndarray]) -> None:
-        TransportLink(self.transport, self.run, self.pulse.timeout, self.recorder).send(frame, slot, buffers)
+        with self.timeline.event(SEND, frame.dst):
+            TransportLink(self.transport, self.run, self.pulse.timeout, self.recorder).send(frame, slot, buffers)
 
     def receive(self, frame: Frame, slot: Slot) -> Sequence[memoryview]:
-        buffers = self.pulse.wait(frame.src, lambda s: self.transport.receive(frame.src, self.run, slot, s))
+        with self.timeline.event(WAIT, frame.src):
+            buffers = self.pulse.wait(frame.src, lambda s: self.transport.receive(frame.src, self.run, slot, s))
         self.pulse()
         return buffers
 

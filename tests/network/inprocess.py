@@ -61,6 +61,7 @@ class Nodes:
     registry: Registry
     nodes: dict[str, Node] = field(default_factory=dict)
     threads: dict[str, threading.Thread] = field(default_factory=dict)
+    metrics: str = ""  # where one of them shows its figures
 
     def config(self, player: str | None = None) -> RemoteConfig:
         return RemoteConfig.load(self.path, player=player)
@@ -69,10 +70,14 @@ class Nodes:
         """`rules` are what these nodes do otherwise than their configuration says."""
         for name in names:
             policy = dataclasses.replace(Policy.default(self.config(), name, drivers), **rules)
-            self.nodes[name] = Node(self.config(), name, self.registry, Rep3, policy)
-            self.nodes[name]._host.make_compiler = lambda: COMPILER
-            self.threads[name] = threading.Thread(target=self.nodes[name].serve, daemon=True)
-            self.threads[name].start()
+            self.adopt(Node(self.config(), name, self.registry, Rep3, policy))
+
+    def adopt(self, node: Node) -> None:
+        """Starts a node that was made elsewhere."""
+        node._host.make_compiler = lambda: COMPILER
+        self.nodes[node.name] = node
+        self.threads[node.name] = threading.Thread(target=node.serve, daemon=True)
+        self.threads[node.name].start()
 
     def stop(self, *names: str) -> None:
         for name in names or tuple(self.nodes):
