@@ -170,6 +170,29 @@ class Computation:
             yield range(start, stop), call
             start = stop
 
+    @functools.cached_property
+    def types(self) -> tuple[ArrayType, ...]:
+        """Of each value, by its number."""
+        made: list[ArrayType] = []
+        for call in self.calls:
+            match call:
+                case Source(types=types):
+                    made += types
+                case Constant(value=value):
+                    made.append(ArrayType.of(value))
+                case Read(type=type_):
+                    made.append(type_)
+                case Compute(jaxpr=jaxpr) | Secure(jaxpr=jaxpr):
+                    made += map(ArrayType.of, jaxpr.out_avals)
+                case Share(arg=arg) | Reveal(arg=arg) | Publish(arg=arg):
+                    made.append(made[arg])
+        return tuple(made)
+
+    @functools.cached_property
+    def written(self) -> dict[str, tuple[ArrayType, str | None]]:
+        """The variables that are assigned: what is in them, and the player that has it in the clear, if one does."""
+        return {call.variable: (self.types[call.arg], call.player) for call in self.calls if isinstance(call, Assign)}
+
     @property
     def players(self) -> tuple[str, ...]:
         """Everyone who takes part: the servers, then every player in the order in which calls name them."""

@@ -154,7 +154,6 @@ class Policy:
         grants: Mapping[str, frozenset[str]] | None = None,
         *,
         approved: bool = False,
-        owners_known: bool = True,
     ) -> None:
         """Check everything that a computation reveals.
 
@@ -162,14 +161,10 @@ class Policy:
             account: the releases.
             grants: who may see whose inputs, as their players say themselves; both must allow it.
             approved: whether this player's operator has approved the computation: then only the owners' word counts.
-            owners_known: whether `account` says of everything whose inputs it derives from.
 
         Raises:
-            PolicyError: rule "reveal_to" or "min_owners", with every release that breaks it.
+            PolicyError: rule "reveal_to", with every release that breaks it.
         """
-        account = list(account)
-        if owners_known and not approved:
-            self._check_owners(account)
         refused = {}
         for release in account:
             against = [
@@ -186,8 +181,14 @@ class Policy:
                 'Let "policy": {"reveal_to": ...} in its configuration name who may see it'
             )
 
-    def _check_owners(self, account: Iterable[ReleaseAccount]) -> None:
-        """A value is opened in parts; it derives from all that any of them derives from."""
+    def check_owners(self, account: Iterable[ReleaseAccount]) -> None:
+        """Check from how many players' inputs everything that is opened derives.
+
+        A value is opened in parts, for one reason; it derives from all that any of them derives from.
+
+        Raises:
+            PolicyError: rule "min_owners", with everything that breaks it.
+        """
         values: dict[tuple[str, str, str], set[str]] = {}
         for release in account:
             values.setdefault((release.dst, release.why, release.line), set()).update(release.inputs)

@@ -182,13 +182,12 @@ def test_what_is_wrong_in_a_policy_file_is_named(load, tmp_path, text, message):
 
 def test_what_is_opened_derives_from_enough_owners(load):
     policy = Policy.default(load({"min_owners": 2}), "server0")
-    policy.check_release([release("driver", "alice", "bob"), release("bob", "bob"), release("driver")])
+    policy.check_owners([release("driver", "alice", "bob"), release("bob", "bob"), release("driver")])
     parts = [release("driver", "alice", why="sum"), release("driver", "bob", why="sum")]  # of one value
-    policy.check_release(parts)
+    policy.check_owners(parts)
     for account in ([release("driver", "alice")], [release("bob", "alice", "bob")]):
         with pytest.raises(PolicyError, match="rule min_owners.*at least 2 others.*reveal of y"):
-            policy.check_release(account)
-        policy.check_release(account, owners_known=False)
+            policy.check_owners(account)
 
 
 def test_what_is_approved_goes_by_the_owners_word_alone(load):

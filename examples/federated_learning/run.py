@@ -124,7 +124,7 @@ def main(argv: list[str] | None = None) -> tuple[float, float]:
     iterations, losses, accuracy = train_privately(arguments)
     plain_losses, plain_accuracy = train_in_plaintext(arguments)
     print(f"held-out accuracy: {accuracy:.4f} under MPC, {plain_accuracy:.4f} in plaintext")
-    curves = {"under MPC": losses, "plaintext": plain_losses}
+    curves = {"under MPC": losses, "plaintext": plain_losses[-len(losses) :]}
     print("plot:", plot(arguments, __file__, "loss", iterations, curves, ("iteration", "validation loss")))
     return accuracy, plain_accuracy
 

@@ -3,6 +3,9 @@
 jmpc-admin keygen                      all key pairs of the players in config.json, for a cluster on one machine
 jmpc-admin keygen --player server0     this player's pair only, on the machine where it runs
 jmpc-admin keygen --author alice       the key of somebody who signs computations
+jmpc-admin rotate-keys --player NAME   a new pair for a player of this machine
+jmpc-admin revoke PLAYER               let a player in no longer, at once, at the nodes of this machine
+jmpc-admin reload                      have these nodes read the public keys again
 jmpc-admin check config.json           is the file sound, which keys are here, and are the others there
 jmpc-admin status                      what the node on this machine is doing
 jmpc-admin cancel RUN                  end a run that it takes part in, everywhere

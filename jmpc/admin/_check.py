@@ -7,7 +7,7 @@ from typing import Any
 
 from ..config import RemoteConfig
 from ..errors import ConfigError, JmpcError
-from ..net.keys import KeyRing, fingerprint, read_key
+from ..net.keys import KeyRing, fingerprint, read_key, revoked_file
 from ..net.ping import answers, ping
 from ..net.transport import Transport
 from ..runtime.control import ask
@@ -24,7 +24,7 @@ def check(arguments: argparse.Namespace) -> int:
     for player in config.players.values():
         public = _state(config, player.name, "public", problems)
         secret = _state(config, player.name, "secret", problems)
-        if secret == "ok":
+        if secret == "ok" and public != "revoked":
             problems += _ring_problems(config, player.name)
         rows.append((player.name, player.role, player.address, public, secret))
     if config.insecure:
@@ -93,6 +93,8 @@ def _state(config: RemoteConfig, name: str, kind: str, problems: list[str]) -> s
     if kind == "secret" and not (config.keys / f"{name}.secret").exists():
         return "not here"
     configured = config.players[name].public_key
+    if kind == "public" and revoked_file(config.keys, name).exists():
+        return "revoked"
     if kind == "public" and configured is not None:
         return fingerprint(configured)
     try:

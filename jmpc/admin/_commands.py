@@ -43,6 +43,16 @@ def _parser() -> argparse.ArgumentParser:
         help="replace keys that exist; peers must then get the new ones",
     )
     keygen.set_defaults(command=_keys.keygen)
+    rotate = commands.add_parser("rotate-keys", help="make a new key pair for a player of this machine")
+    rotate.add_argument("--player", metavar="NAME", required=True, help="whose pair")
+    rotate.set_defaults(command=_keys.rotate_keys)
+    revoke = commands.add_parser("revoke", help="let a player in no longer, at the nodes of this machine")
+    revoke.add_argument("name", metavar="PLAYER", help="whose key is used no more")
+    revoke.set_defaults(command=_keys.revoke_key)
+    reload = commands.add_parser("reload", help="have the nodes of this machine read the public keys again")
+    reload.set_defaults(command=_keys.reload)
+    for made in (rotate, revoke, reload):
+        made.add_argument("--config", default="config.json", help="configuration file (default: %(default)s)")
     check = commands.add_parser("check", help="check a configuration, the keys that are here, and the other players")
     check.add_argument("config", metavar="CONFIG", nargs="?", default="config.json")
     check.add_argument("--player", metavar="NAME", help="who asks the others (default: the one whose secret is here)")

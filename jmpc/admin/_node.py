@@ -16,6 +16,8 @@ from ..runtime.orders import printable
 from ..storage.key import storage_key
 from ._table import print_table
 
+_SURE = 16  # digits that no second computation is made to begin with
+
 
 def status(arguments: argparse.Namespace) -> int:
     """What a node is doing."""
@@ -81,10 +83,16 @@ def approve(arguments: argparse.Namespace) -> int:
     """Shows a computation, and asks."""
     config, player = _node(arguments)
     path = control_path(config, player)
+    if arguments.yes and len(arguments.computation) < _SURE:
+        raise ConfigError(f"--yes takes at least {_SURE} digits of the computation that has been read")
     (found,) = _one(arguments.computation, {it["computation"]: it for it in ask(path, "pending")}, "refused")
-    print("\n".join(map(printable, found["account"].splitlines())))
-    print(f"\nrefused because {found['reason']}")
-    question = f"\nLet it run at {player}, whenever {', '.join(ask(path, 'status')['drivers'])} submits it? [y/N] "
+    for line in ask(path, "account", identity=found["computation"]).splitlines():
+        print("".join(char if char.isprintable() else "?" for char in line))
+    print(f"\nrefused because {printable(found['reason'])}")
+    question = (
+        f"\nLet it run at {player}, whenever {', '.join(ask(path, 'status')['drivers'])} submits it? What it keeps may "
+        "afterwards be used by other computations, within reveal_to and min_owners. [y/N] "
+    )
     if not arguments.yes and input(question).strip().lower() not in ("y", "yes"):
         print("not approved")
         return 1
@@ -100,7 +108,7 @@ def withdraw(arguments: argparse.Namespace) -> int:
     approved = ask(path, "approved")
     (found,) = _one(arguments.computation, {it: it for it in approved}, "approved")
     ask(path, "withdraw", identity=found)
-    print(f"withdrew {found}")
+    print(f"withdrew {found}; a run that is going on goes on: `jmpc-admin cancel RUN` ends it")
     return 0
 
 
@@ -118,10 +126,13 @@ def _told(entry: dict[str, Any]) -> str:
     if "stored" in entry:
         what = f"{entry['stored']} of {entry['driver']}: {entry['variables']} variables as {entry['name']!r}"
         return f"{entry['time']}  {printable(what)}"
+    if "judged" in entry:
+        return f"{entry['time']}  computation {entry['computation'][:16]} {entry['judged']} by the operator"
     head = f"{entry['time']}  run {entry['run'][:16]} of {entry['driver']}"
     if "ended" in entry:
         return printable(f"{head}  ended {'' if entry['ended'] == 'well' else 'because '}{entry['ended']}")
-    lines = [f"{head}  computation {entry['computation'][:16]}"]
+    how = (", approved by hand" if entry["approved"] else "") + (f", by {entry['author']}" if entry["author"] else "")
+    lines = [f"{head}  computation {entry['computation'][:16]}{how}"]
     rows = {
         f"    to {it['to']}: {it['what']} {it['shape']}, of {', '.join(it['of']) or 'nobody'}  {it['line']}": None
         for it in entry["opened"]

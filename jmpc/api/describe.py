@@ -1,33 +1,36 @@
-"""A computation, described for whoever decides whether it may run: inputs, what is opened, operations by line."""
+"""A computation, described for whoever decides whether it may run: inputs, what is opened and kept, all operations."""
 
 from __future__ import annotations
 
+import hashlib
 from collections import Counter
 from collections.abc import Iterable, Iterator
+from typing import Any
 
-from jax.extend.core import ClosedJaxpr, Jaxpr
+import numpy as np
+from jax.extend.core import ClosedJaxpr, Jaxpr, JaxprEqn, Literal
 
 from jmpc._compat import UNKNOWN_LINE, source_line
 from jmpc.api.account import account
 from jmpc.choreography.holders import inner_jaxprs
-from jmpc.choreography.inline import inline_calls
+from jmpc.choreography.inline import captured, inline_calls
 from jmpc.computation import Assign, Compute, Constant, Output, Publish, Read, Secure, Source
 from jmpc.runtime.prepare import Prepared
 
-_MOST_LINES = 200
-
 
 def describe(prepared: Prepared, driver: str) -> str:
-    """The account of a computation. Names of functions and lines are as its author says."""
+    """The account of a computation. Names of functions and lines are as its author says; all else was found here."""
     computation = prepared.lowered.computation
-    lines = [f"computation {computation.identity.hex()}", f"submitted by {driver}", "", "inputs"]
-    lines += list(_inputs(prepared)) or ["  none"]
-    lines += ["", *str(account(prepared)).splitlines(), "", "operations by source line"]
+    sections = {
+        "inputs": list(_inputs(prepared)),
+        "kept for later computations": list(_kept(prepared)),
+        "handed to code of players": list(_handed(prepared)),
+    }
+    lines = [f"computation {computation.identity.hex()}", f"submitted by {driver}"]
+    for title, rows in sections.items():
+        lines += ["", title, *(f"  {row}" for row in rows or ["nothing"])]
     operations = [f"  {line}  {what}" for line, what in _operations(prepared)]
-    lines += operations[:_MOST_LINES]
-    if len(operations) > _MOST_LINES:
-        lines.append(f"  and {len(operations) - _MOST_LINES} lines more")
-    return "\n".join(lines)
+    return "\n".join([*lines, "", *str(account(prepared)).splitlines(), "", "operations by source line", *operations])
 
 
 def _inputs(prepared: Prepared) -> Iterator[str]:
@@ -37,11 +40,28 @@ def _inputs(prepared: Prepared) -> Iterator[str]:
             case Source(player=player, provider=provider, types=types, line=line):
                 seen = "for everybody to see" if not published.isdisjoint(numbers) else "private"
                 what = f"its {provider!r}" if provider else "what its script brings"
-                yield f"  {player}: {what}, {', '.join(map(str, types))}, {seen}  {line}"
+                yield f"{player}, {seen}: {what}, {', '.join(map(str, types))}  {line}"
             case Read(variable=variable, type=type_, player=player, line=line):
-                yield f"  {player or 'shares of all servers'}: the variable {variable}, {type_}  {line}"
+                yield f"{player or 'shares of all servers'}: the variable {variable}, {type_}  {line}"
             case Constant(value=value, line=line):
-                yield f"  everybody: a constant, {value.dtype}{list(value.shape)}  {line}"
+                yield f"everybody: a constant, {_summary(value)}  {line}"
+
+
+def _kept(prepared: Prepared) -> Iterator[str]:
+    origins = prepared.provenance(dict.fromkeys(prepared.reads, frozenset()))
+    types = prepared.lowered.computation.written
+    for call in prepared.lowered.computation.calls:
+        if isinstance(call, Assign):
+            whose = ", ".join(sorted(origins.get(call.variable, ()))) or "nobody"
+            where = f"in the clear at {call.player}" if call.player else "as shares"
+            yield f"{types[call.variable][0]} {where}, derived from {whose}: the variable {call.variable}  {call.line}"
+
+
+def _handed(prepared: Prepared) -> Iterator[str]:
+    for call in prepared.lowered.computation.calls:
+        if isinstance(call, Output):
+            taker = f"its sink {call.sink!r}" if call.sink else "what its script gets"
+            yield f"{call.player}: {taker}  {call.line}"
 
 
 def _operations(prepared: Prepared) -> Iterator[tuple[str, str]]:
@@ -52,24 +72,40 @@ def _operations(prepared: Prepared) -> Iterator[tuple[str, str]]:
                 yield from _counted(jaxpr, line, f"on secrets, in {name}")
             case Compute(jaxpr=jaxpr, name=name, player=player, line=line):
                 yield from _counted(jaxpr, line, f"by {player} alone, in {name}")
-            case Assign(variable=variable, line=line):
-                yield line, f"kept as the variable {variable}"
-            case Output(player=player, sink=sink, line=line) if sink:
-                yield line, f"handed to {sink!r} of {player}"
 
 
 def _counted(jaxpr: ClosedJaxpr, called: str, where: str) -> Iterator[tuple[str, str]]:
     by_line: dict[str, Counter[str]] = {}
-    for line, name in _equations([inline_calls(jaxpr).jaxpr]):
-        by_line.setdefault(called if line == UNKNOWN_LINE else line, Counter())[name] += 1
+    for eqn in _equations([inline_calls(jaxpr).jaxpr]):
+        line = source_line(eqn)
+        by_line.setdefault(called if line == UNKNOWN_LINE else line, Counter())[_written(eqn)] += 1
     for line, names in by_line.items():
-        yield line, f"{', '.join(name if n == 1 else f'{name} x {n}' for name, n in names.items())} {where}"
+        yield line, f"{where}: {', '.join(name if n == 1 else f'{name} x {n}' for name, n in names.items())}"
+    for value in captured(jaxpr):
+        yield called, f"{where}: with the constant {_summary(value)}"
 
 
-def _equations(jaxprs: Iterable[Jaxpr]) -> Iterator[tuple[str, str]]:
+def _equations(jaxprs: Iterable[Jaxpr]) -> Iterator[JaxprEqn]:
     for jaxpr in jaxprs:
         for eqn in jaxpr.eqns:
             inside = list(inner_jaxprs(eqn))
             if not inside:
-                yield source_line(eqn), eqn.primitive.name
+                yield eqn
             yield from _equations(inside)
+
+
+def _written(eqn: JaxprEqn) -> str:
+    """An operation with the numbers that are written in it."""
+    numbers = [str(atom.val) for atom in eqn.invars if isinstance(atom, Literal) and np.ndim(atom.val) == 0]
+    return " ".join([eqn.primitive.name, *numbers])
+
+
+def _summary(value: Any) -> str:
+    """An array that is part of a computation, as far as it fits on a line."""
+    try:
+        array = np.asarray(value)
+    except TypeError:  # a typed random key
+        return f"{value.dtype}{list(value.shape)}"
+    digest = hashlib.sha256(np.ascontiguousarray(array).tobytes()).hexdigest()[:16]
+    ends = f" from {array.min()} to {array.max()}" if array.size and array.dtype.kind in "biuf" else ""
+    return f"{array.dtype}{list(array.shape)}{ends}, SHA-256 {digest}"

@@ -7,6 +7,7 @@ through a `Reveal` or `Publish` of the computation, and everything else is share
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Callable, Sequence
 from contextlib import AbstractContextManager
 from dataclasses import dataclass, field
@@ -150,6 +151,7 @@ class _Builder:
     arrays: dict[int, list[Any]]  # those that a call brings, by its id
     values: dict[int, Value | _Clear] = field(default_factory=dict)
     results: list[tuple[Port, Any]] = field(default_factory=list)
+    reveals: Counter[str] = field(default_factory=Counter)  # so far, by player
 
     def call(self, numbers: range, call: Call) -> None:
         self.context.watch(0)
@@ -224,11 +226,14 @@ class _Builder:
         return value.memo[range_]
 
     def _revealed(self, number: int, player: str) -> Any:
+        # Numbered, because one value is opened in several parts, and its author alone says on which line.
+        self.reveals[player] += 1
+        why = f"reveal to {player}" + (f" ({count})" if (count := self.reveals[player]) > 1 else "")
         match self.values[number]:
             case _Clear(array=array, player=owner):
-                return array if owner == player else release(array, owner, player, f"reveal to {player}")
+                return array if owner == player else release(array, owner, player, why)
             case value:
-                return reveal(self.context, value, player, f"reveal to {player}")
+                return reveal(self.context, value, player, why)
 
     # -- variables ----------------------------------------------------------------------------------------------------
 

@@ -69,7 +69,7 @@ class KeyRing:
         """Read the key ring of `name`: its own pair, and the public key of each of `players`.
 
         Keys in `public_keys` (from the configuration) need no file, and must equal the file where
-        there is one.
+        there is one. A player whose key was revoked here is left out.
 
         Raises:
             AuthenticationError: a key is missing or malformed, or differs from the configured one.
@@ -78,7 +78,10 @@ class KeyRing:
         folder, known = Path(directory), dict(public_keys or {})
         check_directory(folder)
         secret = read_key(folder, name, "secret")
-        peers = {player: _public_key(folder, player, known.get(player)) for player in {*players, name}}
+        admitted = [player for player in {*players, name} if not revoked_file(folder, player).exists()]
+        peers = {player: _public_key(folder, player, known.get(player)) for player in admitted}
+        if name not in peers:
+            raise AuthenticationError(f"the key of {name} was revoked here: make another with `jmpc-admin rotate-keys`")
         return cls(peers[name], secret, {player: key for player, key in peers.items() if player != name})
 
     def names(self) -> dict[bytes, str]:
@@ -103,7 +106,8 @@ class Authenticator:
     """Answers the ZAP requests of one ZeroMQ context: which public key is which player.
 
     It must be bound before the sockets it vouches for. Its owner polls `socket` and calls `answer`
-    when it is readable.
+    when it is readable. A connection is marked with its key; whose that is, is asked with every frame, so that a key
+    that is admitted no longer says nothing more on connections that are open already.
     """
 
     def __init__(self, context: zmq.Context, domain: str, names: Mapping[bytes, str]) -> None:
@@ -111,24 +115,33 @@ class Authenticator:
         self.socket.linger = 0
         self.socket.bind(_ZAP_ENDPOINT)
         self._domain = domain.encode()
-        self._names = dict(names)
+        self.admit(names)
+
+    def admit(self, names: Mapping[bytes, str]) -> None:
+        """From now on these keys, by their raw bytes, are those of these players, and no others are let in."""
+        self._names = {z85.encode(key).decode(): name for key, name in names.items()}
+
+    def name_of(self, mark: str) -> str | None:
+        """The player whose key a connection was marked with; None if it is admitted no longer."""
+        return self._names.get(mark)
 
     def answer(self) -> bool:
         """Reply to one waiting request; whether the client was let in."""
         request = self.socket.recv_multipart()
-        name = self._player(request)
-        status = (b"200", b"OK", name.encode()) if name else (b"400", b"unknown key", b"")
+        mark = self._mark(request)
+        status = (b"200", b"OK", mark.encode()) if mark else (b"400", b"unknown key", b"")
         sequence = request[1] if len(request) > 1 else b""
         self.socket.send_multipart([b"1.0", sequence, *status, b""])
-        return name is not None
+        return mark is not None
 
-    def _player(self, request: list[bytes]) -> str | None:
+    def _mark(self, request: list[bytes]) -> str | None:
         if len(request) != 7:
             return None
         version, _, domain, _, _, mechanism, key = request
-        if (version, domain, mechanism) != (b"1.0", self._domain, b"CURVE"):
+        if (version, domain, mechanism) != (b"1.0", self._domain, b"CURVE") or len(key) != 32:
             return None
-        return self._names.get(key)
+        mark = z85.encode(key).decode()
+        return mark if mark in self._names else None
 
 
 def generate(players: Iterable[str], directory: str | os.PathLike[str], *, force: bool = False) -> list[Path]:
@@ -154,6 +167,43 @@ def generate(players: Iterable[str], directory: str | os.PathLike[str], *, force
     except OSError as error:
         raise ConfigError(f"cannot write keys to {folder}: {error.strerror}") from error
     return [path for *paths, _ in pairs for path in paths]
+
+
+def revoked_file(folder: Path, name: str) -> Path:
+    """What stands in the place of a public key that was revoked: the key, which is used no more."""
+    return folder / f"{name}.revoked"
+
+
+def revoke(folder: Path, name: str) -> None:
+    """Has a player's key be used no more here.
+
+    Raises:
+        ConfigError: it cannot be written.
+    """
+    public = folder / f"{name}.public"
+    check_directory(folder)
+    try:
+        data = public.read_bytes() if public.exists() else b""  # in the configuration
+        write_file(revoked_file(folder, name), data, 0o644)
+        public.unlink(missing_ok=True)
+    except OSError as error:
+        raise ConfigError(f"cannot write to {folder}: {error.strerror}") from error
+
+
+def rotate(folder: Path, name: str) -> list[Path]:
+    """Makes a new pair for a player, and keeps the old one as `NAME.secret.old` and `NAME.public.old`.
+
+    Raises:
+        ConfigError: it cannot be written.
+        AuthenticationError: there is none.
+    """
+    kinds = ("secret", "public")
+    for kind in kinds:
+        read_key(folder, name, kind)
+    for kind in kinds:
+        os.replace(folder / f"{name}.{kind}", folder / f"{name}.{kind}.old")
+    revoked_file(folder, name).unlink(missing_ok=True)
+    return generate([name], folder)
 
 
 def read_key(folder: Path, name: str, kind: str) -> bytes:

@@ -4,7 +4,7 @@
 
 An approval is of one computation, by its identity (`Computation.identity`), for good: whoever submits it and however
 often. It overrules this player's `reveal_to`, `min_owners` and `inputs`, and nothing else: not the word of other
-owners, not what was said of a variable when it was written, not limits, not who may submit.
+owners, not limits, not who may submit. What reads variables cannot be approved: its identity does not say of which.
 """
 
 from __future__ import annotations
@@ -13,15 +13,15 @@ import datetime
 import json
 import re
 import threading
-from dataclasses import asdict, dataclass
+from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
 
 from jmpc.errors import ConfigError
-from jmpc.private_files import check_directory, make_folder, write_file
+from jmpc.private_files import ANY, check_directory, check_protected, make_folder, write_file
 from jmpc.remember import Remembered
 
-_PENDING = 64
+_PENDING = 16  # of one driver
+_MOST_CHARACTERS = 1 << 20  # of one account: what is longer nobody reads, so that it is not offered
 _IDENTITY = re.compile(r"[0-9a-f]{64}")
 
 
@@ -49,18 +49,36 @@ class Approvals:
         self._path = path
         self._lock = threading.Lock()
         self._approved = _read(path)
-        self._pending: Remembered[str, Pending] = Remembered(_PENDING)
+        self._pending: dict[str, Remembered[str, Pending]] = {}  # by driver
 
     def __contains__(self, identity: bytes) -> bool:
         return identity.hex() in self._approved
 
-    def refused(self, pending: Pending) -> None:
-        """Keeps a refused computation for the operator to look at."""
-        self._pending.put(pending.computation, pending)
+    def knows(self, driver: str, identity: bytes) -> bool:
+        """Whether a refused computation of a driver is kept already."""
+        return driver in self._pending and identity.hex() in self._pending[driver]
 
-    def pending(self) -> list[dict[str, Any]]:
-        """Everything that was refused lately, oldest first."""
-        return [asdict(it) for it in self._pending.values() if it.computation not in self._approved]
+    def refused(self, pending: Pending) -> bool:
+        """Keeps a refused computation for the operator to look at; whether it is one that can be approved."""
+        if len(pending.account) > _MOST_CHARACTERS:
+            return False
+        with self._lock:
+            mine = self._pending.setdefault(pending.driver, Remembered(_PENDING))
+        mine.put(pending.computation, pending)
+        return True
+
+    def pending(self) -> list[dict[str, str]]:
+        """Everything that was refused lately, oldest first, without the accounts."""
+        rows = [it for mine in list(self._pending.values()) for it in mine.values()]
+        rows = [it for it in rows if it.computation not in self._approved]
+        return [{"computation": it.computation, "driver": it.driver, "reason": it.reason} for it in rows]
+
+    def account(self, identity: str) -> str:
+        """The account of a refused computation. Raises ConfigError if there is none."""
+        for mine in list(self._pending.values()):
+            if (found := mine.get(identity)) is not None:
+                return found.account
+        raise ConfigError(f"computation {identity!r} was not refused lately")
 
     @property
     def approved(self) -> dict[str, str]:
@@ -96,6 +114,7 @@ def _read(path: Path) -> dict[str, str]:
     if not path.exists():
         return {}
     check_directory(path.parent)
+    check_protected(path, ANY)
     try:
         rows = json.loads(path.read_text("utf-8"))
         approved = {row["computation"]: row["time"] for row in rows}

@@ -1,8 +1,9 @@
 """The audit log of a node: every run it took part in, what was opened to whom in it, and how it ended.
 
     {"after": MAC, "time": T, "opens": DIGEST, "opened": [{"to": ..., "by": ..., "what": ..., "of": [...]}, ...], ...}
-    {"after": MAC, "time": T, "run": ID, "driver": NAME, "computation": DIGEST, "opens": DIGEST, "mac": ...}
+    {"after": MAC, "time": T, "run": ID, "driver": NAME, "computation": DIGEST, "opens": DIGEST, ...}
     {"after": MAC, "time": T, "run": ID, "driver": NAME, "ended": "well" or why not, "mac": ...}
+    {"after": MAC, "time": T, "computation": DIGEST, "judged": "approved" or "withdrawn", "mac": ...}
     {"after": MAC, "time": T, "driver": NAME, "stored": "save" or "load", "name": ..., "variables": ..., "mac": ...}
 
 A line is written before the first share of its run moves; if it cannot be, the node takes no part. What runs open is
@@ -36,6 +37,8 @@ from jmpc.remember import Remembered
 _FIRST: Final = "0" * 64
 _REMEMBERED: Final = 4096  # digests of what was written already
 _HOUR: Final = 3600.0
+_REASON: Final = 200  # characters of why a run ended
+_SPARE: Final = 600  # bytes of the line that says how it ended
 _MAC: Final = ', "mac": "'  # and 64 digits, a quotation mark and a brace end every line
 
 
@@ -58,8 +61,20 @@ class AuditLog:
         self._known: Remembered[str, None] = Remembered(_REMEMBERED)
         self._written: dict[str, deque[tuple[float, int]]] = {}  # in the last hour, by driver
 
-    def begins(self, run: bytes, driver: str, computation: bytes, opened: Iterable[ReleaseAccount]) -> None:
-        """A run is about to begin in which all this is opened."""
+    def begins(
+        self,
+        run: bytes,
+        driver: str,
+        computation: bytes,
+        opened: Iterable[ReleaseAccount],
+        *,
+        approved: bool = False,
+        author: str = "",
+    ) -> None:
+        """A run of a computation of this identity is about to begin in which all this is opened.
+
+        `approved` says whether the operator had to let it through, `author` who is said to have signed it.
+        """
         rows = [
             {"to": it.dst, "by": it.src, "what": it.why, "shape": it.shape, "of": sorted(it.inputs), "line": it.line}
             for it in opened
@@ -70,12 +85,19 @@ class AuditLog:
                 self._write({"opens": digest, "opened": rows}, driver)
                 self._known.put(digest, None)
             entry = {"run": run.hex(), "driver": driver, "computation": computation.hex(), "opens": digest}
-            self._write(entry, driver)
+            self._write(entry | {"approved": approved, "author": author}, driver)
 
     def ended(self, run: bytes, driver: str, how: str) -> None:
         """A run has ended, "well" or for a reason."""
         with self._lock:
-            self._write({"run": run.hex(), "driver": driver, "ended": how})
+            self._write(
+                {"run": run.hex(), "driver": driver, "ended": how.encode("ascii", "replace").decode()[:_REASON]}
+            )
+
+    def judged(self, identity: str, how: str) -> None:
+        """The operator has approved a computation, or has withdrawn that."""
+        with self._lock:
+            self._write({"computation": identity, "judged": how})
 
     def stored(self, driver: str, how: str, name: str, variables: int) -> None:
         """Variables of a driver are saved or loaded."""
@@ -90,7 +112,7 @@ class AuditLog:
                 self._last = _last_mac(self.path)
             text = json.dumps({"after": self._last, "time": now, **entry})[:-1]
             if driver is not None:
-                self._check_room(driver, len(text))
+                self._check_room(driver, len(text) + _SPARE)
             mac = _mac(_key(self._storage_key()), text)
             _append(self.path, f'{text}{_MAC}{mac}"}}\n'.encode())
             self._last = mac

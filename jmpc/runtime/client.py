@@ -124,18 +124,22 @@ class Client:
         self._tell(submission, answer)
 
     def _is_approved(self, prepared: Prepared) -> bool:
-        return prepared.lowered.computation.identity in self._host.approvals
+        return not prepared.reads and prepared.lowered.computation.identity in self._host.approvals
 
     @contextmanager
     def _told_to_operator(self, prepared: Prepared) -> Iterator[None]:
-        """What the policy refuses here, the operator may approve."""
+        """What the policy does not permit, the operator may approve; see `Approvals` for what."""
         try:
             yield
         except PolicyError as error:
-            identity = prepared.lowered.computation.identity.hex()
-            account = describe(prepared, self.driver)
-            self._host.approvals.refused(Pending(identity, self.driver, str(error), account))
-            raise PolicyError(f"{error}; its operator can approve computation {identity[:16]}") from error
+            identity, approvals = prepared.lowered.computation.identity, self._host.approvals
+            if prepared.reads:
+                raise
+            if not approvals.knows(self.driver, identity):
+                account = describe(prepared, self.driver)
+                if not approvals.refused(Pending(identity.hex(), self.driver, str(error), account)):
+                    raise
+            raise PolicyError(f"{error}; its operator can approve computation {identity.hex()[:16]}") from error
 
     def _tell(self, submission: bytes, answer: bytes, timeout: float | None = None) -> None:
         try:
@@ -164,8 +168,9 @@ class Client:
             approved = self._is_approved(prepared)
             with self._told_to_operator(prepared):
                 check_permitted(prepared, host.policy, signature, approved=approved)  # it may have been withdrawn
-                releases = check_run(prepared, host.policy, self.store, order, approved=approved)
-            host.audit.begins(run, self.driver, prepared.digest, releases)
+            releases = check_run(prepared, host.policy, self.store, order, approved=approved)
+            identity = prepared.lowered.computation.identity
+            host.audit.begins(run, self.driver, identity, releases, approved=approved, author=signature.author)
             logged = True
             peers = told - {host.name}
             pulse = Pulse(transport, run, peers, host.config.timeout, host.policy)
@@ -215,7 +220,7 @@ class Client:
         )
 
     def _commit(self, prepared: Prepared, run: bytes, order: Order, results: Results) -> None:
-        self.store.commit(results.generation, results.run, written(prepared, order))
+        self.store.commit(results.generation, written(prepared, order, results.run))
         sinks = {}
         for port in prepared.lowered.outputs:
             if (sink := getattr(port.call, "sink", "")) and self._host.name in port.players:

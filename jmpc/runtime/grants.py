@@ -6,9 +6,10 @@ what the owner said in the run that wrote it, not only by their own policies.
 
 from __future__ import annotations
 
+from jmpc.computation import ArrayType
 from jmpc.runtime.orders import Order
 from jmpc.runtime.prepare import Prepared
-from jmpc.runtime.store import Grants
+from jmpc.runtime.store import Generation, Grants
 
 
 def granted(prepared: Prepared, order: Order, *, opened: bool = False) -> Grants:
@@ -25,8 +26,18 @@ def granted(prepared: Prepared, order: Order, *, opened: bool = False) -> Grants
     return found
 
 
-def written(prepared: Prepared, order: Order) -> dict[str, Grants]:
-    """The grants of each variable that a run writes."""
+def form(prepared: Prepared, type_: ArrayType, player: str | None) -> str:
+    """How a variable is held by those who run this computation: as shares, or in the clear at a player."""
+    bits = prepared.lowered.computation.fraction
+    return f"{type_} in shares of {bits} bits" if player is None else f"{type_} in the clear at {player}"
+
+
+def written(prepared: Prepared, order: Order, run: bytes) -> dict[str, Generation]:
+    """The generation of each variable that a run writes; `run` is the identity that its players agreed on."""
     origins = prepared.provenance({name: order.variables[name].origins for name in prepared.reads})
     every = granted(prepared, order)
-    return {name: {owner: every[owner] for owner in owners} for name, owners in origins.items()}
+    types = prepared.lowered.computation.written
+    return {
+        name: Generation(run, {owner: every[owner] for owner in owners}, form(prepared, *types[name]))
+        for name, owners in origins.items()
+    }

@@ -27,7 +27,7 @@ from jmpc.net.codec import LimitError, Limits
 from jmpc.net.computations import decode_computation
 from jmpc.policy import Policy
 from jmpc.providers import Registry
-from jmpc.runtime.grants import granted
+from jmpc.runtime.grants import form, granted
 from jmpc.runtime.orders import Order
 from jmpc.runtime.prepare import Prepared
 from jmpc.runtime.sizes import check_size, size_of_computation
@@ -165,9 +165,19 @@ def check_permitted(prepared: Prepared, policy: Policy, signature: Signature, *,
         return
     computation = prepared.lowered.computation
     own = {call.provider for call in computation.calls if isinstance(call, Source) and call.player == policy.me}
-    policy.check_inputs(sorted(own), computation.identity, signature)
     releases = prepared.releases(dict.fromkeys(prepared.reads, frozenset()))
-    policy.check_release(releases, owners_known=not prepared.reads)
+    checks = [lambda: policy.check_inputs(sorted(own), computation.identity, signature)]
+    if not prepared.reads:  # of variables it is not known yet whose inputs they derive from
+        checks.append(lambda: policy.check_owners(releases))
+    checks.append(lambda: policy.check_release(releases))
+    broken = []
+    for check in checks:  # who is asked to approve must see all of them
+        try:
+            check()
+        except PolicyError as error:
+            broken.append(str(error))
+    if broken:
+        raise PolicyError("; and ".join(broken))
 
 
 def approved_receivers(prepared: Prepared, me: str) -> frozenset[str]:
@@ -214,6 +224,10 @@ def check_run(
                 f"{me} has another generation of {name!r} than the driver expects: a run was committed there in part; "
                 "assign the variable again",
             )
+        if other := _read_as(prepared, name) - {here.form}:
+            raise PolicyError(
+                f"{me} holds {name!r} as {here.form}, the computation reads it as {', '.join(other)} (rule type)"
+            )
         if here.grants != claimed.grants:
             raise PolicyError(
                 f"{me} knows {name!r} to derive from other players' inputs than the driver says, or others to be those "
@@ -221,6 +235,8 @@ def check_run(
             )
     origins = {name: claims[name].origins for name in prepared.reads}
     releases = prepared.releases(origins)
+    if not approved:
+        policy.check_owners(releases)
     policy.check_release(releases, granted(prepared, order, opened=True), approved=approved)
     if (size := store.bytes_after(prepared.writes_of(me))) > policy.max_stored_bytes:
         raise PolicyError(
@@ -229,6 +245,12 @@ def check_run(
             "the old ones"
         )
     return releases
+
+
+def _read_as(prepared: Prepared, variable: str) -> set[str]:
+    """The forms in which a computation reads a variable. Read as another type, shares show more than the value."""
+    reads = (call for call in prepared.lowered.computation.calls if isinstance(call, Read))
+    return {form(prepared, call.type, call.player) for call in reads if call.variable == variable}
 
 
 def may_tell(

@@ -213,10 +213,12 @@ class Node:
             "status": self._status,
             "cancel": self._cancel,
             "ping": self._ping,
+            "reload": self._reload,
             "pending": approvals.pending,
             "approved": lambda: approvals.approved,
-            "approve": approvals.approve,
-            "withdraw": approvals.withdraw,
+            "account": approvals.account,
+            "approve": self._approve,
+            "withdraw": self._withdraw,
         }
 
     def _status(self) -> dict[str, Any]:
@@ -262,6 +264,23 @@ class Node:
         ((whole, client),) = found.items()
         client.cancel(f"the operator of {self.name} cancelled it", bytes.fromhex(whole))
         return whole
+
+    def _approve(self, identity: str) -> None:
+        self._host.approvals.approve(identity)
+        self._host.audit.judged(identity, "approved")
+
+    def _withdraw(self, identity: str) -> None:
+        self._host.approvals.withdraw(identity)
+        self._host.audit.judged(identity, "withdrawn")
+
+    def _reload(self) -> list[str]:
+        """Reads the public keys again; the players that have one."""
+        keys = self._config.key_ring(self.name)
+        if keys is None:
+            raise ConfigError(f"{self.name} has no keys: its links are plain text")
+        self.transport.admit(keys)
+        _log.info("%s has read the keys of %s", self.name, ", ".join(sorted(keys.peers)))
+        return sorted(keys.peers)
 
     def _ping(self, timeout: float = 5.0) -> dict[str, Any]:
         peers = [player for player in self._config.players if player != self.name]

@@ -49,7 +49,7 @@ from jmpc.runtime.pulse import Pulse
 from jmpc.runtime.saving import Answer, Request, perform
 from jmpc.runtime.simulate import source_feed
 from jmpc.runtime.storages import Loaded, Places, Storages
-from jmpc.runtime.store import Generation, Grants, Store
+from jmpc.runtime.store import Generation, Store
 
 _log = logging.getLogger("jmpc")
 
@@ -177,7 +177,7 @@ class RemoteSession:
             approved = {player: known.ready[player].approved for player in prepared.owners}
             order = Order(self._id, known.submission, receivers, self._reads(prepared), approved)
             results = self._play(prepared, built, run, peers, order.encode())
-            self._commit(run, peers, written(prepared, order), results)
+            self._commit(run, peers, written(prepared, order, results.run), results)
             return results
         finally:
             self.transport.close_run(run)
@@ -271,7 +271,7 @@ class RemoteSession:
             raise
         return results
 
-    def _commit(self, run: bytes, peers: list[str], written: Mapping[str, Grants], results: Results) -> None:
+    def _commit(self, run: bytes, peers: list[str], written: Mapping[str, Generation], results: Results) -> None:
         """All parts have ended well. From here on there is no way back: who is not told has lost its variables."""
         lost: JmpcError | None = None
         for peer in peers:
@@ -279,8 +279,8 @@ class RemoteSession:
                 self.transport.send(peer, Header(Kind.COMMIT, run))
             except JmpcError as error:
                 lost = lost or error
-        self._store.commit(results.generation, results.run, written)
-        self._variables.update((name, Generation(results.run, grants)) for name, grants in written.items())
+        self._store.commit(results.generation, written)
+        self._variables.update(written)
         if lost is not None:
             raise lost
 

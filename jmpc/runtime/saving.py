@@ -122,7 +122,7 @@ class Answer:
     part: Part = Part(b"", {})
 
     def encode(self) -> bytes:
-        rows = [[name, it.run, rows_of(it.grants)] for name, it in self.part.variables.items()]
+        rows = [[name, it.run, rows_of(it.grants), it.form] for name, it in self.part.variables.items()]
         return _DONE + msgpack.packb([[list(version) for version in self.versions], self.part.descriptor, rows])
 
     @classmethod
@@ -132,9 +132,10 @@ class Answer:
             return None
         try:
             versions, descriptor, rows = _unpacked(body.removeprefix(_DONE), MOST_ELEMENTS)
-            variables = {name: Generation(run, grants_of(grants)) for name, run, grants in rows}
+            variables = {name: Generation(run, grants_of(grants), form) for name, run, grants, form in rows}
             good = type(descriptor) is bytes and all(is_number(number) and is_id(it) for number, it in versions)
-            if not good or not all(type(name) is str and is_id(it.run) for name, it in variables.items()):
+            known = all(type(n) is type(it.form) is str and is_id(it.run) for n, it in variables.items())
+            if not good or not known:
                 raise ValueError
         except (ValueError, TypeError):
             raise FrameError("a malformed answer of a player's storage") from None
@@ -171,8 +172,8 @@ def perform(
                 wanted = [variable for variable in head.variables if variable.name in names]
                 check_size(store.bytes_after({slot: size for it in wanted for slot, size in it.nbytes.items()}))
 
-            saved = archive.read(driver, name, version, check)
-            generations = {it.name: _generation(it) for it in saved.head.variables}
+            saved = archive.read(driver, name, version, check, names)
+            generations = {it.name: _generation(it) for it in saved.head.variables if it.name in names}
             store.restore({new: (saved.arrays[old], generations[old]) for old, new in names.items()})
     return Answer()
 
@@ -188,7 +189,7 @@ def _held(store: Store, request: Request, player: str) -> Saved:
             )
         arrays[name] = {slot: np.asarray(array) for slot, array in arrays[name].items()}
         types = {slot: jax.ShapeDtypeStruct(array.shape, array.dtype) for slot, array in arrays[name].items()}
-        rows.append(SavedVariable(name, generation.run, generation.grants, types))
+        rows.append(SavedVariable(name, generation.run, generation.grants, generation.form, types))
     number, identity = request.version
     return Saved(Head(identity, number, request.descriptor, tuple(rows)), arrays)
 
@@ -201,9 +202,9 @@ def _check_names(head: Head, names: Mapping[str, Any], store: Store, player: str
 
 
 def _generation(variable: SavedVariable) -> Generation:
-    grants = msgpack.packb(rows_of(variable.grants))
-    marks = hashlib.sha256(b"jmpc loaded\0" + variable.run + hashlib.sha256(grants).digest() + variable.name.encode())
-    return Generation(marks.digest()[:ID_BYTES], variable.grants)
+    what = msgpack.packb([variable.run, rows_of(variable.grants), variable.form, variable.name])
+    marks = hashlib.sha256(b"jmpc loaded\0" + what)
+    return Generation(marks.digest()[:ID_BYTES], variable.grants, variable.form)
 
 
 def _unpacked(body: bytes, most_elements: int) -> Any:

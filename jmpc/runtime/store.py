@@ -21,13 +21,15 @@ _OVERHEAD = 1024  # bytes that even an empty array takes, with its name
 
 @dataclass(frozen=True)
 class Generation:
-    """Which run wrote a variable, and whose inputs it derives from, each with those who may see it.
+    """Which run wrote a variable, whose inputs it derives from, each with those who may see it, and what it is.
 
-    `run` is the identity that the players of the run agreed on, not the id that its driver gave it.
+    `run` is the identity that the players of the run agreed on, not the id that its driver gave it. `form` is the type
+    and the fraction that it was written with: read as another type, shares would show more than the value.
     """
 
     run: bytes
     grants: Grants = field(default_factory=dict)
+    form: str = ""
 
     @property
     def origins(self) -> Origins:
@@ -86,12 +88,13 @@ class Store:
             after = kept | dict(sizes)
             return sum(after.values()) + _OVERHEAD * len(after)
 
-    def commit(
-        self, arrays: Mapping[Key, Any], run: bytes = SIMULATED, grants: Mapping[str, Grants] | None = None
-    ) -> None:
-        """Makes what a run has written the current generation of these variables, all at once."""
-        known, written = grants or {}, {name for name, _ in arrays}
+    def commit(self, arrays: Mapping[Key, Any], generations: Mapping[str, Generation] | None = None) -> None:
+        """Makes what a run has written the current generations of these variables, all at once.
+
+        Without `generations`, as in a simulation, they are all of the same run.
+        """
+        known, written = generations or {}, {name for name, _ in arrays}
         with self._lock:
             kept = {key: array for key, array in self._arrays.items() if key[0] not in written}
             self._arrays = kept | dict(arrays)
-            self._generations.update((name, Generation(run, known.get(name, {}))) for name in written)
+            self._generations.update((name, known.get(name, Generation(SIMULATED))) for name in written)

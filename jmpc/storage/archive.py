@@ -12,7 +12,7 @@ import logging
 import re
 import shutil
 import threading
-from collections.abc import Callable
+from collections.abc import Callable, Collection
 from pathlib import Path
 from typing import Final
 
@@ -98,29 +98,33 @@ class Archive:
     def read_head(self, driver: str, name: str, version: Version) -> Head:
         """What one of `versions` is. Raises StorageError if it is gone or was changed."""
         with self._lock:
-            return self._read(driver, name, version, lambda head: False).head
+            return self._read(driver, name, version, None).head
 
-    def read(self, driver: str, name: str, version: Version, check: Callable[[Head], None]) -> Saved:
-        """One of `versions`; `check` is called before its arrays are read.
+    def read(
+        self, driver: str, name: str, version: Version, check: Callable[[Head], None], wanted: Collection[str]
+    ) -> Saved:
+        """One of `versions`, with the arrays of the variables `wanted`; `check` is called before they are read.
 
         Raises StorageError if it is gone or was changed, and what `check` raises.
         """
 
-        def go_on(head: Head) -> bool:
+        def chosen(head: Head) -> Collection[str]:
             check(head)
-            return True
+            return wanted
 
         with self._lock:
-            return self._read(driver, name, version, go_on)
+            return self._read(driver, name, version, chosen)
 
-    def _read(self, driver: str, name: str, version: Version, go_on: Callable[[Head], bool]) -> Saved:
+    def _read(
+        self, driver: str, name: str, version: Version, chosen: Callable[[Head], Collection[str]] | None
+    ) -> Saved:
         path = self._place(driver, name) / _file(*version)
         try:
             reader = Reader(unseal(path, self._key(), self._mark(driver, name, version)))
             head = reader.head()
             if (head.number, head.identity) != version:
                 raise StorageError("it holds what was saved at another time")
-            return reader.arrays(head) if go_on(head) else Saved(head, {})
+            return Saved(head, {}) if chosen is None else reader.arrays(head, chosen(head))
         except OSError as error:
             raise StorageError(f"{self.player} cannot read what was saved as {name!r} ({error.strerror})") from error
         except StorageError as error:
@@ -128,7 +132,7 @@ class Archive:
 
     def _check_room(self, driver: str, name: str, nbytes: int) -> None:
         mine = self._folder / driver
-        files = [path.stat().st_size for path in mine.glob("*/*")]
+        files = [_size(path) for path in mine.glob("*/*")]
         names = {path.name for path in mine.glob("*")}
         size = _on_disk(nbytes) + sum(map(_on_disk, files)) + _BLOCK_BYTES * len(names)
         if size > self._most_bytes:
@@ -165,3 +169,10 @@ def _on_disk(nbytes: int) -> int:
 
 def _existing(folder: Path) -> Path:
     return folder if folder.exists() else _existing(folder.absolute().parent)
+
+
+def _size(path: Path) -> int:
+    try:
+        return path.stat().st_size
+    except OSError:  # the operator has removed it meanwhile
+        return 0

@@ -2,13 +2,13 @@
 
     length (8 bytes, little-endian)   msgpack [version, identity, number, descriptor, variables]   arrays, row-major
 
-A variable is [name, run, grants, [[slot, dtype, shape], ...]], its arrays follow in this order.
+A variable is [name, run, grants, form, [[slot, dtype, shape], ...]], its arrays follow in this order.
 """
 
 from __future__ import annotations
 
 import math
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Collection, Iterable, Iterator, Mapping
 from dataclasses import dataclass, field
 from typing import Any, Final
 
@@ -36,12 +36,14 @@ Grants = Mapping[str, frozenset[str]]
 class SavedVariable:
     """What a player holds of a variable, by slot: the types of arrays.
 
-    `run` is the run that wrote it, by the identity that its players agreed on, and `grants` who may see it.
+    `run` is the run that wrote it, by the identity that its players agreed on, `grants` who may see it, and `form` its
+    type and fraction.
     """
 
     name: str
     run: bytes
     grants: Grants
+    form: str
     slots: Mapping[int, jax.ShapeDtypeStruct]
 
     @property
@@ -73,7 +75,7 @@ class Head:
     def encode(self) -> bytes:
         """Raises StorageError for what `decode` would not read again."""
         rows = [
-            [v.name, v.run, rows_of(v.grants), [[i, x.dtype.name, list(x.shape)] for i, x in v.slots.items()]]
+            [v.name, v.run, rows_of(v.grants), v.form, [[i, x.dtype.name, list(x.shape)] for i, x in v.slots.items()]]
             for v in self.variables
         ]
         data = msgpack.packb([VERSION, self.identity, self.number, self.descriptor, rows])
@@ -96,11 +98,11 @@ class Head:
         if version != VERSION or not is_id(identity) or not is_number(number) or type(descriptor) is not bytes:
             raise ValueError("a head of the wrong form")
         variables = []
-        for name, run, grants, slots in rows:
-            if type(name) is not str or not is_id(run):
+        for name, run, grants, form, slots in rows:
+            if type(name) is not str or type(form) is not str or not is_id(run):
                 raise ValueError("a variable of the wrong form")
             types = {int(slot): _type(dtype, shape) for slot, dtype, shape in slots}
-            variables.append(SavedVariable(name, run, grants_of(grants), types))
+            variables.append(SavedVariable(name, run, grants_of(grants), form, types))
         return cls(identity, number, descriptor, tuple(variables))
 
 
@@ -139,11 +141,15 @@ class Reader:
             raise StorageError("it is not what this version of jmpc saves: its head is too long")
         return Head.decode(bytes(self._take(length)))
 
-    def arrays(self, head: Head) -> Saved:
-        made = {
-            variable.name: {slot: self._array(type_) for slot, type_ in variable.slots.items()}
-            for variable in head.variables
-        }
+    def arrays(self, head: Head, wanted: Collection[str]) -> Saved:
+        """The arrays of these variables; the others are read over."""
+        made: dict[str, dict[int, np.ndarray]] = {}
+        for variable in head.variables:
+            if variable.name in wanted:
+                made[variable.name] = {slot: self._array(type_) for slot, type_ in variable.slots.items()}
+            else:
+                for size in variable.nbytes.values():
+                    self._skip(size)
         if len(self._left) or any(len(piece) for piece in self._pieces):
             raise StorageError("it is not what this version of jmpc saves: there is more than its arrays")
         return Saved(head, made)
@@ -154,14 +160,23 @@ class Reader:
     def _take(self, count: int) -> np.ndarray:
         taken, filled = np.empty(count, np.uint8), 0
         while filled < count:
-            if not len(self._left):
-                self._left = memoryview(next(self._pieces, b""))
-                if not len(self._left):
-                    raise StorageError("it is not what this version of jmpc saves: it ends too early")
-            part, self._left = self._left[: count - filled], self._left[count - filled :]
+            part = self._next(count - filled)
             taken[filled : filled + len(part)] = part
             filled += len(part)
         return taken
+
+    def _skip(self, count: int) -> None:
+        while count:
+            count -= len(self._next(count))
+
+    def _next(self, most: int) -> memoryview:
+        """What comes next, at most so many bytes of it."""
+        if not len(self._left):
+            self._left = memoryview(next(self._pieces, b""))
+            if not len(self._left):
+                raise StorageError("it is not what this version of jmpc saves: it ends too early")
+        part, self._left = self._left[:most], self._left[most:]
+        return part
 
 
 def _size(type_: jax.ShapeDtypeStruct) -> int:

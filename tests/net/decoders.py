@@ -71,13 +71,13 @@ def _decode_frame(data: bytes) -> Any:
 def _saved() -> Saved:
     slots = {0: np.arange(3, dtype=np.uint64), 1: np.ones((2, 2), np.float32)}
     types = {slot: jax.ShapeDtypeStruct(x.shape, x.dtype) for slot, x in slots.items()}
-    variable = SavedVariable("variable/a", RUN, {"alice": frozenset({"driver"})}, types)
+    variable = SavedVariable("variable/a", RUN, {"alice": frozenset({"driver"})}, "float32[3] at 18 bits", types)
     return Saved(Head(RUN, 7, b"descriptor", (variable,)), {"variable/a": slots})
 
 
 def _decode_saved(data: bytes) -> Saved:
     reader = Reader([data])
-    return reader.arrays(reader.head())
+    return reader.arrays(head := reader.head(), [it.name for it in head.variables])
 
 
 @functools.cache

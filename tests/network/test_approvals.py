@@ -13,14 +13,18 @@ from network.inprocess import EVERYBODY, SERVERS, Nodes, private, run
 
 import jmpc
 from jmpc.admin import main as admin
+from jmpc.api.graph import Built
+from jmpc.computation import ArrayType, Computation, Output, Read, Reveal
 from jmpc.errors import ConfigError, RunAborted
 from jmpc.net.authors import generate
 from jmpc.policy import InputRule
-from jmpc.runtime.approvals import Approvals
+from jmpc.runtime import audit
+from jmpc.runtime.approvals import Approvals, Pending
 from jmpc.runtime.control import ask
-from jmpc.runtime.host import approvals_path, control_path
+from jmpc.runtime.host import approvals_path, audit_path, control_path
 from jmpc.runtime.orders import Order
 from jmpc.runtime.remote import RemoteSession
+from jmpc.storage.key import storage_key
 
 REVEAL_TO = {"data-owner": frozenset({"data-owner"}), "model-owner": frozenset({"driver", "data-owner"})}
 
@@ -57,10 +61,10 @@ def test_an_owner_approves_one_computation_after_reading_what_it_does(
     monkeypatch.setattr("builtins.input", lambda question: "n")
     assert command(nodes, "approve", identity) == 1
     said = capsys.readouterr().out
-    assert "data-owner: its 'vector', float32[4], private" in said and "reveal to driver" in said
+    assert "data-owner, private: its 'vector', float32[4]" in said and "reveal to driver" in said
     assert (
         "test_approvals.py" in said.split("operations by source line")[1]
-        and "mul" in said
+        and "mul 2.0" in said
         and "reduce_sum" in said
         and "submitted by driver" in said
         and "not approved" in said
@@ -93,8 +97,9 @@ def test_an_approval_does_not_go_with_what_the_computation_stores(nodes: Nodes, 
     (waiting,) = ask(path, "pending")
     ask(path, "approve", identity=waiting["computation"])
     np.testing.assert_allclose(run(session, *both)[1], 12, atol=1e-4)
-    with pytest.raises(RunAborted, match="rule reveal_to.*rules of data-owner"):
+    with pytest.raises(RunAborted, match="rule reveal_to.*rules of data-owner") as caught:
         run(session, kept.reveal())
+    assert "can approve" not in str(caught.value)  # its identity does not say of which variable
 
 
 def test_a_driver_does_not_approve_for_others(
@@ -147,6 +152,64 @@ def test_too_few_owners_are_refused_also_when_variables_are_opened(nodes: Nodes,
         run(session, (kept + private("data-owner")).reveal("data-owner"))
 
 
+def test_openings_on_one_line_are_not_one_opening(nodes: Nodes, session: RemoteSession) -> None:
+    nodes.stop(*SERVERS)
+    nodes.start(*SERVERS, min_owners=2)
+    a, b = private("model-owner") * 1.0, private("data-owner", "calendar") * 1.0
+    with pytest.raises(RunAborted, match="rule min_owners"):
+        run(session, *[x.reveal("data-owner") for x in (a, b)])
+    account = str(jmpc.explain([x.reveal("model-owner") for x in (a, b)]))
+    assert "reveal to model-owner [4]" in account and "reveal to model-owner (2) [4]" in account
+
+
+def test_what_is_stored_is_read_as_what_it_is(nodes: Nodes, session: RemoteSession) -> None:
+    """As int64, an int32 would show how it came about."""
+    kept = jmpc.define_private_variable(np.array([5, -7], np.int32))
+    run(session, kept.assign(kept.initial * np.int32(1 << 30) * np.int32(2)))
+    assert run(session, kept.reveal())[0].tolist() == [-(1 << 31), -(1 << 31)]
+    for other in (ArrayType((2,), "int64"), ArrayType((2,), "uint32"), ArrayType((2,), "float32")):
+        wider = Computation(
+            SERVERS, (Read(kept.name, other), Reveal(0, "driver"), Output(1, "driver", "", "fetch/0")), 18
+        )
+        with pytest.raises(RunAborted, match=r"holds 'variable/\w+' as int32\[2\] in shares.*rule type"):
+            session.run(Built(wider, {}, {}, (kept,), ("fetch/0",)))
+
+
+def test_who_approves_sees_all_rules_and_everything_that_is_kept(nodes: Nodes, session: RemoteSession) -> None:
+    nodes.stop("data-owner")
+    nodes.start("data-owner", reveal_to=REVEAL_TO, min_owners=2, inputs={"vector": InputRule()})
+    kept = jmpc.define_private_variable(private("data-owner") * 1.0)
+    value = kept.initial
+    for _ in range(30):
+        value = value * 0.5 + 0.25
+    with pytest.raises(RunAborted, match="rule inputs.vector.*rule min_owners.*rule reveal_to"):
+        run(session, value.sum().reveal(), kept.assign(kept.initial))
+    path = control_path(nodes.config(), "data-owner")
+    (waiting,) = ask(path, "pending")
+    account = ask(path, "account", identity=waiting["computation"])
+    assert "float32[4] as shares, derived from data-owner: the variable" in account.split("operations by")[0]
+    assert "add 0.25" in account and "account" not in waiting
+    with pytest.raises(ConfigError, match="was not refused lately"):
+        ask(path, "account", identity="00")
+    assert command(nodes, "approve", "--yes", waiting["computation"][:15]) == 1
+    assert command(nodes, "approve", "--yes", waiting["computation"][:16]) == 0
+    run(session, value.sum().reveal(), kept.assign(kept.initial))
+    said, _ = audit.read(audit_path(nodes.config(), "data-owner"), storage_key(nodes.config().keys, "data-owner"))
+    assert [entry.get("judged") for entry in said][0] == "approved"
+    assert [entry["approved"] for entry in said if "opened" in entry] == [True]
+
+
+def test_what_waits_for_an_operator_is_bounded_by_driver(tmp_path: Path) -> None:
+    approvals = Approvals(tmp_path / "approved.json")
+    for number in range(40):
+        assert approvals.refused(Pending(f"{number:064x}", "driver", "why", "account"))
+    assert approvals.refused(Pending("f" * 64, "second-driver", "why", "account"))
+    assert not approvals.refused(Pending("e" * 64, "driver", "why", "x" * (1 << 21)))
+    waiting = approvals.pending()
+    assert len(waiting) == 17 and {it["driver"] for it in waiting} == {"driver", "second-driver"}
+    assert approvals.knows("driver", bytes.fromhex(f"{39:064x}")) and not approvals.knows("driver", bytes(32))
+
+
 def test_no_more_runs_in_an_hour_than_the_policy_says(nodes: Nodes, session: RemoteSession) -> None:
     nodes.stop("server1")
     nodes.start("server1", max_runs_per_hour=2)
@@ -170,6 +233,7 @@ def test_the_identity_is_of_what_is_computed() -> None:
 
 def test_a_file_that_lists_nothing_of_the_kind_is_refused(tmp_path: Path) -> None:
     path = tmp_path / "approved.json"
+    path.touch(mode=0o600)
     for text in ("", "{}", '[{"computation": "12", "time": ""}]', "[1]"):
         path.write_text(text)
         if text == "{}":

@@ -316,7 +316,7 @@ def test_a_driver_that_is_stuck_holds_up_nobody_else(nodes: Nodes) -> None:
         end = in_background(lambda: run(one, (private("model-owner", "stuck") + 1.0).reveal()))
         inprocess.eventually(lambda: (mine := nodes.nodes["server0"]._clients.get("driver")) and mine.active)
         for _ in range(100):
-            one.transport.send("server1", Header(Kind.SUBMIT, bytes(16), body=one._id + b"junk"))
+            one.transport.send("server1", Header(Kind.SUBMIT, bytes(16), body=Submission(one._id, b"junk").encode()))
             one.transport.send("server1", Header(Kind.RUN, bytes(16), body=b"junk"))
         start = time.monotonic()
         pair = [private("data-owner"), private("data-owner")]

@@ -19,7 +19,7 @@ from network.inprocess import EVERYBODY, Nodes, in_background, private, run, wor
 from jmpc.errors import AgreementError, PeerError, RunAborted
 from jmpc.net.framing import RUN_BYTES, Header, Kind
 from jmpc.runtime import orders
-from jmpc.runtime.orders import Order
+from jmpc.runtime.orders import Order, Submission
 from jmpc.runtime.remote import RemoteSession
 from jmpc.runtime.store import Generation
 
@@ -152,7 +152,7 @@ def test_a_player_outside_of_a_run_changes_nothing_in_it(nodes: Nodes, going_on:
             transport.send("server0", Header(kind, foreign))
         transport.send("server0", Header(Kind.ABORT, foreign, body=b"enough of this"))
         transport.send("server0", Header(Kind.RUN, foreign, body=order))
-        transport.send("server0", Header(Kind.SUBMIT, foreign, body=bytes(17)))
+        transport.send("server0", Header(Kind.SUBMIT, foreign, body=Submission(bytes(16), b"x").encode()))
         assert orders.refusal(transport.wait_control(Kind.STATUS, foreign, "server0").body) is None  # taken, for it
         transport.wait_control(Kind.ABORT, foreign, "server0")  # of its order; and the run goes on
     inprocess.eventually(lambda: server.dropped["of a player that takes no part in the run"] == before + 5)
@@ -193,8 +193,9 @@ def test_a_flood_of_orders_by_a_player_that_is_no_driver(nodes: Nodes, session: 
     nodes.stop("model-owner")
     try:
         with nodes.stranger("model-owner") as transport:
+            body = Submission(bytes(16), bytes(84)).encode()
             for _ in range(3000):
-                transport.send("server0", Header(Kind.SUBMIT, secrets.token_bytes(RUN_BYTES), body=bytes(100)))
+                transport.send("server0", Header(Kind.SUBMIT, secrets.token_bytes(RUN_BYTES), body=body))
             start = time.monotonic()
             for factor in (2.0, 3.0):
                 run(session, (private("data-owner") * factor).reveal())

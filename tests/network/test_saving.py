@@ -172,7 +172,6 @@ def test_a_session_does_not_remove_what_a_later_one_is_saving(nodes: Nodes, monk
         jmpc.save("model", variable)  # which has not said yet that all have it
         monkeypatch.undo()
         (older,) = [args for args in kept]
-        monkeypatch.setattr("jmpc.api.run._Default.session", session)
         jmpc.run(variable.assign(variable + 1))
         jmpc.save("model", variable)
         with pytest.raises(RunAborted, match="does not have what was saved as 'model' any more"):

@@ -24,8 +24,8 @@ def saved(number: int = 1, size: int = 3) -> Saved:
     slots[-1] = np.uint64(random.integers(1 << 63)).reshape(())
     types = {i: jax.ShapeDtypeStruct(x.shape, x.dtype) for i, x in slots.items()}
     variables = (
-        SavedVariable("variable/a", RUN, {"owner": frozenset({"driver", "owner"})}, types),
-        SavedVariable("variable/b", RUN[::-1], {}, {}),
+        SavedVariable("variable/a", RUN, {"owner": frozenset({"driver", "owner"})}, "float32[3] at 18 bits", types),
+        SavedVariable("variable/b", RUN[::-1], {}, "", {}),
     )
     head = Head(bytes([number]) * 16, number, b"descriptor", variables)
     return Saved(head, {"variable/a": slots, "variable/b": {}})
@@ -40,7 +40,7 @@ def archive(folder: Path, most_bytes: int = 1 << 20, key: bytes = bytes(32)) -> 
 
 
 def read(here: Archive, of: Saved, name: str = "model") -> Saved:
-    return here.read("driver", name, version(of), lambda head: None)
+    return here.read("driver", name, version(of), lambda head: None, of.arrays)
 
 
 def same(one: Saved, other: Saved) -> bool:
@@ -55,7 +55,7 @@ def same(one: Saved, other: Saved) -> bool:
 
 def decode(data: bytes, step: int = 1 << 20) -> Saved:
     reader = Reader(data[i : i + step] for i in range(0, len(data), step))
-    return reader.arrays(reader.head())
+    return reader.arrays(head := reader.head(), [it.name for it in head.variables])
 
 
 @pytest.mark.parametrize("step", [1, 7, 64, 1 << 20])
@@ -115,7 +115,7 @@ def test_arrays_are_not_read_before_they_are_judged(tmp_path: Path) -> None:
         raise PolicyError(f"{head.nbytes} bytes")
 
     with pytest.raises(PolicyError, match=f"{saved().head.nbytes} bytes"):
-        here.read("driver", "model", version(saved()), refuse)
+        here.read("driver", "model", version(saved()), refuse, ())
 
 
 def test_drivers_and_names_are_apart(tmp_path: Path) -> None:

@@ -6,7 +6,7 @@ from collections.abc import Mapping
 
 import zmq
 
-from ...errors import AuthenticationError, ConfigError
+from ...errors import ConfigError
 from ..keys import KeyRing
 
 
@@ -23,7 +23,6 @@ def check_endpoints(name: str, endpoints: Mapping[str, str], keys: KeyRing | Non
 
     Raises:
         ConfigError: the player is missing, schemes are mixed, or keys do not go with them.
-        AuthenticationError: the key of a peer is missing.
     """
     if name not in endpoints:
         raise ConfigError(f"no player {name!r} in the configuration; known are {sorted(endpoints)}")
@@ -37,8 +36,6 @@ def check_endpoints(name: str, endpoints: Mapping[str, str], keys: KeyRing | Non
     if context is not None:
         # ZAP has one endpoint per context, and every player knows other keys.
         raise ConfigError("a player with keys makes its own context; a shared one is for players in one process")
-    if missing := sorted(endpoints.keys() - keys.peers.keys() - {name}):
-        raise AuthenticationError(f"{name} has no public key of {missing}: copy them, or run `jmpc-admin keygen`")
 
 
 def check_plain_text(name: str, endpoints: Mapping[str, str], insecure: bool) -> None:

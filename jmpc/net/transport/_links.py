@@ -54,6 +54,7 @@ class Link:
         self.lock = threading.Lock()
         self.refused: Failure | None = None  # why this link will never carry anything again
         self.ended = False  # it will not either, but another one may
+        self.obsolete = False  # made for a key that is used no more
         self.note = note
         self._up = False
         self._lost_since: float | None = None

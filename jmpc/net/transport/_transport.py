@@ -10,7 +10,7 @@ from typing import Any, Final, Self
 
 import zmq
 
-from ...errors import ChoreographyError, ConfigError, FrameError, JmpcError, LinkTimeout
+from ...errors import AuthenticationError, ChoreographyError, ConfigError, FrameError, JmpcError, LinkTimeout
 from ..framing import Buffer, Header, Kind, Ledger, Limits, decode, encode
 from ..keys import Authenticator, KeyRing
 from ._endpoints import check_endpoints, check_plain_text, resolve
@@ -107,6 +107,26 @@ class Transport:
         """How many frames and connections were refused, by reason."""
         with self._lock:
             return dict(self._dropped)
+
+    def admit(self, keys: KeyRing) -> None:
+        """Use other public keys from now on: who has none is let in no longer, also where it is connected already.
+
+        Raises:
+            ConfigError: this player's own pair is another one, which takes a new transport.
+        """
+        if self._keys is None or self._zap is None:
+            return
+        if keys.own_public != self._keys.own_public:
+            raise ConfigError(f"the own key of {self.name} is another one: restart jmpc-node {self.name} to use it")
+        before, self._keys = self._keys.peers, keys
+        self._zap.admit(keys.names())
+        for peer in [peer for peer, key in before.items() if keys.peers.get(peer) != key]:
+            with self._lock:
+                if peer in self._links:
+                    self._links[peer].obsolete = True  # the next one has the new key
+            if peer not in keys.peers:
+                text = f"the key of {peer} was revoked at {self.name}"
+                self._mail.lose(peer, lambda text=text: AuthenticationError(text))
 
     def open_run(self, run: bytes, players: Iterable[str] | None = None) -> None:
         """Accept frames of `run`, from `players` only if given. Open it before saying HELLO.
@@ -322,6 +342,8 @@ class Transport:
 
     def _connect(self, peer: str) -> Link:
         endpoint = self._address(peer)
+        if self._keys is not None and peer not in self._keys.peers:
+            raise AuthenticationError(f"{self.name} has no key of {peer}, or it was revoked: copy it, or make one")
         dealer = self._socket(zmq.DEALER, endpoint)
         over_tcp = endpoint.startswith("tcp:")
         monitor = dealer.get_monitor_socket(EVENTS) if over_tcp else None
@@ -377,7 +399,7 @@ class Transport:
                 now = time.monotonic()
                 for link in list(watched.values()):
                     link.look_after(self._mail, now, self._lost_after)
-                    if link.refused is not None or link.ended:
+                    if link.refused is not None or link.ended or link.obsolete:
                         self._retire(link, poller, watched)
                 if expired := self._mail.expire(now):
                     self._drop("some player", "of a run that was not opened in time", f"({expired}) ")
@@ -445,7 +467,7 @@ class Transport:
             name = routing_id.bytes.decode("ascii", "replace")
         else:
             try:
-                name = frames[0].get("User-Id")
+                name = self._zap.name_of(str(frames[0].get("User-Id"))) if self._zap is not None else None
             except (zmq.ZMQError, IndexError):
                 return None
         return name if name in self._endpoints and name != self.name else None
