@@ -79,18 +79,32 @@ class Node:
             listen=config.listen(name),
             timeout=config.timeout,
         )
+        try:
+            self._host = self._made(registry, make_protocol, metrics, traces)
+            self._since = time.monotonic()
+            self._control = Control(control_path(config, name), self._commands)
+        except BaseException:
+            self.transport.close()
+            raise
+
+    def _made(
+        self, registry: Registry, make_protocol: ProtocolFactory, metrics: str | None, traces: Path | None
+    ) -> Host:
+        config, name, policy = self._config, self.name, self._policy
         storage_key(config.keys, name)  # made now, not in the middle of a run
-        archive = archive_of(config, name, self._policy.max_saved_bytes)
-        audit = audit_of(config, name, self._policy.max_audit_bytes)
-        approvals = Approvals(approvals_path(config, name))
-        self._host = Host(
-            name, config, self._policy, registry, make_protocol, self.transport, archive, audit, approvals
+        return Host(
+            name,
+            config,
+            policy,
+            registry,
+            make_protocol,
+            self.transport,
+            archive_of(config, name, policy.max_saved_bytes),
+            audit_of(config, name, policy.max_audit_bytes),
+            Approvals(approvals_path(config, name)),
+            metrics=None if metrics is None else Metrics(name, metrics),
+            traces=traces,
         )
-        self._host.traces = traces
-        if metrics is not None:
-            self._host.metrics = Metrics(name, metrics)
-        self._since = time.monotonic()
-        self._control = Control(control_path(config, name), self._commands)
 
     def serve(self) -> bool:
         """Answers drivers until `stop`; no frame and no failed run ends it.
