@@ -244,7 +244,9 @@ def test_a_node_of_a_file_without_a_driver_is_not_its_own_driver(tmp_path: Path,
     path.write_text(json.dumps(FIVE))
     assert admin(["keygen", "--config", str(path)]) == 0
     made = []
-    monkeypatch.setattr(player, "Node", lambda config, name, registry, protocol, policy: made.append((config, policy)))
+    monkeypatch.setattr(
+        player, "Node", lambda config, name, registry, protocol, policy, **_: made.append((config, policy))
+    )
     monkeypatch.setattr(player, "use_compilation_cache", lambda: None)
     player._node(player._parser().parse_args(["server0", "--config", str(path)]))
     assert "every computation will be refused" in caplog.text and "--driver NAME" in caplog.text
