@@ -47,7 +47,7 @@ class Mixture:
         self.total = (self.x + self.y).reveal()
         self.product = jmpc.function(lambda a, b: jnp.outer(a, b) @ b)(self.x, self.y).reveal()
         self.order = jmpc.function(lambda a, b: jnp.sort(jnp.concatenate([b, a])))(self.x, self.y).reveal()
-        self.softmax = jmpc.function(jax.nn.softmax)(self.x).reveal("model-owner")
+        self.softmax = jmpc.function(jax.nn.softmax)(self.x).reveal("data-owner")
         self.step = self.weights.assign(self.weights * 0.5 + self.x)
         self.weight = self.weights.reveal()
         self.refused = self.x.reveal("model-owner")
@@ -147,14 +147,14 @@ def soak(cluster: Cluster, minutes: float, seed: int, growth: float, settle: flo
 
 
 def _restart(cluster: Cluster, victim: str, how: signal.Signals, mixture: Mixture, source: random.Random) -> None:
-    """In the middle of a run, or between runs; what fails names the victim."""
+    """Ends a node and starts it again, now and then with a run in between, which must name it."""
     if how is signal.SIGKILL:
         cluster.kill(victim)
     else:
         assert cluster.terminate(victim, how) == 0, cluster.log(victim).read_text()[-2000:]
     if source.random() < 0.5:
         try:
-            mixture.train()
+            mixture.add()  # in which all take part
         except JmpcError as error:
             assert victim in str(error), str(error)
         else:
