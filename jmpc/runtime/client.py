@@ -179,24 +179,24 @@ class Client:
             results = party.play(host.feed, self.store)
             transport.send(self.driver, Header(Kind.DONE, run, body=results.run))
             pulse.wait(self.driver, functools.partial(transport.wait_control, Kind.COMMIT, run, self.driver))
-            host.audit.ended(run, self.driver, "well")
             self._commit(prepared, run, order, results)
-            host.ended(self.driver, "well", party.report())
+            self._ended(run, "well", "well", party)
         except Exception as error:
-            if logged:
-                self._log_failure(run, error)
             self._fail(run, told, error)
-            host.ended(self.driver, "failed" if logged else "refused", None if party is None else party.report())
+            self._ended(run, "failed" if logged else "refused", orders.printable(reason_of(error)), party)
         finally:
             self.active = None
             if opened:
                 transport.close_run(run)
 
-    def _log_failure(self, run: bytes, error: Exception) -> None:
+    def _ended(self, run: bytes, how: str, why: str, party: Party | None) -> None:
+        """Tells the operator; whatever fails here changes nothing for the others, who have ended the run as well."""
         try:
-            self._host.audit.ended(run, self.driver, orders.printable(reason_of(error)))
-        except JmpcError as unwritten:
-            _log.error("%s: %s", self._host.name, unwritten)
+            if how != "refused":
+                self._host.audit.ended(run, self.driver, why)
+            self._host.ended(self.driver, how, None if party is None else party.report())
+        except Exception:
+            _log.exception("%s: the end of run %s could not be written down", self._host.name, run.hex()[:8])
 
     def _submitted(self, order: Order) -> tuple[Prepared, Signature]:
         submitted = self._submissions.get(order.submission)

@@ -8,10 +8,12 @@ import socket
 from collections.abc import Iterator
 from pathlib import Path
 
+import numpy as np
 import pytest
 from network import inprocess
 from network.inprocess import EVERYBODY, Nodes, in_background, long_loop, private, run
 
+import jmpc
 from jmpc.admin import main as admin
 from jmpc.choreography.releases import ReleaseAccount
 from jmpc.errors import ConfigError, PolicyError, StorageError
@@ -211,6 +213,23 @@ def test_who_cannot_write_its_log_takes_no_part(nodes: Nodes, nothing_sent: None
     with nodes.session() as session, pytest.raises(Exception, match="audit log cannot be written"):
         inprocess.works(session)
     log.rmdir()
+
+
+def test_a_run_that_has_ended_well_is_kept_whatever_its_log_does(
+    nodes: Nodes, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    """All others have committed it."""
+    with nodes.session() as session:
+        kept = jmpc.define_private_variable(private("model-owner") * 1.0)
+
+        def full(*args) -> None:
+            raise StorageError("the audit log cannot be written")
+
+        monkeypatch.setattr(nodes.nodes["server1"]._host.audit, "ended", full)
+        run(session, kept.assign(kept.initial))
+        inprocess.eventually(lambda: "could not be written down" in caplog.text)
+        monkeypatch.undo()
+        np.testing.assert_allclose(run(session, kept.reveal())[0], 10 + np.arange(4), atol=1e-4)
 
 
 def test_commands_that_are_none(tmp_path: Path, nodes: Nodes, capsys: pytest.CaptureFixture[str]) -> None:
