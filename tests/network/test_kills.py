@@ -34,7 +34,7 @@ class Training:
     """The example's script as a process, with what it says in a file."""
 
     def __init__(self, cluster: Cluster, name: str, *options: str) -> None:
-        self.log = cluster.folder / f"{name}.log"
+        self.log = cluster.folder / f"training-{name}.log"
         command = [sys.executable, EXAMPLE / "run.py", "--config", cluster.config, "--quiet", "--log-every", "10"]
         command += ["--iterations", str(ITERATIONS), "--checkpoint", name, "--checkpoint-every", str(EVERY)]
         environment = os.environ | {"PYTHONPATH": str(ROOT), "XDG_CACHE_HOME": str(cluster.folder / "cache")}
@@ -93,7 +93,8 @@ def test_whoever_is_killed_is_named_by_all_and_training_goes_on(
         cluster.kill(victim)
         killed = time.monotonic()
         assert training.process.wait(TIMEOUT + 2) != 0
-        assert f"{victim}" in training.log.read_text().strip().splitlines()[-1], training.log.read_text()[-2000:]
+        said = training.log.read_text()
+        assert re.search(rf"^jmpc\.errors\.\w+: .*{victim}", said, re.MULTILINE), said[-2000:]
         for name, start in told.items():
             while victim not in "".join(re.findall(r"failed: .*", cluster.log(name).read_text()[start:])):
                 assert time.monotonic() - killed < TIMEOUT + 2, (name, cluster.log(name).read_text()[start:])
