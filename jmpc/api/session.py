@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 import logging
 from collections.abc import Callable, Mapping, Sequence
 from types import TracebackType
@@ -92,6 +93,7 @@ class LocalSession:
         self._players: frozenset[str] = frozenset()
         self._together = tuple(self.simulation.stores)  # where all players are one, that one
         self._storages = Storages(self._together or self.servers, self._ask)
+        self._archives: dict[str, Archive] = {}
 
     def knows(self, variable: str) -> bool:
         return self.simulation.knows(variable)
@@ -136,8 +138,11 @@ class LocalSession:
         }
 
     def _archive(self, player: str) -> Archive:
-        folder = self._config.state / "simulated"
-        return Archive(player, folder / player, lambda: storage_key(folder / "keys", player), _MOST_BYTES)
+        if player not in self._archives:
+            folder = self._config.state / "simulated"
+            key = functools.partial(storage_key, folder / "keys", player)
+            self._archives[player] = Archive(player, folder / player, key, _MOST_BYTES)
+        return self._archives[player]
 
     def close(self) -> None:
         """Nothing in memory outlives a simulation."""
