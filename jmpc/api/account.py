@@ -135,6 +135,6 @@ def _table(rows: Iterable[Row]) -> Iterator[str]:
 
 
 def account(prepared: Prepared, driver: str) -> Account:
-    """The account of a prepared computation that `driver` runs. What went into the variables that it reads, it does not tell."""
+    """The account of a prepared computation that `driver` runs. What went into variables it reads, it does not tell."""
     releases = prepared.releases(dict.fromkeys(prepared.reads, frozenset({UNKNOWN})))
     return Account(prepared.players, prepared.cost, releases, prepared.lowered.choreography.masked_messages, driver)

@@ -1,9 +1,9 @@
 """`python -m network.forwarder NAMESPACE...`: the middle of a star of hosts, where the kernel has no netem.
 
 Each host is a network namespace with a TUN device; host k has the address 10.77.0.k. This one process moves IP packets
-between them. On its way a packet waits until the sender's line has carried what is before it, at `rate` bytes a second,
-then travels for `latency` seconds, then waits for the receiver's line in the same way. `loss` is the chance that it gets
-lost on the sender's line; a host among `cut` sends and receives nothing, and nobody is told.
+between them. On its way a packet waits until the sender's line has carried what is before it, at `rate` bytes a
+second, then travels for `latency` seconds, then waits for the receiver's line in the same way. `loss` is the chance
+that it gets lost on the sender's line; a host among `cut` sends and receives nothing, and nobody is told.
 
 A line of JSON with these fields on the standard input changes them, and is answered with a line of what has been
 carried. Nothing here is exact below some 20 microseconds: measure the link that comes out.

@@ -1,4 +1,4 @@
-"""`python -m network.host_driver CONFIG`: a driver that does what lines of JSON on its standard input ask, line by line.
+"""`python -m network.host_driver CONFIG`: a driver that does what lines of JSON on its standard input ask.
 
 {"run": NAME, "times": 3} is answered with seconds of each run, or with the error that ended one; {"explain": NAME,
 "latency": 0.01, "bandwidth": 1e6} with what `explain` says of such links.

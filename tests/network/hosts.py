@@ -46,7 +46,9 @@ class Measured:
 
 
 class Middle(Protocol):
-    """What joins the hosts, which have numbers from 1."""
+    """What joins the hosts, which have numbers from 1; `kind` says it in words."""
+
+    kind: str
 
     def change(self, conditions: Conditions, cut: frozenset[int]) -> None: ...
 
@@ -65,6 +67,11 @@ class Hosts:
     @property
     def numbers(self) -> dict[str, int]:
         return {host: number for number, host in enumerate(self.namespaces, start=1)}
+
+    @property
+    def congestion(self) -> str:
+        """How TCP decides how much to send at once."""
+        return Path("/proc/sys/net/ipv4/tcp_congestion_control").read_text().strip()
 
     def address(self, host: str) -> str:
         return f"{NETWORK}.{self.numbers[host]}"
@@ -132,6 +139,8 @@ print(json.dumps({"round trips": trips, "transfers": [max(1e-9, took(size) - lea
 class Forwarded:
     """A middle that is `network.forwarder`."""
 
+    kind = "This kernel has no netem, so\na process in the middle, `tests/network/forwarder.py`, moves their packets"
+
     def __init__(self, namespaces: list[str]) -> None:
         environment = os.environ | {"PYTHONPATH": str(ROOT / "tests")}
         self._process = subprocess.Popen(
@@ -165,6 +174,8 @@ class Bridged:
 
     The host's end delays, limits and loses what the host sends; the bridge's end limits what it receives.
     """
+
+    kind = "A bridge joins them,\nand the kernel's netem shapes both ends of every link"
 
     def __init__(self, namespaces: list[str]) -> None:
         self._hosts, self._bridge = namespaces, f"{namespaces[0]}-bridge"
