@@ -198,17 +198,22 @@ def with_loss(cluster: Cluster, name: str, conditions: Conditions) -> Trial:
     return _end(cluster, cluster.marks(), None)
 
 
-def parted(cluster: Cluster, host: str, conditions: Conditions, after: float, heals: float | None) -> Trial:
-    """A long run, `after` whose begin a host is cut off, for some seconds or until the driver is told of it."""
+def parted(
+    cluster: Cluster, host: str, conditions: Conditions, after: float, heals: float | None, stays: float = 0.0
+) -> Trial:
+    """A long run, `after` whose begin a host is cut off, for some seconds or until the run has failed.
+
+    If it fails the host stays cut off for so long after that.
+    """
     cluster.hosts.change(conditions)
     marks = cluster.marks()
     cluster.begin(run="long", times=1)
     time.sleep(after)
     cluster.hosts.part(host)
-    return _end(cluster, marks, heals)
+    return _end(cluster, marks, heals, stays)
 
 
-def _end(cluster: Cluster, marks: dict[str, int], heals: float | None) -> Trial:
+def _end(cluster: Cluster, marks: dict[str, int], heals: float | None, stays: float = 0.0) -> Trial:
     """Waits for what becomes of a run that has begun; then makes all links whole and runs again."""
     start, told = time.monotonic(), {}
     with ThreadPoolExecutor(1) as pool:
@@ -221,6 +226,7 @@ def _end(cluster: Cluster, marks: dict[str, int], heals: float | None) -> Trial:
                 cluster.hosts.part()
             time.sleep(0.02)
         end, ended = answer.result()
+    time.sleep(stays)
     cluster.hosts.part()
     cluster.hosts.change(dataclasses.replace(cluster.hosts.conditions, loss=0.0))
     (following,) = cluster.run("deep")
@@ -238,7 +244,17 @@ COMPUTATIONS = ("deep", "wide")
 LINKS = tuple(Conditions(latency, rate) for latency in (5e-5, 10e-3, 40e-3) for rate in (12.5e6, 2.5e6))
 LOSSY = Conditions(10e-3, 12.5e6, 0.01)
 PARTED = Conditions(10e-3, 12.5e6)
-AFTER, HEALS = 3.0, 2.5  # seconds until a partition, and until it is healed, if it is before the timeout
+AFTER = 3.0  # seconds of a run until a partition
+SHORT, LONGER = 2.5, 6.0  # partitions shorter than the timeout, in seconds
+STAYS = 30.0  # that a partition lasts after the run has failed
+PARTITIONS = (  # who is cut off, when it is healed if the run has not failed, and when after it has
+    ("server1", SHORT, 0.0),
+    ("server1", LONGER, 0.0),
+    ("server1", None, 0.0),
+    ("server1", None, STAYS),
+    (DRIVER, SHORT, 0.0),
+    (DRIVER, None, 0.0),
+)
 
 
 def _page(cluster: Cluster) -> Iterator[str]:
@@ -277,12 +293,12 @@ def _page(cluster: Cluster) -> Iterator[str]:
     yield _PARTITIONS.format(conditions=PARTED, after=AFTER, timeout=TIMEOUT)
     yield from _table("cut off", "run, since the cut", "what became of it at the driver", "next run, at once")
     survivors = []
-    for host in ("server1", DRIVER):
-        for heals in (HEALS, None):
-            trial = parted(cluster, host, PARTED, AFTER, heals)
-            whose = f"{host}, healed after {heals:g} s" if heals else f"{host}, healed when all had failed"
-            survivors += [(whose, node, *told) for node, told in sorted(trial.told.items())]
-            yield _trial_row(whose, trial)
+    for host, heals, stays in PARTITIONS:
+        trial = parted(cluster, host, PARTED, AFTER, heals, stays)
+        late = "when all had failed" if not stays else f"{stays:g} s after all had failed"
+        whose = f"{host}, healed {late if heals is None else f'after {heals:g} s'}"
+        survivors += [(whose, node, *told) for node, told in sorted(trial.told.items())]
+        yield _trial_row(whose, trial)
     yield "\nWhat the nodes wrote, by seconds since the cut:\n"
     yield from _table("cut off", "node", "after", "error")
     for whose, node, when, said in survivors:
