@@ -88,7 +88,8 @@ def forecast(cost: Cost, driver: str, link: Link) -> Forecast:
         busy = rounds[frame.place, frame.depth]
         busy[frame.src, True] += frame.size
         busy[frame.dst, False] += frame.size
-    exchanges, in_a_row = Counter({(): _BEFORE + _after(cost, driver)}), Counter({(): 0})
+    exchanges: Counter[Times] = Counter({(): _BEFORE + _after(cost, driver)})
+    in_a_row: Counter[Times] = Counter({(): 0})
     for (place, _), busy in rounds.items():
         exchanges[place.times] += place.trips
         in_a_row[place.times] += place.trips * max(busy.values())
