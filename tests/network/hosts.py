@@ -21,6 +21,7 @@ from typing import IO, Protocol
 from network.forwarder import MTU, NETWORK
 
 ROOT = Path(__file__).parents[2]
+CONGESTION = "reno"  # how TCP decides how much to send at once
 _QUEUE_PACKETS = 10_000  # of netem, those under way among them
 
 
@@ -68,11 +69,6 @@ class Hosts:
     def numbers(self) -> dict[str, int]:
         return {host: number for number, host in enumerate(self.namespaces, start=1)}
 
-    @property
-    def congestion(self) -> str:
-        """How TCP decides how much to send at once."""
-        return Path("/proc/sys/net/ipv4/tcp_congestion_control").read_text().strip()
-
     def address(self, host: str) -> str:
         return f"{NETWORK}.{self.numbers[host]}"
 
@@ -94,7 +90,7 @@ class Hosts:
         return ["ip", "netns", "exec", self.namespaces[host], *map(str, command)]
 
     def probe(self, one: str, other: str, size: int) -> Measured:
-        """The link between two hosts, as measured just now: medians of 21 round trips and of 3 transfers of `size`."""
+        """The link between two hosts, as measured just now: medians of 21 round trips and of 5 transfers of `size`."""
         server = subprocess.Popen(
             self.command(one, sys.executable, "-c", _PROBED, self.address(one)), stdout=subprocess.PIPE, text=True
         )
@@ -132,14 +128,14 @@ def took(size):
     return time.perf_counter() - start
 trips = [took(0) for _ in range(21)]
 least = sorted(trips)[10]
-print(json.dumps({"round trips": trips, "transfers": [max(1e-9, took(size) - least) for _ in range(3)]}))
+print(json.dumps({"round trips": trips, "transfers": [max(1e-9, took(size) - least) for _ in range(5)]}))
 """
 
 
 class Forwarded:
     """A middle that is `network.forwarder`."""
 
-    kind = "This kernel has no netem, so\na process in the middle, `tests/network/forwarder.py`, moves their packets"
+    kind = "This kernel has no netem: a process in the middle, `tests/network/forwarder.py`, moves packets"
 
     def __init__(self, namespaces: list[str]) -> None:
         environment = os.environ | {"PYTHONPATH": str(ROOT / "tests")}
@@ -175,7 +171,7 @@ class Bridged:
     The host's end delays, limits and loses what the host sends; the bridge's end limits what it receives.
     """
 
-    kind = "A bridge joins them,\nand the kernel's netem shapes both ends of every link"
+    kind = "A bridge joins them, and the kernel's netem shapes both ends of every link"
 
     def __init__(self, namespaces: list[str]) -> None:
         self._hosts, self._bridge = namespaces, f"{namespaces[0]}-bridge"
@@ -214,8 +210,8 @@ def obstacle() -> str | None:
     """Why this machine cannot have hosts; None if it can."""
     if not sys.platform.startswith("linux"):
         return "network namespaces are Linux's"
-    if missing := [program for program in ("ip", "tc") if shutil.which(program) is None]:
-        return f"{', '.join(missing)} of iproute2 is not installed"
+    if missing := [program for program in ("ip", "tc", "sysctl") if shutil.which(program) is None]:
+        return f"{', '.join(missing)} not installed"
     name = f"jmpc{os.getpid()}-try"
     made = subprocess.run(["ip", "netns", "add", name], capture_output=True, text=True)
     if made.returncode:
@@ -241,7 +237,8 @@ def made(*names: str) -> Iterator[Hosts]:
     try:
         for namespace in namespaces.values():
             _run(f"ip netns add {namespace}")
-            _in(namespace, "ip link set lo up")
+            # All kernels have it; BBR would hold on to the least round trip for ten seconds after links are changed.
+            _in(namespace, "ip link set lo up", f"sysctl -q net.ipv4.tcp_congestion_control={CONGESTION}")
         inside = list(namespaces.values())
         middle = Bridged(inside) if _has_netem(inside[0]) else Forwarded(inside)
         yield Hosts(namespaces, middle)

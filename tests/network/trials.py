@@ -31,6 +31,7 @@ from jmpc.admin import main as admin
 NODES = ("server0", "server1", "server2", "data-owner")
 DRIVER = "model-owner"
 TIMEOUT = 8.0  # seconds
+_SETTLED = 5.0  # seconds of runs after which TCP has got used to another link
 _PORT = 4440
 _ENVIRONMENT = os.environ | {"PYTHONPATH": os.pathsep.join([str(ROOT), str(ROOT / "tests")])}
 
@@ -158,17 +159,18 @@ def timing(cluster: Cluster, name: str, conditions: Conditions, tries: int = 4) 
 
 
 def _timing(cluster: Cluster, name: str, conditions: Conditions) -> Timing:
-    """Turns of a run on links as fast as they get and one on these links, so that other work slows down both."""
+    """Runs on these links, and on links as fast as they get before and after, so that other work slows down both."""
     at_best, _ = _probed(cluster, name, Conditions())
+    before = cluster.run(name, 6)[1:]
     told, link = _probed(cluster, name, conditions)
-    quick, slow = [], []
-    for _ in range(9 if told["seconds"] < 1 else 3):
-        for links, seconds in ((Conditions(), quick), (conditions, slow)):
-            cluster.hosts.change(links)
-            seconds.append(cluster.run(name, 2)[1])
-    own = max(0.0, statistics.median(quick) - at_best["seconds"])
-    figures = told["exchanges"], told["bytes"], told["seconds"], own, statistics.median(slow)
-    return Timing(name, conditions, link, *figures)
+    settled = time.monotonic() + _SETTLED
+    while time.monotonic() < settled:
+        cluster.run(name)
+    seconds = statistics.median(cluster.run(name, 9 if told["seconds"] < 1 else 5))
+    cluster.hosts.change(Conditions())
+    after = cluster.run(name, 6)[1:]
+    own = max(0.0, statistics.median([*before, *after]) - at_best["seconds"])
+    return Timing(name, conditions, link, told["exchanges"], told["bytes"], told["seconds"], own, seconds)
 
 
 def _probed(cluster: Cluster, name: str, conditions: Conditions) -> tuple[dict[str, Any], Measured]:
@@ -259,7 +261,7 @@ PARTITIONS = (  # who is cut off, when it is healed if the run has not failed, a
 
 def _page(cluster: Cluster) -> Iterator[str]:
     yield _HEAD.format(
-        timeout=TIMEOUT, cores=os.cpu_count(), congestion=cluster.hosts.congestion, middle=cluster.hosts.middle.kind
+        timeout=TIMEOUT, cores=os.cpu_count(), congestion=hosts.CONGESTION, middle=cluster.hosts.middle.kind
     )
     yield from _table(
         "computation",
@@ -324,20 +326,22 @@ _HEAD = """\
 Printed by `PYTHONPATH=.:tests python -m network.trials` (Linux, as root); `pytest -m slow tests/network/test_hosts.py`
 asserts the same. Five network namespaces stand for five hosts, `server0`, `server1`, `server2`, `data-owner` and
 `model-owner`, which is the driver; on each runs one player as a process of its own, with encrypted links. All of
-it shares {cores} cores. {middle}. Latency is one way, the rate is that of each host's line, in each direction. TCP's
-congestion control is {congestion}.
+it shares {cores} cores.
+
+{middle}. Latency is one way, the rate is that of each
+host's line, in each direction. TCP's congestion control is {congestion}.
 
 "deep" is two softmax after each other on 4 numbers, 64 rounds; "wide" counts which of 200,000 secret numbers are
-smaller than others, 8 rounds and 19 MB in all; "long" is a loop of 100 comparisons, 602 rounds. The timeout is
-{timeout:g} s.
+smaller than others, 8 rounds and 19 MB in all; "long" is a loop of 100 comparisons, 602 rounds. The configured timeout
+is {timeout:g} s.
 
 ## Time
 
 Round trip and rate are those of plain TCP sockets between two hosts just before the runs, and
 `jmpc.explain(...).on(jmpc.Link(latency, bandwidth))` is asked for such a link. Computing is what the same runs take on
-links without latency and limits, less what `explain` says for those: runs on both take turns, so that other work on the
-machine slows down both. Seconds are medians. The ratio is that of measured to foreseen; of up to four tries, each with
-all its measurements, the best is shown.
+links without latency and limits, before and after, less what `explain` says for those. Seconds are medians of runs
+after some that TCP takes to get used to a link. The ratio is that of measured to foreseen; of up to four tries, each
+with all its measurements, the best is shown.
 """
 _LOSS = """
 ## Loss
