@@ -22,10 +22,12 @@ from jmpc._compat import JAX_VERSION, LINE_LENGTH
 from jmpc.computation import (
     ArrayType,
     Assign,
+    Average,
     Call,
     Computation,
     Compute,
     Constant,
+    Gather,
     Output,
     Publish,
     Read,
@@ -41,7 +43,10 @@ from jmpc.net.codec._plain import as_bytes, as_float, as_list, as_size, as_text
 
 VERSION = 1
 _MAGIC = "jmpc run"
-_KINDS: tuple[type, ...] = (Source, Constant, Read, Compute, Share, Secure, Reveal, Publish, Assign, Output)
+_KINDS: tuple[type, ...] = (
+    *(Source, Constant, Read, Compute, Share, Secure, Reveal, Publish, Assign, Output),
+    *(Gather, Average),
+)
 _NAME = re.compile(r"[A-Za-z0-9_.@/<>-]{0,128}")
 _KEY = re.compile(r"[A-Za-z0-9_.@/<>-]{1,100}/[0-9]{1,9}")
 _DTYPES = frozenset("bool int8 int16 int32 int64 uint8 uint16 uint32 uint64 float16 bfloat16 float32 float64".split())
@@ -123,7 +128,19 @@ def _decode_call(data: list[Any], made: int, tally: Tally) -> Call:
         raise CodecError(
             f"{kind.__name__} {call.name!r} takes {len(call.jaxpr.in_avals)} arguments, got {len(call.args)}"
         )
+    if isinstance(call, Gather):
+        _check_gather(call)
+    if isinstance(call, Average) and not call.args:
+        raise CodecError("a mean of nothing")
     return call
+
+
+def _check_gather(call: Gather) -> None:
+    count = len(call.owners)
+    if not count or len(set(call.owners)) != count or not call.args or len(call.args) % count:
+        raise CodecError(f"a gather of {len(call.args)} contributions of {count} owners")
+    if len(call.ranges) != len(call.args) or not 1 <= call.min_owners <= count:
+        raise CodecError(f"a gather of {count} owners, at least {call.min_owners}, with {len(call.ranges)} ranges")
 
 
 def _name(data: Any) -> str:
@@ -190,6 +207,15 @@ def _range(data: Any) -> tuple[float, float] | None:
     return low, high
 
 
+def _deadline(data: Any) -> float | None:
+    if data is None:
+        return None
+    seconds = as_float(float(data) if type(data) is int else data)
+    if not 0 < seconds < math.inf:
+        raise CodecError("a deadline that is no number of seconds")
+    return seconds
+
+
 _READERS: dict[str, Callable[[Any], Any]] = {
     "player": _player,
     "provider": _name,
@@ -199,4 +225,8 @@ _READERS: dict[str, Callable[[Any], Any]] = {
     "line": lambda data: _label(data, LINE_LENGTH),
     "range": _range,
     "sink": _name,
+    "owners": lambda data: tuple(_name(item) for item in as_list(data)),
+    "ranges": lambda data: tuple(_range(item) for item in as_list(data)),
+    "min_owners": as_size,
+    "deadline": _deadline,
 }

@@ -3,6 +3,7 @@
     {"after": MAC, "time": T, "opens": DIGEST, "opened": [{"to": ..., "by": ..., "what": ..., "of": [...]}, ...], ...}
     {"after": MAC, "time": T, "run": ID, "driver": NAME, "computation": DIGEST, "opens": DIGEST, ...}
     {"after": MAC, "time": T, "run": ID, "driver": NAME, "ended": "well" or why not, "mac": ...}
+                                                      and "missing": [...], the owners that it went on without
     {"after": MAC, "time": T, "computation": DIGEST, "judged": "approved" or "withdrawn", "mac": ...}
     {"after": MAC, "time": T, "driver": NAME, "stored": "save" or "load", "name": ..., "variables": ..., "mac": ...}
 
@@ -87,12 +88,14 @@ class AuditLog:
             entry = {"run": run.hex(), "driver": driver, "computation": computation.hex(), "opens": digest}
             self._write(entry | {"approved": approved, "author": author}, driver)
 
-    def ended(self, run: bytes, driver: str, how: str) -> None:
-        """A run has ended, "well" or for a reason."""
+    def ended(self, run: bytes, driver: str, how: str, missing: Iterable[str] = ()) -> None:
+        """A run has ended, "well" or for a reason; without which owners."""
+        entry: dict[str, Any] = {"run": run.hex(), "driver": driver}
+        entry["ended"] = how.encode("ascii", "replace").decode()[:_REASON]
+        if without := sorted(missing):
+            entry["missing"] = without
         with self._lock:
-            self._write(
-                {"run": run.hex(), "driver": driver, "ended": how.encode("ascii", "replace").decode()[:_REASON]}
-            )
+            self._write(entry)
 
     def judged(self, identity: str, how: str) -> None:
         """The operator has approved a computation, or has withdrawn that."""

@@ -17,13 +17,14 @@ from jmpc.net.framing import Header, Kind
 from jmpc.remember import Remembered
 from jmpc.runtime import orders
 from jmpc.runtime.approvals import Pending
+from jmpc.runtime.attendance import Attendance
 from jmpc.runtime.grants import written
 from jmpc.runtime.guard import approved_receivers, check_permitted, check_run, may_tell
 from jmpc.runtime.host import Host
 from jmpc.runtime.inputs import Results, deliver
 from jmpc.runtime.machine import refuse
-from jmpc.runtime.orders import Order, Ready, Submission, order_digest
-from jmpc.runtime.party import Party, reason_of
+from jmpc.runtime.orders import Done, Order, Ready, Submission, order_digest
+from jmpc.runtime.party import Party, fellows, reason_of
 from jmpc.runtime.prepare import Prepared
 from jmpc.runtime.pulse import Pulse
 from jmpc.runtime.repertoire import Repertoire
@@ -162,9 +163,10 @@ class Client:
         try:
             order = Order.decode(body)
             prepared, signature = self._submitted(order)
-            told |= set(prepared.players)
-            transport.open_run(run, told)
-            opened, self.active = True, ActiveRun(run, told)
+            peers, guests = fellows(prepared, host.name, order.receivers, self.driver)
+            told |= peers
+            transport.open_run(run, told, guests)
+            opened, self.active = True, ActiveRun(run, told | {host.name})
             approved = self._is_approved(prepared)
             with self._told_to_operator(prepared):
                 check_permitted(prepared, host.policy, signature, approved=approved)  # it may have been withdrawn
@@ -172,12 +174,12 @@ class Client:
             identity = prepared.lowered.computation.identity
             host.audit.begins(run, self.driver, identity, releases, approved=approved, author=signature.author)
             logged = True
-            peers = told - {host.name}
-            pulse = Pulse(transport, run, peers, host.config.timeout, host.policy)
+            attendance = self._attendance(prepared, run, guests)
+            pulse = Pulse(transport, run, peers, host.config.timeout, host.policy, attendance)
             terms, failed = order_digest(body), self._failed(prepared, order)
             party = Party(host.name, prepared, transport, run, pulse, terms=terms, failed=failed)
             results = party.play(host.feed, self.store)
-            transport.send(self.driver, Header(Kind.DONE, run, body=results.run))
+            transport.send(self.driver, Header(Kind.DONE, run, body=Done(results.run, attendance.missing).encode()))
             pulse.wait(self.driver, functools.partial(transport.wait_control, Kind.COMMIT, run, self.driver))
             self._commit(prepared, run, order, results)
             self._ended(run, "well", "well", party)
@@ -193,10 +195,30 @@ class Client:
         """Tells the operator; whatever fails here changes nothing for the others, who have ended the run as well."""
         try:
             if how != "refused":
-                self._host.audit.ended(run, self.driver, why)
+                missing = () if party is None else party.pulse.attendance.missing
+                self._host.audit.ended(run, self.driver, why, missing)
             self._host.ended(self.driver, how, None if party is None else party.report())
         except Exception:
             _log.exception("%s: the end of run %s could not be written down", self._host.name, run.hex()[:8])
+
+    def _attendance(self, prepared: Prepared, run: bytes, guests: frozenset[str]) -> Attendance:
+        """Of the players that this one can do without: none, if the others can do without it."""
+        host, short = self._host, run.hex()[:8]
+        if self.driver in prepared.optional:
+            raise PolicyError(f"{self.driver} is the driver, without which no run goes on: it cannot be left out")
+        if host.name in prepared.optional:
+            return Attendance()
+
+        def judge(owners: frozenset[str], present: frozenset[str]) -> None:
+            if host.policy.min_set_difference:
+                host.sets.check(host.name, present, host.policy.min_set_difference)
+
+        def left_out(player: str, why: str) -> None:
+            _log.warning("%s: run %s of %s goes on without %s: %s", host.name, short, self.driver, player, why)
+            host.transport.dismiss(run, player, f"{host.name} goes on without {player}: {why}")
+
+        unknown = dict.fromkeys(prepared.optional - guests, "it has not agreed to this computation")
+        return Attendance(prepared.optional, judge, left_out, unknown)
 
     def _submitted(self, order: Order) -> tuple[Prepared, Signature]:
         submitted = self._submissions.get(order.submission)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import math
 from collections.abc import Mapping
 
@@ -12,6 +13,7 @@ from jmpc.computation import (
     Assign,
     Computation,
     Compute,
+    Gather,
     Output,
     Publish,
     Read,
@@ -27,7 +29,7 @@ from jmpc.net.codec import LimitError, Limits
 from jmpc.net.computations import decode_computation
 from jmpc.policy import Policy
 from jmpc.providers import Registry
-from jmpc.runtime.grants import form, granted
+from jmpc.runtime.grants import form, granted, uninvited
 from jmpc.runtime.orders import Order
 from jmpc.runtime.prepare import Prepared
 from jmpc.runtime.sizes import check_size, size_of_computation
@@ -168,7 +170,7 @@ def check_permitted(prepared: Prepared, policy: Policy, signature: Signature, *,
     releases = prepared.releases(dict.fromkeys(prepared.reads, frozenset()))
     checks = [lambda: policy.check_inputs(sorted(own), computation.identity, signature)]
     if not prepared.reads:  # of variables it is not known yet whose inputs they derive from
-        checks.append(lambda: policy.check_owners(releases))
+        checks.append(lambda: policy.check_owners(releases, prepared.may_miss))
     checks.append(lambda: policy.check_release(releases))
     broken = []
     for check in checks:  # who is asked to approve must see all of them
@@ -201,7 +203,8 @@ def check_run(
       PolicyError: naming the rule and everything that breaks it.
     """
     me, claims = policy.me, order.variables
-    if untold := sorted(prepared.owners - order.receivers.keys()):
+    absent = uninvited(prepared, order)
+    if untold := sorted(prepared.owners - order.receivers.keys() - (absent - {me})):
         raise PolicyError(f"{me} is not told who may see the inputs of {untold} (rule reveal_to)")
     if me in prepared.owners and (more := order.receivers[me] - policy.receivers):
         raise PolicyError(f"{me} does not let {sorted(more)} see its inputs, as the driver says (rule reveal_to)")
@@ -236,8 +239,10 @@ def check_run(
     origins = {name: claims[name].origins for name in prepared.reads}
     releases = prepared.releases(origins)
     if not approved:
-        policy.check_owners(releases)
-    policy.check_release(releases, granted(prepared, order, opened=True), approved=approved)
+        policy.check_owners(releases, prepared.may_miss)
+    grants = granted(prepared, order, opened=True)
+    releases = tuple(dataclasses.replace(it, inputs=it.inputs - (absent - grants.keys())) for it in releases)
+    policy.check_release(releases, grants, approved=approved)
     if (size := store.bytes_after(prepared.writes_of(me))) > policy.max_stored_bytes:
         raise PolicyError(
             f"{me} would keep {size:,} bytes of this driver's variables, at most {policy.max_stored_bytes:,} (rule "
@@ -281,6 +286,10 @@ def may_tell(
                 chosen.update(numbers)
             case Share(arg=arg) | Publish(arg=arg) if arg in chosen:
                 return False
+            case Gather(args=args, ranges=ranges):
+                rows = [row for row in zip(args, ranges, strict=True) if row[0] in declared or row[0] in chosen]
+                if any(arg in chosen or range_ not in (None, declared[arg]) for arg, range_ in rows):
+                    return False
             case Share(arg=arg, range=range_) if arg in declared and range_ not in (None, declared[arg]):
                 return False
             case Secure(args=args) if not chosen.isdisjoint(args):

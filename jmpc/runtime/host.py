@@ -22,6 +22,7 @@ from jmpc.runtime.approvals import Approvals
 from jmpc.runtime.audit import AuditLog
 from jmpc.runtime.cache import prune_compilation_cache
 from jmpc.runtime.compiler import Compiler
+from jmpc.runtime.differencing import Sets
 from jmpc.runtime.metrics import Metrics
 from jmpc.runtime.report import RunReport, trace_events
 from jmpc.storage.archive import Archive
@@ -52,6 +53,11 @@ def approvals_path(config: RemoteConfig, player: str) -> Path:
     return config.state / player / "approved.json"
 
 
+def sets_path(config: RemoteConfig, player: str) -> Path:
+    """The sets of owners of which a node has helped to open sums."""
+    return config.state / player / "sets.json"
+
+
 def control_path(config: RemoteConfig, player: str) -> Path:
     """The socket at which a node takes its operator's commands."""
     return config.state / player / "control"
@@ -70,6 +76,7 @@ class Host:
     archive: Archive
     audit: AuditLog
     approvals: Approvals
+    sets: Sets
     make_compiler: Callable[[], Compiler] = Compiler
     metrics: Metrics | None = None
     traces: Path | None = None  # a folder for the events of every run

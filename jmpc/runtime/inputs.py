@@ -14,6 +14,7 @@ from jmpc.complexes import parts
 from jmpc.computation import Assign, Output, Source
 from jmpc.errors import InputError
 from jmpc.lowering.computation import Lowered, Port
+from jmpc.runtime.attendance import Attendance
 from jmpc.runtime.store import SIMULATED, Key, Store
 
 Feed = Callable[[Source], Any]  # brings the pytree of arrays of a source
@@ -31,8 +32,12 @@ class Results:
     run: bytes = SIMULATED
 
 
-def gather(lowered: Lowered, players: Iterable[str], feed: Feed, store: Store) -> dict[Var, Any]:
+def gather(
+    lowered: Lowered, players: Iterable[str], feed: Feed, store: Store, attendance: Attendance | None = None
+) -> dict[Var, Any]:
     """The arrays of the choreography's constants and of the inputs that `players` hold.
+
+    A player that the run can do without is left out of `attendance` if it cannot bring an input; zeros stand for that.
 
     Raises:
       InputError: if a source's arrays are not of the declared types, or a variable was never written.
@@ -47,9 +52,20 @@ def gather(lowered: Lowered, players: Iterable[str], feed: Feed, store: Store) -
             env[var] = _stored(port, store, min(who & port.players))
         else:
             if port.name not in fed:
-                fed[port.name] = _checked(port.call, feed(port.call))
+                fed[port.name] = _fed(port.call, feed, attendance)
             env[var] = fed[port.name][port.index]
     return env
+
+
+def _fed(source: Source, feed: Feed, attendance: Attendance | None) -> list[np.ndarray]:
+    try:
+        return _checked(source, feed(source))
+    except Exception as error:
+        if attendance is None or source.player not in attendance.optional:
+            raise
+        why = error.message if isinstance(error, InputError) else f"its input failed ({type(error).__name__})"
+        attendance.leave_out(source.player, why)
+        return [np.zeros(type_.shape, type_.dtype) for type_ in source.types]
 
 
 def _stored(port: Port, store: Store, player: str) -> Any:

@@ -21,7 +21,8 @@ from jmpc.runtime import orders
 from jmpc.runtime.approvals import Approvals
 from jmpc.runtime.client import SOON, Client
 from jmpc.runtime.control import Command, Control
-from jmpc.runtime.host import Host, approvals_path, archive_of, audit_of, control_path
+from jmpc.runtime.differencing import Sets
+from jmpc.runtime.host import Host, approvals_path, archive_of, audit_of, control_path, sets_path
 from jmpc.runtime.metrics import Metrics
 from jmpc.runtime.orders import Order, Submission
 from jmpc.runtime.party import RUNTIME
@@ -102,6 +103,7 @@ class Node:
             archive_of(config, name, policy.max_saved_bytes),
             audit_of(config, name, policy.max_audit_bytes),
             Approvals(approvals_path(config, name)),
+            Sets(sets_path(config, name)),
             metrics=None if metrics is None else Metrics(name, metrics),
             traces=traces,
         )

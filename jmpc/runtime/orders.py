@@ -3,7 +3,8 @@
     driver -> node  SUBMIT  a computation; the frame's run is the submission's id
     node -> driver  STATUS  taken; then ready to run it, and who may see the node's data; or why not
     driver -> node  RUN     run the computation of a submission now, on these generations of variables
-    node -> driver  DONE    this part of the run of that identity has ended well; nothing is committed yet
+    node -> driver  DONE    this part of the run of that identity has ended well, without which owners, and why; nothing
+                            is committed yet
     driver -> node  COMMIT  all parts have: keep what was written
     anyone -> all   DONE    still at work, see `jmpc.runtime.pulse`
     anyone -> all   ABORT   the run is over, and why
@@ -37,6 +38,7 @@ TAKEN, CLOSED, WORKING = b"taken", b"closed", b"working"
 _READY = b"ready: "
 _REFUSED = b"refused: "
 MAX_REASON = 2000  # characters
+_MOST_WHY = 120  # of why an owner is missing
 
 # The reason of an abort that the driver answers by submitting again.
 UNKNOWN = "it does not know this computation: submit it again"
@@ -69,10 +71,11 @@ class Order:
     """Body of RUN: the submission to run, who may see whose inputs, and the generation of each variable that it reads.
 
     `receivers` says of each player that brings an input who may see what derives from it; that player refuses what is
-    not in its policy. `approved` says who else may see it in this very computation, which the player's operator has
-    approved; that does not go with what the run stores. A generation comes with the same of the run that wrote it; who
-    holds the variable refuses another claim. All players of the run compare a digest of the order, so that all judge
-    the same claims.
+    not in its policy. Of players that the run can do without, only those are expected that are in it: who has not said
+    who may see its inputs brings none. `approved` says who else may see it in this very computation, which the player's
+    operator has approved; that does not go with what the run stores. A generation comes with the same of the run that
+    wrote it; who holds the variable refuses another claim. All players of the run compare a digest of the order, so
+    that all judge the same claims.
     """
 
     session: bytes
@@ -135,6 +138,25 @@ def order_digest(body: bytes) -> bytes:
 def is_taken(body: bytes) -> bool | None:
     """Whether the body of a STATUS says that a computation was taken; None if it says something else."""
     return True if body == TAKEN else None
+
+
+@dataclass(frozen=True)
+class Done:
+    """Body of the last DONE: the identity of the run, and the owners that it went on without, with the reasons."""
+
+    run: bytes
+    missing: dict[str, str] = field(default_factory=dict)
+
+    def encode(self) -> bytes:
+        return self.run + msgpack.packb([[player, why[:_MOST_WHY]] for player, why in sorted(self.missing.items())])
+
+    @classmethod
+    def decode(cls, body: bytes) -> Done:
+        """Raises FrameError for anything that is none."""
+        rows = _unpack(body[RUN_BYTES:]) if len(body) > RUN_BYTES else None
+        if type(rows) is not list or not all(_is_names(row) and len(row) == 2 for row in rows):
+            raise FrameError("a malformed word that a part of a run has ended")
+        return cls(body[:RUN_BYTES], {printable(player): printable(why) for player, why in rows})
 
 
 @dataclass(frozen=True)

@@ -56,6 +56,28 @@ class Prepared:
         """The sets of players that need a common key."""
         return self.lowered.choreography.keys
 
+    @property
+    def optional(self) -> frozenset[str]:
+        """The players that a run can do without."""
+        return self.lowered.choreography.optional
+
+    def patience(self, timeout: float) -> float:
+        """Seconds for which a run may wait for such players before it begins; no longer than for others."""
+        deadlines = [call.deadline for call in self.lowered.computation.gathers]
+        return min([timeout, *([] if None in deadlines or not deadlines else [max(d for d in deadlines if d)])])
+
+    def may_miss(self, owners: frozenset[str]) -> int:
+        """How many of these owners may at most be missing in a value that derives from their inputs.
+
+        Of each gather in which one of them is counted, as many as it can do without.
+        """
+        spare: dict[frozenset[str], int] = {}
+        for call in self.lowered.computation.gathers:
+            if not owners.isdisjoint(call.owners):
+                those = frozenset(call.owners)
+                spare[those] = max(spare.get(those, 0), len(those) - call.min_owners)
+        return sum(spare.values())
+
     @functools.cached_property
     def located(self) -> Schedule:
         """The reading with real players."""

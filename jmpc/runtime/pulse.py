@@ -12,20 +12,22 @@ from collections.abc import Callable, Collection
 from dataclasses import dataclass, field
 from typing import TypeVar
 
-from jmpc.errors import JmpcError, LinkTimeout, PolicyError
+from jmpc.errors import AuthenticationError, JmpcError, LinkTimeout, PeerError, PolicyError
 from jmpc.net.framing import Header, Kind
 from jmpc.net.transport import Transport
 from jmpc.policy import Policy
+from jmpc.runtime.attendance import Attendance
 from jmpc.runtime.orders import WORKING
 
 _T = TypeVar("_T")
 _BEATS = 4  # in the time of a timeout
+_OPTIONAL_SECONDS = 0.1  # for a full link to take a frame of a player that the run can do without
 _LOOK_SECONDS = 0.2  # between looks whether a run that receives nothing has been ended
 
 
 @dataclass
 class Pulse:
-    """One player's in one run that is open on its transport.
+    """One player's in one run that is open on its transport, with those `peers` that it talks to.
 
     Calling it says that the player gets on. It raises what has ended the run, and ends one that its
     `policy` finds too long.
@@ -36,6 +38,7 @@ class Pulse:
     peers: Collection[str]
     timeout: float
     policy: Policy | None = None
+    attendance: Attendance = field(default_factory=Attendance)
     _steps: int = 0
     _start: float = field(default_factory=time.monotonic)
     _looked: float = field(default_factory=time.monotonic)
@@ -51,8 +54,42 @@ class Pulse:
             self.transport.check(self.run)
         if now - self._said > self.timeout / _BEATS:
             self._said = now
+            working = Header(Kind.DONE, self.run, body=WORKING)
             for peer in self.peers:
-                self.transport.send(peer, Header(Kind.DONE, self.run, body=WORKING))
+                self.send(peer, lambda timeout, peer=peer: self.transport.send(peer, working, timeout=timeout))
+
+    def send(self, peer: str, attempt: Callable[[float | None], None]) -> None:
+        """Calls `attempt(timeout)`, which sends something to `peer`.
+
+        A player that the run can do without is left out if it takes nothing or is gone, and then told nothing.
+        """
+        if peer not in self.attendance.optional:
+            attempt(None)
+        elif self.attendance.is_there(peer):
+            try:
+                attempt(_OPTIONAL_SECONDS)
+            except (PeerError, AuthenticationError) as error:
+                if isinstance(error, PeerError) and error.player != peer:
+                    raise
+                self.attendance.leave_out(peer, str(error))
+
+    def wait_by(self, peer: str, attempt: Callable[[float], _T], deadline: float) -> _T | None:
+        """What `attempt(seconds)` returns by a deadline (of `time.monotonic`); None if `peer` is left out."""
+        while self.attendance.is_there(peer):
+            left = max(0.0, deadline - time.monotonic())
+            try:
+                return attempt(min(left, self.timeout / _BEATS))
+            except LinkTimeout:
+                if left <= self.timeout / _BEATS:
+                    self.attendance.leave_out(peer, f"nothing came of it in time: {self.transport.hint(peer)}")
+            except PeerError as error:
+                if error.player != peer:
+                    raise
+                self.attendance.leave_out(peer, str(error))
+            except AuthenticationError as error:
+                self.attendance.leave_out(peer, str(error))
+            self()
+        return None
 
     def wait(self, peer: str, attempt: Callable[[float], _T]) -> _T:
         """What `attempt(seconds)` returns, tried until `peer` has been silent for the whole timeout.

@@ -18,12 +18,13 @@ from jmpc.net.framing import RUN_BYTES
 from jmpc.net.handshake import KEY_BYTES
 from jmpc.net.transport import Transport
 from jmpc.remember import Remembered
+from jmpc.runtime.attendance import Absences, Attendance
 from jmpc.runtime.compiler import Compiler
 from jmpc.runtime.device_keystream import keystream_for
 from jmpc.runtime.inputs import Feed, Results, gather, scatter
 from jmpc.runtime.links import Recorder
 from jmpc.runtime.machine import Link, Machine
-from jmpc.runtime.party import Party
+from jmpc.runtime.party import Party, fellows
 from jmpc.runtime.prepare import Prepared, prepare
 from jmpc.runtime.pulse import Pulse
 from jmpc.runtime.store import Generation, Store
@@ -45,6 +46,7 @@ class _Simulation:
         self._prepared: Remembered[bytes, Prepared] = Remembered(KEPT_COMPUTATIONS)  # by structure
         self.compiler = Compiler()
         self.stores: dict[str, Store] = {}  # by player
+        self.absences = Absences()
 
     def store_of(self, player: str) -> Store:
         return self.stores.setdefault(player, Store())
@@ -88,11 +90,13 @@ class FusedSimulation(_Simulation):
         """Runs a computation; the outputs of each player. `link` records messages (tests)."""
         program = prepared.program(TOGETHER) if link is None else prepared.recorded()
         lowered = prepared.lowered
-        env = gather(lowered, prepared.players, feed, self.store)
-        machine = Machine(self.compiler, keystream_for(self._keys(prepared)), link)
+        attendance = Attendance(prepared.optional)
+        env = gather(lowered, prepared.players, feed, self.store, attendance)
+        machine = Machine(self.compiler, keystream_for(self._keys(prepared)), link, attendance=attendance)
         positions = sorted({i for player in prepared.players for i in lowered.outputs_of(player)})
         results = scatter(lowered, positions, machine.run(program, env))
         self.store.commit(results.generation)
+        self.absences.tell(attendance.missing)
         return _by_player(prepared, results)
 
 
@@ -140,15 +144,17 @@ class ThreadedSimulation(_Simulation):
             parties = {}
             for player in players:
                 transport = stack.enter_context(Transport(player, endpoints, context=context))
-                transport.open_run(run, players)
-                others = [peer for peer in players if peer != player]
-                pulse = Pulse(transport, run, others, self._timeout)
+                peers, guests = fellows(prepared, player, prepared.optional)
+                transport.open_run(run, peers | {player}, guests)
+                leave = lambda other, why, transport=transport: transport.dismiss(run, other, why)
+                pulse = Pulse(transport, run, peers, self._timeout, attendance=Attendance(guests, left_out=leave))
                 parties[player] = Party(player, prepared, transport, run, pulse, fixed, self._recorder)
             with ThreadPoolExecutor(len(players), thread_name_prefix="jmpc-player") as pool:
                 futures = {player: pool.submit(self._play, party, feed) for player, party in parties.items()}
-        results = _first_error_or_results(futures)
+        results = _first_error_or_results(futures, prepared.optional)
         for player in players:
             self.store_of(player).commit(results[player].generation)
+        self.absences.tell(parties[players[0]].pulse.attendance.missing)
         return {player: results[player].outputs for player in players}
 
     def _play(self, party: Party, feed: Feed) -> Results:
@@ -159,11 +165,13 @@ class ThreadedSimulation(_Simulation):
             raise
 
 
-def _first_error_or_results(futures: Mapping[str, Future[Results]]) -> dict[str, Results]:
-    errors = [error for future in futures.values() if (error := future.exception()) is not None]
+def _first_error_or_results(futures: Mapping[str, Future[Results]], optional: frozenset[str]) -> dict[str, Results]:
+    """What each player has at the end; of one that the others can do without, nothing if it failed."""
+    failed = {player: error for player, future in futures.items() if (error := future.exception()) is not None}
+    errors = [error for player, error in failed.items() if player not in optional]
     for error in sorted(errors, key=lambda e: isinstance(e, RunAborted)):  # the cause, not its echo at the others
         raise error
-    return {player: future.result() for player, future in futures.items()}
+    return {player: Results() if player in failed else future.result() for player, future in futures.items()}
 
 
 def source_feed(feeds: Mapping[str, tuple[str, Callable[[], Any]]]) -> Feed:

@@ -71,6 +71,11 @@ class Link:
             return False
         return True
 
+    @property
+    def is_up(self) -> bool:
+        """Whether the other end was there last; inside a process it always is."""
+        return self._up or self.monitor is None
+
     def hint(self) -> str:
         """What somebody who waits in vain for the peer should know."""
         if self._up:

@@ -15,7 +15,7 @@ from ..framing import Buffer, Header, Kind, Ledger, Limits, decode, encode
 from ..keys import Authenticator, KeyRing
 from ._endpoints import check_endpoints, check_plain_text, resolve
 from ._links import EVENTS, Link, ask
-from ._mailbox import LATE, MAX_REASON, Mailbox, Slot
+from ._mailbox import GONE, LATE, MAX_REASON, Mailbox, Slot
 
 _log: Final = logging.getLogger("jmpc.net")
 
@@ -128,14 +128,38 @@ class Transport:
                 text = f"the key of {peer} was revoked at {self.name}"
                 self._mail.lose(peer, lambda text=text: AuthenticationError(text))
 
-    def open_run(self, run: bytes, players: Iterable[str] | None = None) -> None:
+    def open_run(self, run: bytes, players: Iterable[str] | None = None, optional: Iterable[str] = ()) -> None:
         """Accept frames of `run`, from `players` only if given. Open it before saying HELLO.
+
+        If one of the `optional` players ends the run, or sends more than may wait, it goes on without that one: who
+        waits for it fails with a PeerError.
 
         Raises:
             ChoreographyError: a run of this id was opened before.
         """
-        for sender, reason in self._mail.open_run(run, players):
+        for sender, reason in self._mail.open_run(run, players, optional):
             self._drop(sender, reason)
+
+    def dismiss(self, run: bytes, player: str, why: str) -> None:
+        """Go on with a run without one of its optional players, for the reason `why`, and tell it if it can be told.
+
+        What came of it and still comes is forgotten, and who waits for it fails with a PeerError.
+        """
+        self._mail.dismiss(run, player, why)
+        with self._lock:
+            link = self._links.get(player)
+        if link is not None and link.is_up:
+            try:
+                body = why[:MAX_REASON].encode()
+                self.send(player, Header(Kind.ABORT, run, body=body), timeout=0)
+            except JmpcError as error:
+                _log.debug("%s could not tell %s that a run goes on without it: %s", self.name, player, error)
+
+    def is_up(self, peer: str) -> bool:
+        """Whether there is a link to `peer`, as far as can be told; what is sent to others waits, or is lost."""
+        with self._lock:
+            link = self._links.get(peer)
+        return link is not None and link.is_up
 
     def close_run(self, run: bytes) -> None:
         """Forget a run: what it left behind is dropped, what still comes for it as well."""
@@ -380,7 +404,7 @@ class Transport:
             self._dropped[reason] += 1
             count = self._dropped[reason]
         if count & (count - 1) == 0:  # the 1st, 2nd, 4th, 8th...: a flood must not fill the log
-            level = logging.INFO if reason == LATE else logging.WARNING
+            level = logging.INFO if reason in (LATE, GONE) else logging.WARNING
             _log.log(level, "%s dropped a frame of %s: %s %s(%d so far)", self.name, sender, reason, detail, count)
 
     # What follows runs in the transport's own thread.

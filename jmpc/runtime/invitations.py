@@ -1,0 +1,135 @@
+"""The owners that a driver's runs can do without: who has agreed to a computation, and who is asked again.
+
+An owner is invited to a run if it has said, since it was last left out of one, that it is ready for the computation and
+who may see its data. So one that died costs the runs after that nothing: it is asked again, nobody waits for it, and
+once it has answered it is invited again. One that answers, but is left out again and again, is asked ever more rarely.
+"""
+
+from __future__ import annotations
+
+import logging
+import time
+from collections import Counter
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass, field
+
+from jmpc.computation import Gather
+from jmpc.errors import AuthenticationError, FrameError, JmpcError, LinkTimeout, OwnersMissing, PeerError
+from jmpc.net.framing import Header, Kind
+from jmpc.net.transport import Transport
+from jmpc.runtime import orders
+from jmpc.runtime.orders import Ready
+
+_log = logging.getLogger("jmpc")
+
+_MOST_PAUSES = 6  # doublings of the time for which nobody asks an owner that was left out again and again
+
+
+@dataclass
+class _Guest:
+    """An owner, about one computation: when it was last asked, in which of its lives, and what it said."""
+
+    life: int
+    asked: float
+    ready: Ready | None = None
+    refused: str | None = None
+
+
+@dataclass
+class Invitation:
+    """A computation as it was submitted to owners: `body` under the id `submission`."""
+
+    submission: bytes
+    body: bytes
+    guests: dict[str, _Guest] = field(default_factory=dict)
+
+
+class Invitations:
+    """Of one session.
+
+    Args:
+      timeout: seconds; how long an owner may take to answer.
+    """
+
+    def __init__(self, transport: Transport, timeout: float) -> None:
+        self._transport, self._timeout = transport, timeout
+        self._lives: Counter[str] = Counter()  # how often each was left out
+        self._strikes: Counter[str] = Counter()  # how often since it was last there to the end
+        self._pauses: dict[str, float] = {}  # until when it is not asked
+
+    def ask(self, invitation: Invitation, owners: Iterable[str]) -> None:
+        """Submits a computation to those that have not been asked since they were left out, or lately."""
+        now = time.monotonic()
+        for owner in owners:
+            guest = invitation.guests.get(owner)
+            if guest is not None and guest.life == self._lives[owner]:
+                silent = guest.ready is None and guest.refused is None and now - guest.asked > self._timeout
+                if not silent or not self._transport.is_up(owner):
+                    continue
+            if now < self._pauses.get(owner, now):
+                continue
+            invitation.guests[owner] = _Guest(self._lives[owner], now)
+            try:
+                header = Header(Kind.SUBMIT, invitation.submission, body=invitation.body)
+                self._transport.send(owner, header, timeout=0)
+            except JmpcError as error:
+                _log.debug("%s could not be asked: %s", owner, error)
+
+    def answers(self, invitation: Invitation, owners: Iterable[str], seconds: float, *, all_of: bool) -> None:
+        """Takes in what owners have answered; waits for those that there is a link to, or for `all_of` them."""
+        deadline = time.monotonic() + seconds
+        for owner in owners:
+            guest = invitation.guests.get(owner)
+            if guest is not None and guest.life == self._lives[owner] and guest.ready is None:
+                waits = all_of or self._transport.is_up(owner)
+                self._listen(invitation.submission, owner, guest, deadline if waits else 0.0)
+
+    def _listen(self, submission: bytes, owner: str, guest: _Guest, deadline: float) -> None:
+        while guest.ready is None and guest.refused is None:
+            left = max(0.0, deadline - time.monotonic())
+            try:
+                body = self._transport.wait_control(Kind.STATUS, submission, owner, left).body
+                guest.refused = orders.refusal(body)
+                guest.ready = Ready.decode(body)
+            except FrameError as error:
+                guest.refused = str(error)
+            except (LinkTimeout, PeerError, AuthenticationError):
+                return
+            if guest.refused is not None:
+                _log.warning("%s takes no part: %s", owner, guest.refused)
+
+    def ready(self, invitation: Invitation) -> dict[str, Ready]:
+        """Who is invited to the next run, and who may see its data."""
+        current = {owner: it for owner, it in invitation.guests.items() if it.life == self._lives[owner]}
+        return {owner: it.ready for owner, it in current.items() if it.ready is not None}
+
+    def check(self, invitation: Invitation, gathers: Iterable[Gather]) -> None:
+        """Raises OwnersMissing if for some gather too few owners are invited."""
+        ready = self.ready(invitation)
+        for call in gathers:
+            absent = [owner for owner in call.owners if owner not in ready]
+            if len(call.owners) - len(absent) < call.min_owners:
+                rows = "; ".join(f"{owner}: {self._why(invitation, owner)}" for owner in absent)
+                raise OwnersMissing(
+                    absent,
+                    f"{call.line}: {len(call.owners) - len(absent)} of {len(call.owners)} owners are ready, at least "
+                    f"{call.min_owners} must be; {rows}",
+                )
+
+    def _why(self, invitation: Invitation, owner: str) -> str:
+        guest = invitation.guests.get(owner)
+        refused = None if guest is None else guest.refused
+        return refused or f"it does not answer; {self._transport.hint(owner)}"
+
+    def ended(self, invited: Iterable[str], missing: Mapping[str, str], *, well: bool) -> None:
+        """A run has ended; those that were invited and missing must answer again, all if nobody knows who was."""
+        for owner in invited:
+            if well and owner not in missing:
+                self._strikes[owner] = 0
+                continue
+            self._lives[owner] += 1
+            if owner in missing:
+                self._strikes[owner] += 1
+                pauses = min(self._strikes[owner] - 2, _MOST_PAUSES)
+                if pauses >= 0:
+                    self._pauses[owner] = time.monotonic() + self._timeout * 2**pauses
