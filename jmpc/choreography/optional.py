@@ -11,8 +11,8 @@ wait for, or that hides anything, may depend on a player that died. This pass de
 
 So a player that lacks a key of a missing one never hides anything behind words that it made up in its place (3), and
 whatever it makes up is multiplied by a public zero. With every key of its own, an optional player can at most be left
-out, alone (2). All players that hold a slot of a contribution take the same branch, since the boolean comes from a
-quorum, hence from the same three messages for all of them.
+out, alone (2). All players that hold a slot of a contribution take the same branch, since the boolean comes from the
+same messages for all of them.
 """
 
 from __future__ import annotations

@@ -1,9 +1,10 @@
 """Contributions of owners of whom some may be missing, and their mean over those that are there.
 
 Every server says whose contributions have come to it, keys and messages; all tell each other (one round), and an owner
-is there if all three say so. The set is fixed then, before anything is computed of it: each server multiplies its
-slots by the public bit, which makes a missing owner's zero at all of them. What is opened is who took part, which
-derives from no input.
+is there if all three say so. Each server judges that set, and tells the others that it goes on with it (one more round:
+a server that refuses must not depend on being needed for what follows). The set is fixed then, before anything is
+computed of it: each server multiplies its slots by the public bit, which makes a missing owner's zero at all of them.
+What is opened is who took part, which derives from no input.
 """
 
 from __future__ import annotations
@@ -11,14 +12,14 @@ from __future__ import annotations
 import dataclasses
 import functools
 import operator
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from typing import Any
 
 import jax.numpy as jnp
 import numpy as np
 from jax import lax
 
-from jmpc.choreography.primitives import agree, contribution, delivered, public, quorum, release
+from jmpc.choreography.primitives import contribution, delivered, public, quorum, release
 from jmpc.computation import Gather
 from jmpc.errors import ChoreographyError, TraceError
 from jmpc.lowering.context import Context
@@ -33,7 +34,7 @@ _ZERO = Interval(0, 0)
 def gather(context: Context, call: Gather, arrays: Sequence[Any]) -> list[Secret | Public]:
     """The contributions `arrays`, located at their owners, as secrets, and who of the owners is there.
 
-    Rounds: 1 for sharing, and 1, of one bit for each owner and pair of servers.
+    Rounds: 1 for sharing, and 2, of one bit for each owner and pair of servers.
     """
     per = len(arrays) // len(call.owners)
     owners = [owner for owner in call.owners for _ in range(per)]
@@ -52,13 +53,17 @@ def _present(context: Context, call: Gather, shared: Sequence[Secret]) -> Any:
     for secret in shared:
         for party, slots in context.protocol.arrivals(secret.sharing).items():
             came[party] += slots
-    flags = []
+    there = _by_all(context, lambda party: delivered(came[party], call.owners, party, call.deadline))
+    return _by_all(context, lambda party: quorum(there, call.owners, party, call.min_owners))
+
+
+def _by_all(context: Context, said: Callable[[str], Any]) -> Any:
+    """Of what every party says, what all of them say; known to all parties."""
+    told = []
     for party in context.parties:
-        flag = delivered(came[party], call.owners, party, call.deadline)
         others = tuple(other for other in context.parties if other != party)
-        flags.append(release(flag, party, others, ATTENDANCE) if others else flag)
-    everywhere = functools.reduce(operator.and_, flags)
-    return agree(*(quorum(everywhere, call.owners, party, call.min_owners) for party in context.parties))
+        told.append(release(said(party), party, others, ATTENDANCE) if others else said(party))
+    return functools.reduce(operator.and_, told)
 
 
 def _elements(x: Any) -> list[Any]:

@@ -22,15 +22,17 @@ from jmpc.runtime.orders import Ready
 
 _log = logging.getLogger("jmpc")
 
+PREPARE_TIMEOUT = 20  # times the configured one: nodes trace and compile before they are ready
 _MOST_PAUSES = 6  # doublings of the time for which nobody asks an owner that was left out again and again
 
 
 @dataclass
 class _Guest:
-    """An owner, about one computation: when it was last asked, in which of its lives, and what it said."""
+    """An owner, about one computation: in which of its lives it was asked, when, up to when it may answer, and how."""
 
     life: int
     asked: float
+    until: float
     ready: Ready | None = None
     refused: str | None = None
 
@@ -58,17 +60,18 @@ class Invitations:
         self._pauses: dict[str, float] = {}  # until when it is not asked
 
     def ask(self, invitation: Invitation, owners: Iterable[str]) -> None:
-        """Submits a computation to those that have not been asked since they were left out, or lately."""
+        """Submits a computation to those that have not been asked since they were left out, or have not answered."""
         now = time.monotonic()
         for owner in owners:
             guest = invitation.guests.get(owner)
-            if guest is not None and guest.life == self._lives[owner]:
-                silent = guest.ready is None and guest.refused is None and now - guest.asked > self._timeout
-                if not silent or not self._transport.is_up(owner):
-                    continue
             if now < self._pauses.get(owner, now):
                 continue
-            invitation.guests[owner] = _Guest(self._lives[owner], now)
+            if guest is not None and guest.life == self._lives[owner]:
+                since = self._transport.up_since(owner)
+                silent = guest.ready is None and guest.refused is None
+                if not silent or since is None or (now < guest.until and since < guest.asked):
+                    continue
+            invitation.guests[owner] = _Guest(self._lives[owner], now, now + self._timeout)
             try:
                 header = Header(Kind.SUBMIT, invitation.submission, body=invitation.body)
                 self._transport.send(owner, header, timeout=0)
@@ -81,7 +84,7 @@ class Invitations:
         for owner in owners:
             guest = invitation.guests.get(owner)
             if guest is not None and guest.life == self._lives[owner] and guest.ready is None:
-                waits = all_of or self._transport.is_up(owner)
+                waits = all_of or self._transport.up_since(owner) is not None
                 self._listen(invitation.submission, owner, guest, deadline if waits else 0.0)
 
     def _listen(self, submission: bytes, owner: str, guest: _Guest, deadline: float) -> None:
@@ -89,6 +92,8 @@ class Invitations:
             left = max(0.0, deadline - time.monotonic())
             try:
                 body = self._transport.wait_control(Kind.STATUS, submission, owner, left).body
+                if body == orders.TAKEN:
+                    guest.until = time.monotonic() + PREPARE_TIMEOUT * self._timeout
                 guest.refused = orders.refusal(body)
                 guest.ready = Ready.decode(body)
             except FrameError as error:

@@ -45,7 +45,7 @@ from jmpc.runtime.compiler import Compiler
 from jmpc.runtime.grants import written
 from jmpc.runtime.host import archive_of
 from jmpc.runtime.inputs import Results, deliver
-from jmpc.runtime.invitations import Invitation, Invitations
+from jmpc.runtime.invitations import PREPARE_TIMEOUT, Invitation, Invitations
 from jmpc.runtime.orders import Done, Order, Ready, Submission, order_digest
 from jmpc.runtime.party import Party, fellows, lost_player, reason_of
 from jmpc.runtime.prepare import Prepared, prepare
@@ -58,7 +58,7 @@ from jmpc.runtime.store import Generation, Store
 _log = logging.getLogger("jmpc")
 
 _T = TypeVar("_T")
-_PREPARE_TIMEOUT = 20  # times the configured one: nodes trace and compile before they are ready
+_SOON = 0.2  # seconds between looks whether owners have come back
 
 
 @dataclass
@@ -215,16 +215,21 @@ class RemoteSession:
         if known.invitation is None:
             known.invitation, known.ready = self._submit(known)
         invitation, invitations = known.invitation, self._invitations
-        invitations.ask(invitation, owners)
+        if not submitted:
+            invitations.ask(invitation, owners)
         # Owners have as long again to get ready as the others took.
         seconds = timeout + time.monotonic() - began
         invitations.answers(invitation, owners, seconds, all_of=submitted)
-        try:
-            invitations.check(invitation, prepared.lowered.computation.gathers)
-        except OwnersMissing:
-            invitations.answers(invitation, owners, timeout, all_of=True)
-            invitations.check(invitation, prepared.lowered.computation.gathers)
-        return invitation, invitations.ready(invitation)
+        gathers, deadline = prepared.lowered.computation.gathers, time.monotonic() + timeout
+        while True:
+            try:
+                invitations.check(invitation, gathers)
+                return invitation, invitations.ready(invitation)
+            except OwnersMissing:
+                if time.monotonic() > deadline:
+                    raise
+            invitations.ask(invitation, owners)
+            invitations.answers(invitation, owners, _SOON, all_of=True)
 
     def _submit(self, known: _Known) -> tuple[Invitation, Mapping[str, Ready]]:
         """Submits a computation to the nodes that no run can do without, asks the others; who may see whose data."""
@@ -250,7 +255,7 @@ class RemoteSession:
         self._answers(submission, peers, "take the computation", orders.is_taken, timeout)
         if self.driver in prepared.players:
             self._compiler.finish(prepared.program(self.driver))
-        told = self._answers(submission, peers, "get ready", Ready.decode, _PREPARE_TIMEOUT * timeout)
+        told = self._answers(submission, peers, "get ready", Ready.decode, PREPARE_TIMEOUT * timeout)
         own = Policy.default(self._config, self.driver).receivers
         return invitation, {self.driver: Ready(own), **told}
 
@@ -364,7 +369,7 @@ class RemoteSession:
         found: dict[str, Answer] = {}
         if self.driver in requests:
             found[self.driver] = perform(requests[self.driver], self.driver, self._store, self._archive)
-        what, patience = "answer for its storage", _PREPARE_TIMEOUT * self._config.timeout
+        what, patience = "answer for its storage", PREPARE_TIMEOUT * self._config.timeout
         return found | self._answers(number, peers, what, Answer.decode, patience)
 
     def close(self) -> None:

@@ -37,7 +37,7 @@ def test_opened_means_are_exact_to_one_ulp(monkeypatch: pytest.MonkeyPatch) -> N
             jmpc.run([train, *keep])
             encoded = [
                 np.round(np.asarray(gradient(parameters, *twins(owner)), np.float64) * SCALE)
-                for owner in example.DATA_OWNERS
+                for owner in example.data_owners()
             ]
             exact = sum(encoded) / 3
             assert np.abs(means[-1].astype(np.float64) * SCALE - exact).max() <= 1.0
@@ -105,7 +105,16 @@ def test_training_goes_on_from_a_checkpoint(tmp_path, monkeypatch: pytest.Monkey
 @pytest.mark.timeout(1800)
 def test_accuracy_over_five_splits() -> None:
     arguments = argparse.Namespace(
-        data=None, config=None, iterations=2000, log_every=1000, quiet=True, checkpoint=None, resume=False
+        data=None,
+        config=None,
+        iterations=2000,
+        log_every=1000,
+        quiet=True,
+        checkpoint=None,
+        resume=False,
+        owners=3,
+        min_owners=None,
+        deadline=None,
     )
     private, plain = [], []
     with script("federated_learning") as example:

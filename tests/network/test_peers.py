@@ -107,7 +107,7 @@ def test_computations_of_another_driver_cannot_be_run(nodes: Nodes) -> None:
     with nodes.session() as session:
         works(session)
         ((known, _),) = session._known._entries.values()
-        order = Order(session._id, known.submission, {}, {}).encode()
+        order = Order(session._id, known.invitation.submission, {}, {}).encode()
         with nodes.stranger("second-driver") as transport:
             started = secrets.token_bytes(RUN_BYTES)
             transport.open_run(started)

@@ -56,7 +56,8 @@ class Link:
         self.ended = False  # it will not either, but another one may
         self.obsolete = False  # made for a key that is used no more
         self.note = note
-        self._up = False
+        # Since when the other end is there; within a process it always is.
+        self.up_since: float | None = time.monotonic() if monitor is None else None
         self._lost_since: float | None = None
         self._down_since: float | None = None  # without a word that ZeroMQ tries again
 
@@ -71,14 +72,9 @@ class Link:
             return False
         return True
 
-    @property
-    def is_up(self) -> bool:
-        """Whether the other end was there last; inside a process it always is."""
-        return self._up or self.monitor is None
-
     def hint(self) -> str:
         """What somebody who waits in vain for the peer should know."""
-        if self._up:
+        if self.up_since is not None:
             return "its link is up, so it is busy, stuck, or waits for somebody else"
         return ask(self.peer, self.note)
 
@@ -90,8 +86,9 @@ class Link:
         if event == zmq.EVENT_CONNECT_RETRIED:
             self._down_since = None
             return
-        was_up, self._up = self._up, event == zmq.EVENT_HANDSHAKE_SUCCEEDED
-        if self._up:
+        was_up, self.up_since = self.up_since is not None, None
+        if event == zmq.EVENT_HANDSHAKE_SUCCEEDED:
+            self.up_since = time.monotonic()
             self._lost_since, self._down_since, self.note = None, None, ""
             mail.regain(self.peer)
         elif event == zmq.EVENT_HANDSHAKE_FAILED_AUTH:

@@ -148,18 +148,18 @@ class Transport:
         self._mail.dismiss(run, player, why)
         with self._lock:
             link = self._links.get(player)
-        if link is not None and link.is_up:
+        if link is not None and link.up_since is not None:
             try:
                 body = why[:MAX_REASON].encode()
                 self.send(player, Header(Kind.ABORT, run, body=body), timeout=0)
             except JmpcError as error:
                 _log.debug("%s could not tell %s that a run goes on without it: %s", self.name, player, error)
 
-    def is_up(self, peer: str) -> bool:
-        """Whether there is a link to `peer`, as far as can be told; what is sent to others waits, or is lost."""
+    def up_since(self, peer: str) -> float | None:
+        """Since when (of `time.monotonic`) there is a link to `peer`; None if there is none, as far as can be told."""
         with self._lock:
             link = self._links.get(peer)
-        return link is not None and link.is_up
+        return None if link is None else link.up_since
 
     def close_run(self, run: bytes) -> None:
         """Forget a run: what it left behind is dropped, what still comes for it as well."""
