@@ -80,8 +80,8 @@ def _kept(context: Context, x: Secret, bit: Any, owner: str) -> Secret:
 def average(context: Context, values: Sequence[Secret], present: Public) -> FixedPoint:
     """The mean of those real `values` whose element of `present` is true; 0 if none is.
 
-    Off by half an ulp or less before it is truncated, if the values' range allows: the number of those that are there
-    is known at run time, and 2^s divided by it is looked up in a table that is part of the program. No message.
+    The number of those that are there is known at run time; what to multiply by is looked up in tables of integers that
+    are part of the program, so that no player computes floats. No message.
 
     Raises:
       ChoreographyError: for values that are not reals of one shape, or not as many as `present` has elements.
@@ -91,27 +91,39 @@ def average(context: Context, values: Sequence[Secret], present: Public) -> Fixe
     if not all(isinstance(x, FixedPoint) and x.shape == values[0].shape for x in values):
         raise ChoreographyError(f"{context.line}: a mean of what are not reals of one shape")
     protocol, bits = context.protocol, _elements(context.operand(present))
-    rings = [context.ring(x) for x in values]
     kept = [
-        protocol.map(lambda slot, bit=bit: slot * bit.astype(np.uint64), ring)
-        for ring, bit in zip(rings, bits, strict=True)
+        protocol.map(lambda slot, bit=bit: slot * bit.astype(np.uint64), context.ring(x))
+        for x, bit in zip(values, bits, strict=True)
     ]
-    total = functools.reduce(protocol.add, kept)
-    known = _ZERO.hull(*(x.interval for x in values))
-    shift = _shift(context.fraction, known, len(values))
-    table = [0, *(((1 << shift) + count // 2) // count for count in range(1, len(values) + 1))]
+    total, known = functools.reduce(protocol.add, kept), _ZERO.hull(*(x.interval for x in values))
     count = jnp.sum(jnp.stack(bits).astype(np.int64))
-    factor = lax.dynamic_index_in_dim(public(np.array(table, np.uint64)), count, keepdims=False)
-    return FixedPoint(protocol.scale(total, factor), context.fraction + shift, known, values[0].dtype)
+    parts = []
+    for shift, table in _reciprocals(context.fraction, known, len(values)):
+        factor = lax.dynamic_index_in_dim(public(table), count, keepdims=False)
+        parts.append(FixedPoint(protocol.scale(total, factor), context.fraction + shift, known, values[0].dtype))
+    if len(parts) == 1:
+        return parts[0]
+    rings = [context.at_fraction(part, context.fraction).ring for part in parts]
+    return FixedPoint(functools.reduce(protocol.add, rings), context.fraction, known, values[0].dtype)
 
 
-def _shift(fraction: int, known: Interval, most: int) -> int:
-    """The s for which 2^s / count, rounded, is exact enough and total * 2^s / count stays below 2^62.
+def _reciprocals(fraction: int, known: Interval, most: int) -> list[tuple[int, np.ndarray]]:
+    """1 / count for count = 0 (where it is 0) to `most`, as a sum of words times 2^-s; s and the words of each summand.
 
-    With |values| <= M words, |total| <= count M, so that half a unit of the factor makes an error of count M / 2 in
-    units of 2^-s, at most a quarter of a word if 2^s >= 2 most M. Where nothing certain is known of the values, they
-    count as below 1 for what can be lost, as for other constants.
+    The values are below 2^b words, so that a sum of `count` of them times 2^s / count stays below 2^62 for s up to
+    60 - b; each further summand has what the ones before left of the reciprocal. Their last bit makes an error of at
+    most a quarter of a word in the mean; in that of values above 1 perhaps a sixteenth of a word times their size.
     """
-    words = known.magnitude * 2.0**fraction if known.trust > Trust.PROMISED else 2.0**fraction
-    bits, count = int(words).bit_length(), most.bit_length()
-    return max(1, min(bits + count + 1, RANGE_BITS - 2 - bits))
+    certain = known.trust > Trust.PROMISED
+    bits = int(known.magnitude * 2.0**fraction).bit_length() if certain else RANGE_BITS - fraction
+    count = most.bit_length()
+    wanted, room = min(bits + 1, fraction + 3) + count, max(2 + count, RANGE_BITS - 2 - bits)
+    parts, shift, before = [], 0, [0] * (most + 1)
+    while shift < wanted:
+        step = min(wanted - shift, room if not parts else room - count)
+        shift += step
+        after = [0, *(((1 << shift) + (k // 2 if shift == wanted else 0)) // k for k in range(1, most + 1))]
+        words = [new - (old << step) for new, old in zip(after, before, strict=True)]
+        parts.append((shift, np.array(words, np.uint64)))
+        before = after
+    return parts

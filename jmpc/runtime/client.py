@@ -179,7 +179,9 @@ class Client:
             terms, failed = order_digest(body), self._failed(prepared, order)
             party = Party(host.name, prepared, transport, run, pulse, terms=terms, failed=failed)
             results = party.play(host.feed, self.store)
-            transport.send(self.driver, Header(Kind.DONE, run, body=Done(results.run, attendance.missing).encode()))
+            if host.name not in prepared.optional:  # whom the driver does not wait for
+                done = Done(results.run, attendance.missing).encode()
+                transport.send(self.driver, Header(Kind.DONE, run, body=done))
             pulse.wait(self.driver, functools.partial(transport.wait_control, Kind.COMMIT, run, self.driver))
             self._commit(prepared, run, order, results)
             self._ended(run, "well", "well", party)

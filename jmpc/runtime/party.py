@@ -89,7 +89,8 @@ class Party:
         for player, why in agreed.missing.items():
             attendance.leave_out(player, why)
         # Words of its own stand for those that nobody uses: they hide nothing, but would, if anybody did.
-        made_up = {names: secrets.token_bytes(KEY_BYTES) for names in sets if names & prepared.optional}
+        lacking = [names for names in sets if self.me in names and names & prepared.optional]
+        made_up = {names: secrets.token_bytes(KEY_BYTES) for names in lacking}
         keys = made_up | agreed.keys
         return {tuple(sorted(names)): key for names, key in keys.items()}, agreed.identity
 

@@ -311,7 +311,7 @@ class RemoteSession:
             results = results or Results(run=done[required[0]].run)
             if other := [peer for peer, said in done.items() if said.run != results.run]:
                 raise AgreementError(f"{', '.join(other)} ended another run than {self.driver} and the others")
-            for server in self.servers:
+            for server in reversed(self.servers):  # the first one gets no contributions, and knows no reasons
                 for player, why in done[server].missing.items():
                     attendance.leave_out(player, why)
         except RunAborted as error:

@@ -154,7 +154,7 @@ class ThreadedSimulation(_Simulation):
         results = _first_error_or_results(futures, prepared.optional)
         for player in players:
             self.store_of(player).commit(results[player].generation)
-        self.absences.tell(parties[players[0]].pulse.attendance.missing)
+        self.absences.tell(parties[players[1]].pulse.attendance.missing)  # a server that gets contributions
         return {player: results[player].outputs for player in players}
 
     def _play(self, party: Party, feed: Feed) -> Results:
