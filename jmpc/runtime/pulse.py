@@ -21,7 +21,7 @@ from jmpc.runtime.orders import WORKING
 
 _T = TypeVar("_T")
 _BEATS = 4  # in the time of a timeout
-_OPTIONAL_SECONDS = 0.1  # for a full link to take a frame of a player that the run can do without
+_OPTIONAL = 2  # parts of a timeout: for a full link to take a frame of a player that the run can do without
 _LOOK_SECONDS = 0.2  # between looks whether a run that receives nothing has been ended
 
 
@@ -67,11 +67,12 @@ class Pulse:
             attempt(None)
         elif self.attendance.is_there(peer):
             try:
-                attempt(_OPTIONAL_SECONDS)
+                attempt(self.timeout / _OPTIONAL)
             except (PeerError, AuthenticationError) as error:
                 if isinstance(error, PeerError) and error.player != peer:
                     raise
                 self.attendance.leave_out(peer, str(error))
+                self()
 
     def wait_by(self, peer: str, attempt: Callable[[float], _T], deadline: float) -> _T | None:
         """What `attempt(seconds)` returns by a deadline (of `time.monotonic`); None if `peer` is left out."""
