@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import argparse
+import itertools
 import logging
 import re
 
@@ -99,6 +100,30 @@ def test_training_goes_on_from_a_checkpoint(tmp_path, monkeypatch: pytest.Monkey
         assert example.jmpc.load("model")[1] == 15
         with pytest.raises(SystemExit):
             example.main(["--resume"])
+
+
+def test_iterations_go_on_without_owners_that_have_died(tmp_path, caplog, monkeypatch: pytest.MonkeyPatch) -> None:
+    options = ["--quiet", "--out", str(tmp_path), "--owners", "5", "--min-owners", "3", "--log-every", "4"]
+    with script("federated_learning") as example:
+        batches = example.providers._batches
+
+        def dies(shard, seed):
+            """Owners 1 and 3 bring nothing any more after a while."""
+            made = batches(shard, seed)
+            return itertools.islice(made, 2 + 2 * seed) if seed in (1, 3) else made
+
+        monkeypatch.setattr(example.providers, "_batches", dies)
+        monkeypatch.setattr(example, "train_in_plaintext", lambda arguments: ([0.0] * 4, 0.0))
+        with caplog.at_level(logging.WARNING, logger="jmpc"):
+            example.main(["--iterations", "10", *options])
+        jmpc.set_config(jmpc.LocalConfig())
+        told = [r.getMessage() for r in caplog.records if "left out" in r.getMessage()]
+        assert [re.findall(r"data-owner-\d", text) for text in told] == [
+            ["data-owner-1"],
+            ["data-owner-1", "data-owner-3"],
+        ]
+        with pytest.raises(SystemExit):
+            example.main(["--deadline", "3"])
 
 
 @pytest.mark.slow

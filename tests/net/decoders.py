@@ -43,12 +43,18 @@ class Decoder:
     samples: tuple[bytes, ...]
 
 
+FOUR = jax.ShapeDtypeStruct((4,), "float32")
+
+
 def _computations() -> Iterator[bytes]:
-    x = jmpc.define_private_input("alice", "vector", types=jax.ShapeDtypeStruct((4,), "float32"))
+    x = jmpc.define_private_input("alice", "vector", types=FOUR)
     kept = jmpc.define_private_variable(x * 2.0)
     loop = jmpc.function(lambda v: jax.lax.scan(lambda c, r: (c * r, c), v[0], v)[1])
     layer = jmpc.function(lambda v: jax.nn.relu(jnp.dot(v.reshape(2, 2), np.ones((2, 3), np.float32))).sum())
     local = jmpc.define_local_computation("alice", lambda v: jnp.sort(v), x)
+    others = [jmpc.define_private_input(who, "vector", types=FOUR, range=(-1, 2)) for who in ("alice", "carol")]
+    mean = jmpc.aggregate(others, min_owners=1, deadline=2.5)
+    yield encode_computation(build([mean.reveal()], SERVERS, "driver", 18).computation)
     for fetches in ([x.sum().reveal()], [kept.assign(kept + x), layer(x).reveal("bob")], [loop(local).reveal()]):
         yield encode_computation(build(fetches, SERVERS, "driver", 18).computation)
 
