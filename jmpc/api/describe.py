@@ -23,7 +23,6 @@ def describe(prepared: Prepared, driver: str) -> str:
     computation = prepared.lowered.computation
     sections = {
         "inputs": list(_inputs(prepared)),
-        "owners that may be missing": list(_gathered(prepared)),
         "kept for later computations": list(_kept(prepared)),
         "handed to code of players": list(_handed(prepared)),
     }
@@ -46,13 +45,6 @@ def _inputs(prepared: Prepared) -> Iterator[str]:
                 yield f"{player or 'shares of all servers'}: the variable {variable}, {type_}  {line}"
             case Constant(value=value, line=line):
                 yield f"everybody: a constant, {_summary(value)}  {line}"
-
-
-def _gathered(prepared: Prepared) -> Iterator[str]:
-    for call in prepared.lowered.computation.gathers:
-        time = "" if call.deadline is None else f" within {call.deadline:g} s"
-        arrays = len(call.args) // len(call.owners)
-        yield f"at least {call.min_owners} of {', '.join(call.owners)}, {arrays} arrays of each{time}  {call.line}"
 
 
 def _kept(prepared: Prepared) -> Iterator[str]:

@@ -83,8 +83,10 @@ class Absences:
     def __init__(self) -> None:
         self._last: Owners = frozenset()
 
-    def tell(self, missing: Mapping[str, str]) -> None:
-        """Who was missing in a run, and why."""
+    def tell(self, optional: Owners, missing: Mapping[str, str]) -> None:
+        """Who of the `optional` players was missing in a run, and why; of runs without any it says nothing."""
+        if not optional:
+            return
         if missing and frozenset(missing) != self._last:
             rows = ", ".join(f"{player} ({why})" for player, why in sorted(missing.items()))
             _log.warning("left out: %s", rows)

@@ -180,9 +180,9 @@ class Machine:
         for frame in step.frames:
             if frame.src not in optional:
                 self._take(frame, slot, self._link.receive(frame, slot), env)
-        deadline = time.monotonic() + (self._link.timeout if step.deadline is None else step.deadline)
-        for frame in step.frames:
-            if frame.src in optional:
+        if awaited := [frame for frame in step.frames if frame.src in optional]:
+            deadline = time.monotonic() + (self._link.timeout if step.deadline is None else step.deadline)
+            for frame in awaited:
                 self._take_or_leave(frame, slot, deadline, env)
 
     def _take_or_leave(self, frame: Frame, slot: Slot, deadline: float, env: dict[Var, Array]) -> None:

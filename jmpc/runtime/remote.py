@@ -188,7 +188,7 @@ class RemoteSession:
             results = self._play(prepared, built, pulse, order.encode())
             self._commit(pulse, written(prepared, order, results.run), results)
             well = True
-            self._absences.tell(attendance.missing)
+            self._absences.tell(prepared.optional, attendance.missing)
             return results
         finally:
             self._invitations.ended(guests, attendance.missing, well=well)

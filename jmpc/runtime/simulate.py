@@ -96,7 +96,7 @@ class FusedSimulation(_Simulation):
         positions = sorted({i for player in prepared.players for i in lowered.outputs_of(player)})
         results = scatter(lowered, positions, machine.run(program, env))
         self.store.commit(results.generation)
-        self.absences.tell(attendance.missing)
+        self.absences.tell(prepared.optional, attendance.missing)
         return _by_player(prepared, results)
 
 
@@ -154,7 +154,8 @@ class ThreadedSimulation(_Simulation):
         results = _first_error_or_results(futures, prepared.optional)
         for player in players:
             self.store_of(player).commit(results[player].generation)
-        self.absences.tell(parties[players[1]].pulse.attendance.missing)  # a server that gets contributions
+        missing = parties[players[1]].pulse.attendance.missing  # by a server that gets contributions
+        self.absences.tell(prepared.optional, missing)
         return {player: results[player].outputs for player in players}
 
     def _play(self, party: Party, feed: Feed) -> Results:

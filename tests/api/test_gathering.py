@@ -133,6 +133,7 @@ def test_explain_says_what_is_opened() -> None:
     whose = {(r.why, r.dst): r.inputs for r in account.releases if r.inputs}
     assert whose == {("reveal to analyst", "analyst"): frozenset(OWNERS)}
     assert "who took part [5]" in str(account)
+    assert "gather    from at least 2 of owner-0, owner-1, owner-2, owner-3, owner-4" in str(account)
 
 
 @pytest.mark.parametrize("mode", [Mode.FUSED], indirect=True)
