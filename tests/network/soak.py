@@ -234,6 +234,13 @@ class Visits:
         finally:
             self.over.set()
             thread.join(120)
+        assert not thread.is_alive(), "a visit does not end"
+        self.check()
+
+    def check(self) -> None:
+        """Raises what has failed in a visit."""
+        if self.error is not None:
+            raise self.error
 
 
 class Soak:
@@ -249,13 +256,14 @@ class Soak:
         self._lives = {name: Life(cluster.processes[name].pid) for name in PLAYERS}
         self._driver = Life(os.getpid())
 
-    def events(self) -> Iterator[str]:
-        """Runs for so long; says what happens. What fails outside of a restart is raised."""
-        plan, source = self.plan, self._source
-        end, restart = time.monotonic() + 60 * plan.minutes, self._next_restart()
+    def events(self, progress: Callable[[float], None] = lambda seconds: None) -> Iterator[str]:
+        """Runs for so long; says what happens, and to `progress` the seconds. Raises what fails outside of restarts."""
+        plan, source, start = self.plan, self._source, time.monotonic()
+        end, restart = start + 60 * plan.minutes, self._next_restart()
         with self._visits.going_on():
             while time.monotonic() < end:
                 self._one(source.choice(plan.often(self._mixture)))
+                progress(time.monotonic() - start)
                 if source.random() < 0.05:
                     self._mixture = self._begun()
                 if time.monotonic() > restart:
@@ -281,8 +289,7 @@ class Soak:
         self._runs[kind.__name__] += 1
         for life in (*self._lives.values(), self._driver):
             life.look()
-        if self._visits.error is not None:
-            raise self._visits.error
+        self._visits.check()
 
     def _begun(self) -> Saving:
         """A new session."""
@@ -335,9 +342,9 @@ def main() -> int:
     parser.add_argument("--growth", type=float, default=usual.growth, help="of a node's memory that is still flat")
     plan = Plan(**vars(parser.parse_args()))
     with tempfile.TemporaryDirectory() as folder, soaked(Path(folder), plan) as soak:
-        with tqdm(soak.events(), unit="event") as events:
-            for line in events:
-                tqdm.write(line)
+        with tqdm(total=round(60 * plan.minutes), unit="s") as bar:
+            for line in soak.events(lambda seconds: bar.update(round(seconds) - bar.n)):
+                bar.write(line)
         for fault in soak.faults:
             print(fault, file=sys.stderr)
         return 1 if soak.faults else 0

@@ -12,7 +12,7 @@ OFTEN = ("add", "train", "be_refused", "bring_bad_inputs", "save")
 
 def test_nodes_stay_as_large_as_they_are(tmp_path: Path) -> None:
     """Two drivers side by side, sessions that come and go, a node that is started again, and errors of all kinds."""
-    plan = Plan(minutes=1.75, restart=60.0, settle=30.0, window=8.0, kinds=OFTEN)
+    plan = Plan(minutes=1.1, restart=40.0, settle=15.0, window=6.0, kinds=OFTEN)
     with soaked(tmp_path, plan) as soak:
         for line in soak.events():
             print(line)
