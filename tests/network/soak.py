@@ -10,6 +10,7 @@ The exit status is 1 if that is not so.
 from __future__ import annotations
 
 import argparse
+import dataclasses
 import os
 import random
 import re
@@ -174,27 +175,26 @@ def run_in(session: RemoteSession) -> Run:
 class Plan:
     """How long, and what is flat.
 
-    A node's memory is compared when it has settled: everything was run for the first time, and what it runs often it
-    has compiled well, half a megabyte for each segment, after fifty to a hundred runs.
+    A node's memory is compared when it has settled: everything was run once, and is compiled (`eager_node`).
 
     Args:
       restart: seconds between two restarts, on average; 0 for none.
-      settle: seconds after everything was run for the first time until a node's memory is compared.
+      settle: seconds after everything was run once until a node's memory is compared.
       window: seconds over which the middle is taken, there and at the end.
       growth: that is still flat.
-      kinds: of runs, by name, between the first and the last time that all are run; by default all.
+      kinds: of runs, by name; by default all.
     """
 
     minutes: float = 60.0
     seed: int = 0
-    restart: float = 900.0
-    settle: float = 300.0
+    restart: float = 600.0
+    settle: float = 120.0
     window: float = 30.0
     growth: float = 0.05
     kinds: tuple[str, ...] = ()
 
-    def often(self, mixture: Mixture) -> list[Callable[[], None]]:
-        """What is run again and again."""
+    def of(self, mixture: Mixture) -> list[Callable[[], None]]:
+        """What is run."""
         return [kind for kind in mixture.kinds if not self.kinds or kind.__name__ in self.kinds]
 
 
@@ -214,7 +214,7 @@ class Visits:
         try:
             while not self.over.wait(source.uniform(0.0, 0.5)):
                 with self.quiet:
-                    self.visit(lambda mixture: source.choices(self.plan.often(mixture), k=source.randrange(1, 20)))
+                    self.visit(lambda mixture: source.choices(self.plan.of(mixture), k=source.randrange(1, 20)))
         except BaseException as error:
             self.error = error
 
@@ -262,7 +262,7 @@ class Soak:
         end, restart = start + 60 * plan.minutes, self._next_restart()
         with self._visits.going_on():
             while time.monotonic() < end:
-                self._one(source.choice(plan.often(self._mixture)))
+                self._one(source.choice(plan.of(self._mixture)))
                 progress(time.monotonic() - start)
                 if source.random() < 0.05:
                     self._mixture = self._begun()
@@ -280,9 +280,9 @@ class Soak:
 
     def _everything_once(self) -> None:
         """All kinds of runs, of both drivers."""
-        for kind in self._mixture.kinds:
+        for kind in self.plan.of(self._mixture):
             kind()
-        self._visits.visit(lambda mixture: mixture.kinds)
+        self._visits.visit(self.plan.of)
 
     def _one(self, kind: Callable[[], None]) -> None:
         kind()
@@ -353,7 +353,8 @@ def main() -> int:
 @contextmanager
 def soaked(folder: Path, plan: Plan) -> Iterator[Soak]:
     """A cluster for it."""
-    cluster = make_cluster(folder, (*PLAYERS, DRIVERS[1]), policy=POLICY)
+    made = make_cluster(folder, (*PLAYERS, DRIVERS[1]), policy=POLICY)
+    cluster = dataclasses.replace(made, program=("network.eager_node",))
     try:
         cluster.start(*PLAYERS)
         yield Soak(cluster, plan)

@@ -7,12 +7,12 @@ from pathlib import Path
 from network.soak import Plan, soaked
 
 # What is compiled soon: on a slow machine the others would still be at it when memory is compared.
-OFTEN = ("add", "train", "be_refused", "bring_bad_inputs", "save")
+KINDS = ("add", "train", "train_federated", "be_refused", "bring_bad_inputs", "save")
 
 
 def test_nodes_stay_as_large_as_they_are(tmp_path: Path) -> None:
     """Two drivers side by side, sessions that come and go, a node that is started again, and errors of all kinds."""
-    plan = Plan(minutes=1.1, restart=40.0, settle=15.0, window=6.0, kinds=OFTEN)
+    plan = Plan(minutes=1.25, restart=50.0, settle=20.0, window=8.0, kinds=KINDS)
     with soaked(tmp_path, plan) as soak:
         for line in soak.events():
             print(line)
