@@ -317,9 +317,21 @@ class Soak:
                 raise AssertionError(f"a run went well without {victim}")
         self.cluster.start(victim)
         self._mixture = self._begun()
+        self._until_known_to_all(victim)
         self._everything_once()
         self._lives[victim] = Life(self.cluster.processes[victim].pid)
         yield f"{sum(self._runs.values())} runs; {victim} was ended by {how.name} and started again"
+
+    def _until_known_to_all(self, victim: str) -> None:
+        """Runs fail, naming the victim, until all others have their links to it again: some seconds."""
+        deadline = time.monotonic() + 20
+        while True:
+            try:
+                self._mixture.add()
+                return
+            except JmpcError as error:
+                assert victim in str(error) and time.monotonic() < deadline, str(error)
+                time.sleep(0.2)
 
     def _judged(self, name: str) -> str:
         plan = self.plan
