@@ -7,6 +7,7 @@ server is curious, and takes its own noise off again, that of the other two is l
 
 from __future__ import annotations
 
+import math
 from collections.abc import Mapping
 from fractions import Fraction
 from typing import Any
@@ -21,7 +22,6 @@ from jmpc.lowering.values import FixedPoint, Value, is_float
 HONEST = 2  # of three servers
 _LEAST_VARIANCE = 16  # of one server's noise, in steps: the sum of two is then as good as one discrete Gaussian
 _TAILS = 10  # deviations: more has a probability below 2^-75
-_HALF_RANGE = 2.0**63
 
 
 def noise_of_server(deviation: float, fraction: int) -> DiscreteGaussian:
@@ -33,7 +33,7 @@ def add_noise(context: Context, value: Value, deviation: float, drawn: Mapping[s
     """A secret real with the noise that each server brings, as uint64 words. 1 round, 64 bits for each server.
 
     Raises:
-      TraceError: if the deviation is below the steps of fixed-point numbers, or the sum might leave the range.
+      TraceError: if the deviation does not fit the steps of fixed-point numbers.
     """
     if not is_float(value.dtype):
         raise TraceError(f"{context.line}: noise is added to reals, not to {value.dtype}: convert it to float32 first")
@@ -45,12 +45,8 @@ def add_noise(context: Context, value: Value, deviation: float, drawn: Mapping[s
             f"{step:g}, which numbers of {f} fractional bits have: use another precision, or scale the values"
         )
     value = context.at_fraction(context.secret(value), f)
-    tails = _TAILS * deviation * len(drawn) / HONEST  # an upper bound: deviations add up less
-    if (value.interval.magnitude + tails) / step >= _HALF_RANGE:
-        raise TraceError(
-            f"{context.line}: values up to {value.interval.magnitude:g} with noise of standard deviation {deviation:g} "
-            f"leave the range of {_HALF_RANGE * step:g}: clip them, or use a lower precision"
-        )
+    # Nothing wraps around: a value stays below 2^62 steps, and ten deviations of the largest noise below 2^56.
+    tails = _TAILS * deviation * math.sqrt(len(drawn) / HONEST)
     ring = value.ring
     for server, words in drawn.items():
         ring = protocol.add(ring, protocol.share(words, server))

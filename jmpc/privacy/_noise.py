@@ -27,12 +27,12 @@ def add_noise(tree: Any, standard_deviation: float) -> Any:
 
     Args:
       tree: values, variables; not within a function under `jmpc.function`.
-      standard_deviation: in the unit of the values, at least 5.7 steps of the precision.
+      standard_deviation: in the unit of the values, between 5.7 and 2^52 steps of the precision.
 
     Raises:
       TypeError: for anything that is not a real private value.
       ValueError: for a deviation that is not positive and finite.
-      TraceError: where it is run, if the value is not known to stay in range with ten deviations on top.
+      TraceError: where it is run, for a deviation outside of these bounds.
     """
     if not 0 < standard_deviation < math.inf:
         raise ValueError(f"a standard deviation is positive and finite, not {standard_deviation}")
