@@ -15,6 +15,7 @@ from jmpc._compat import UNKNOWN_LINE, source_line
 from jmpc.api.account import account
 from jmpc.choreography.holders import inner_jaxprs
 from jmpc.choreography.inline import captured, inline_calls
+from jmpc.clipping import clip_norm_p
 from jmpc.computation import Assign, Compute, Constant, Noise, Output, Publish, Read, Secure, Source
 from jmpc.lowering.noise import HONEST
 from jmpc.runtime.prepare import Prepared
@@ -104,6 +105,8 @@ def _equations(jaxprs: Iterable[Jaxpr]) -> Iterator[JaxprEqn]:
 def _written(eqn: JaxprEqn) -> str:
     """An operation with the numbers that are written in it."""
     numbers = [str(atom.val) for atom in eqn.invars if isinstance(atom, Literal) and np.ndim(atom.val) == 0]
+    if eqn.primitive is clip_norm_p:
+        numbers.append(str(eqn.params["norm"]))
     return " ".join([eqn.primitive.name, *numbers])
 
 

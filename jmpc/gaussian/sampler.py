@@ -50,7 +50,7 @@ class DiscreteGaussian:
         return math.isqrt(self.variance.numerator // self.variance.denominator) + 1
 
     def sample(self, shape: Sequence[int] = ()) -> np.ndarray:
-        """int64[shape]: independent samples, made of the operating system's randomness. About 1 s for 2^17 of them."""
+        """int64[shape]: independent samples, made of the operating system's randomness. About 1 s for 2^19."""
         flat = np.zeros(math.prod(shape), np.int64)
         for start in range(0, flat.size, _CHUNK):
             part = flat[start : start + _CHUNK]

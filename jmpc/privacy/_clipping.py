@@ -19,7 +19,7 @@ def clip(tree: Any, norm: float) -> Any:
     the grid of fixed-point numbers, roundings included. An honest vector is within 2 steps in each element and 2^-19 of
     itself of what floating point gives, if the norm to clip to is taken sqrt(n) + 2 steps lower, which is what makes
     roundings fit; it loses a further 2^-26 of itself for each time that it is longer than that. One with an element of
-    2^k steps or more, k = (62 - log2 n) / 2, counts as zeros: of 32 at 18 fractional bits for 30 000 numbers, 4 for a
+    2^k steps or more, k = (62 - log2 n) / 2, counts as zeros: of 32 at 18 fractional bits for 30 000 numbers, 8 for a
     million.
 
     Rounds: 15 for up to 32 numbers, otherwise 10 + log2 n. Sends 133 bytes for each number, all servers together, and

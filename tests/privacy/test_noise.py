@@ -86,11 +86,12 @@ def test_it_derives_from_nobody():
 
 
 def test_whoever_approves_is_told():
-    noisy = jmpc.privacy.add_noise(given(np.zeros(3, np.float32)), 0.5)
+    noisy = jmpc.privacy.add_noise(jmpc.privacy.clip(given(np.zeros(3, np.float32)), 0.25), 0.5)
     account = describe(prepared(noisy.reveal()), "driver")
     each = "discrete Gaussian noise for float32[3], standard deviation 0.353553"
     assert (
         f"server0, server1, server2, each private: {each} (0.5 of any two servers together)  test_noise.py" in account
+    assert "on secrets, in clip: " in account and "clip_norm 0.25" in account
     )
 
 
