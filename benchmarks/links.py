@@ -1,4 +1,5 @@
-"""`python -m benchmarks.links`: what jmpc's links carry, beside bare ZeroMQ sockets with and without CURVE.
+"""`python -m benchmarks.links`: what jmpc's links carry, with and without a second port for large arrays, beside bare
+ZeroMQ sockets with and without CURVE.
 
 Two processes on loopback, in turns within one run: gigabytes a second of large arrays one way, and the time that a
 small message takes there and back.
@@ -24,14 +25,17 @@ from jmpc.net.keys import KeyRing
 from jmpc.net.transport import Transport
 
 SMALL = 1024
+WARM_UP = 4  # large arrays before it counts: the second port is tried out with them
+PORT = "jmpc with a second port"
 
 
 @dataclass(frozen=True)
 class Plan:
-    """What is sent, and how: `how` is "jmpc", "CURVE" or "plain"."""
+    """What is sent, and how: `how` is "jmpc", "jmpc with a second port", "CURVE" or "plain"."""
 
     how: str
     endpoints: dict[str, str]
+    bulk: dict[str, str]
     rings: dict[str, KeyRing]
     arrays: int
     size: int  # of an array, in bytes
@@ -48,7 +52,7 @@ def rings() -> dict[str, KeyRing]:
 
 def _jmpc(plan: Plan, me: str, peer: str, body: Callable[[Any, Any], Any]) -> Any:
     run = bytes(RUN_BYTES)
-    with Transport(me, plan.endpoints, keys=plan.rings[me], timeout=60.0) as transport:
+    with Transport(me, plan.endpoints, keys=plan.rings[me], bulk=plan.bulk, timeout=60.0) as transport:
         transport.open_run(run)
         counts = [0, 0]
 
@@ -96,7 +100,7 @@ def _bare(plan: Plan, me: str, peer: str, body: Callable[[Any, Any], Any]) -> An
 
 
 def _run(plan: Plan, me: str, peer: str, body: Callable[[Any, Any], Any]) -> Any:
-    return (_jmpc if plan.how == "jmpc" else _bare)(plan, me, peer, body)
+    return (_jmpc if plan.how.startswith("jmpc") else _bare)(plan, me, peer, body)
 
 
 def _answer(plan: Plan) -> None:
@@ -105,6 +109,9 @@ def _answer(plan: Plan) -> None:
     def body(send: Any, receive: Any) -> None:
         receive()
         send(b"ready")
+        for _ in range(WARM_UP):
+            receive()
+            send(b"more")
         for _ in range(plan.arrays):
             receive()
         send(b"all")
@@ -124,6 +131,9 @@ def measure(plan: Plan) -> tuple[float, float]:
     def body(send: Any, receive: Any) -> tuple[float, float]:
         send(b"hello")
         receive()
+        for _ in range(WARM_UP):
+            send(array)
+            receive()
         start = time.perf_counter()
         for _ in range(plan.arrays):
             send(array)
@@ -151,16 +161,17 @@ def main() -> None:
     parser.add_argument("--megabytes", type=int, default=32, help="of an array")
     parser.add_argument("--rounds", type=int, default=2000)
     options = parser.parse_args()
-    found: dict[str, list[tuple[float, float]]] = {"plain": [], "CURVE": [], "jmpc": []}
+    found: dict[str, list[tuple[float, float]]] = {"plain": [], "CURVE": [], "jmpc": [], PORT: []}
     for _ in range(options.repeats):
         for how, rows in found.items():
-            plan = Plan(how, _endpoints(), rings(), options.arrays, options.megabytes << 20, options.rounds)
+            bulk = _endpoints() if how == PORT else {}
+            plan = Plan(how, _endpoints(), bulk, rings(), options.arrays, options.megabytes << 20, options.rounds)
             rows.append(measure(plan))
     speeds, trips = ({how: statistics.median(row[i] for row in rows) for how, rows in found.items()} for i in (0, 1))
     for how in found:
-        print(f"{how:6s} {speeds[how]:6.2f} GB/s, {trips[how]:7.0f} microseconds there and back")
-    of_curve, of_plain = (speeds["jmpc"] / speeds[how] for how in ("CURVE", "plain"))
-    print(f"jmpc carries {of_curve:.2f} of bare CURVE, {of_plain:.2f} of plain text;")
+        print(f"{how:23s} {speeds[how]:6.2f} GB/s, {trips[how]:7.0f} microseconds there and back")
+    print(f"jmpc carries {speeds['jmpc'] / speeds['CURVE']:.2f} of bare CURVE;")
+    print(f"with a second port {speeds[PORT] / speeds['plain']:.2f} of plain text;")
     print(f"it adds {(trips['jmpc'] - trips['CURVE']) / 2:.0f} microseconds to a round")
 
 

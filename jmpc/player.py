@@ -14,7 +14,7 @@ from jmpc.config import RemoteConfig
 from jmpc.data_files import file_provider
 from jmpc.errors import JmpcError
 from jmpc.policy import Policy, read_rules
-from jmpc.protocols.rep3 import Rep3
+from jmpc.protocols.families import FAMILIES
 from jmpc.providers import Registry
 from jmpc.runtime.cache import use_compilation_cache
 from jmpc.runtime.logs import configure_logs
@@ -60,7 +60,9 @@ def _node(arguments: argparse.Namespace) -> Node:
     registry = Registry.load(arguments.providers, [file_provider(file) for file in arguments.data])
     use_compilation_cache()
     traces = None if arguments.traces is None else Path(arguments.traces)
-    return Node(config, arguments.name, registry, Rep3, policy, metrics=arguments.metrics, traces=traces)
+    return Node(
+        config, arguments.name, registry, FAMILIES[config.protocol], policy, metrics=arguments.metrics, traces=traces
+    )
 
 
 def _stop(node: Node, signum: int) -> None:

@@ -8,10 +8,12 @@ import pytest
 import jmpc
 from jmpc import admin
 from jmpc.config import LocalConfig, Mode, Player, RemoteConfig, split_address
+from jmpc.config._file import PROTOCOLS
 from jmpc.errors import AuthenticationError, ConfigError
 from jmpc.field_lines import lines_of_fields
 from jmpc.net.keys import KeyRing
 from jmpc.precision import Precision
+from jmpc.protocols.families import FAMILIES
 
 SEED = """{
     "server0": "10.0.0.10:4440",
@@ -313,3 +315,45 @@ def test_precisions_of_a_simulation():
         assert jmpc.simulate(lambda x: x, precision=precision)(x) == 26 / 256
     with pytest.raises(ValueError, match="a precision of 40 fractional bits: between 8 and 30"):
         jmpc.simulate(lambda x: x, precision=40)
+
+
+def test_protocol_limits_and_bulk_ports(tmp_path):
+    players = {name: {"address": f"127.0.0.1:{4440 + i}"} for i, name in enumerate(["server0", "server1", "server2"])}
+    players["server0"] |= {"listen": "0.0.0.0:7000", "bulk_port": 4450}
+    players["server1"] |= {"bulk_port": 4451}
+    data = {"players": players, "protocol": "rep3", "limits": {"max_frame_bytes": 1 << 20, "early_seconds": 2.5}}
+    path = tmp_path / "config.json"
+    path.write_text(json.dumps(data))
+    config = RemoteConfig.load(path)
+    assert config.protocol == "rep3"
+    assert (config.limits.max_frame_bytes, config.limits.early_seconds) == (1 << 20, 2.5)
+    assert config.bulk_endpoints == {"server0": "tcp://127.0.0.1:4450", "server1": "tcp://127.0.0.1:4451"}
+    assert config.bulk_listen("server0") == "tcp://0.0.0.0:4450" and config.bulk_listen("server1") is None
+    config.save(tmp_path / "saved.json")
+    assert RemoteConfig.load(tmp_path / "saved.json") == config
+
+
+@pytest.mark.parametrize(
+    "change, message",
+    [
+        ({"protocol": "rep5"}, r"line \d+: protocol is one of \['rep3'\], not 'rep5'"),
+        ({"limits": [1]}, r"limits is an object with a number per limit, not a list"),
+        ({"limits": {"max_frames": 1}}, r"limits: unknown fields \['max_frames'\]"),
+        ({"limits": {"max_parts": 1.5}}, r"line \d+: limits.max_parts is a whole number, more than 0, not 1.5"),
+        ({"limits": {"max_frame_bytes": 100}}, r"limits.max_frame_bytes is less than 65536"),
+        ({"server0": {"bulk_port": "4450"}}, r"players.server0.bulk_port is a port from 1 to 65535, not '4450'"),
+        ({"server0": {"bulk_port": 4441}}, r"server0 and server1 have the same address 127.0.0.1:4441"),
+        ({"server0": {"bulk_port": 4440}}, r"players.server0.bulk_port is another one than that of its address"),
+    ],
+)
+def test_protocol_limits_and_bulk_ports_that_are_refused(tmp_path, change, message):
+    players = {name: {"address": f"127.0.0.1:{4440 + i}"} for i, name in enumerate(["server0", "server1", "server2"])}
+    players["server0"] |= change.pop("server0", {})
+    path = tmp_path / "config.json"
+    path.write_text(json.dumps({"players": players, **change}, indent=1))
+    with pytest.raises(ConfigError, match=message):
+        RemoteConfig.load(path)
+
+
+def test_every_protocol_that_a_file_may_name_is_there():
+    assert set(PROTOCOLS) == set(FAMILIES)

@@ -9,7 +9,6 @@ from ..config import RemoteConfig
 from ..errors import ConfigError, JmpcError
 from ..net.keys import KeyRing, fingerprint, read_key, revoked_file
 from ..net.ping import answers, ping
-from ..net.transport import Transport
 from ..runtime.control import ask
 from ..runtime.host import control_path
 from ..runtime.party import RUNTIME
@@ -60,9 +59,7 @@ def _reached(config: RemoteConfig, me: str, timeout: float) -> Mapping[str, Mapp
     except ConfigError:
         pass
     peers = [player for player in config.players if player != me]
-    with Transport(
-        me, config.endpoints, keys=config.key_ring(me), insecure=config.insecure, listen=config.listen(me), linger=0.1
-    ) as transport:
+    with config.transport(me, linger=0.1) as transport:
         return answers(ping(transport, peers, timeout), config.digest)
 
 
@@ -72,7 +69,7 @@ def _problem(config: RemoteConfig, player: str, row: Mapping[str, Any]) -> str |
     if row["runtime"] != RUNTIME:
         return f"it runs {row['runtime']}, here it is {RUNTIME}: install the same versions"
     if not row["same"]:
-        return "its configuration has other players, roles or precision: compare the files"
+        return "its configuration has other players, roles, protocol or precision: compare the files"
     return None
 
 

@@ -55,6 +55,7 @@ class Kind(IntEnum):
     STORAGE = 8  # save variables, or load them
     PING = 9  # is a player there?
     PONG = 10  # it is, in this version
+    KEY = 11  # for large arrays beside CURVE; the transport's own
 
 
 @dataclass(frozen=True)
@@ -138,6 +139,17 @@ def decode(parts: Sequence[Any], limits: Limits = Limits()) -> tuple[Header, lis
     return header, _split(header.sizes, views[1:])
 
 
+def part_sizes(head: bytes, limits: Limits = Limits()) -> list[int]:
+    """The bytes of each part that follows `head`, the first part of a frame.
+
+    Raises:
+        FrameError: as `decode`, which still has to see the whole frame.
+    """
+    sizes = _expected(_decode_header(memoryview(head), limits).sizes)
+    _check_total(len(head) + sum(sizes), 1 + len(sizes), limits)
+    return sizes
+
+
 def _decode_header(part: memoryview, limits: Limits) -> Header:
     if part.nbytes > limits.max_header_bytes:
         raise FrameError(f"a header of {part.nbytes} bytes, at most {limits.max_header_bytes} are allowed")
@@ -195,12 +207,11 @@ def _check_total(nbytes: int, parts: int, limits: Limits) -> None:
 
 def _split(sizes: tuple[int, ...], parts: list[memoryview]) -> list[memoryview]:
     """The arrays in order, if the parts are exactly those that the sizes call for."""
-    small = sum(size for size in sizes if size < INLINE_BYTES)
-    expected = [size for size in sizes if size >= INLINE_BYTES] + ([small] if small else [])
+    expected = _expected(sizes)
     if [part.nbytes for part in parts] != expected:
         raise FrameError(f"the header announces {len(expected)} parts, {sum(expected)} bytes; other parts came")
     large = iter(parts)
-    joined, start = (parts[-1] if small else memoryview(b"")), 0
+    joined, start = (parts[-1] if parts else memoryview(b"")), 0
     arrays = []
     for size in sizes:
         if size >= INLINE_BYTES:
@@ -209,6 +220,12 @@ def _split(sizes: tuple[int, ...], parts: list[memoryview]) -> list[memoryview]:
             arrays.append(joined[start : start + size])
             start += size
     return arrays
+
+
+def _expected(sizes: tuple[int, ...]) -> list[int]:
+    """The bytes of the parts that arrays of these sizes travel in."""
+    small = sum(size for size in sizes if size < INLINE_BYTES)
+    return [size for size in sizes if size >= INLINE_BYTES] + ([small] if small else [])
 
 
 def _as_bytes(buffer: Buffer) -> memoryview:

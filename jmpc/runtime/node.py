@@ -14,7 +14,6 @@ from jmpc.errors import ConfigError, FrameError, JmpcError, PolicyError
 from jmpc.lowering.computation import ProtocolFactory
 from jmpc.net.framing import RUN_BYTES, Header, Kind
 from jmpc.net.ping import answer, answers, ping
-from jmpc.net.transport import Transport
 from jmpc.policy import Policy
 from jmpc.providers import Registry
 from jmpc.runtime import orders
@@ -71,14 +70,7 @@ class Node:
         self._started: dict[str, deque[float]] = {}  # when the runs of the last hour were, by driver
         self._refused: Counter[str] = Counter()  # orders, by sender
         self._stopped = threading.Event()
-        self.transport = Transport(
-            name,
-            config.endpoints,
-            keys=config.key_ring(name),
-            insecure=config.insecure,
-            listen=config.listen(name),
-            timeout=config.timeout,
-        )
+        self.transport = config.transport(name)
         try:
             self._host = self._made(registry, make_protocol, metrics, traces)
             self._since = time.monotonic()

@@ -31,10 +31,9 @@ from jmpc.errors import (
 from jmpc.net.authors import Author, Signature
 from jmpc.net.computations import decode_computation, encode_computation
 from jmpc.net.framing import RUN_BYTES, Header, Kind
-from jmpc.net.transport import Transport
 from jmpc.policy import Policy
 from jmpc.precision import Precision
-from jmpc.protocols.rep3 import Rep3
+from jmpc.protocols.families import FAMILIES
 from jmpc.remember import Remembered
 from jmpc.runtime import orders
 from jmpc.runtime.client import KEPT_SUBMISSIONS
@@ -81,6 +80,7 @@ class RemoteSession:
         self.fraction = Precision.of(config.precision).fraction
         self.built: Remembered[tuple[Any, ...], Built] = Remembered(KEPT_GRAPHS)
         self._config = config
+        self._protocol = FAMILIES[config.protocol]
         self._id = secrets.token_bytes(RUN_BYTES)
         self._running = threading.Lock()  # one run at a time
         self._compiler = Compiler()
@@ -92,14 +92,7 @@ class RemoteSession:
         self._author = Author.load(config.keys, config.author) if config.author else None
         self._archive = archive_of(config, self.driver, Policy.default(config, self.driver).max_saved_bytes)
         self._storages = Storages(self.servers, self._ask)
-        self.transport = Transport(
-            self.driver,
-            config.endpoints,
-            keys=config.key_ring(self.driver),
-            insecure=config.insecure,
-            listen=config.listen(self.driver),
-            timeout=config.timeout,
-        )
+        self.transport = config.transport(self.driver)
         atexit.register(_close, weakref.ref(self))
 
     def knows(self, variable: str) -> bool:
@@ -122,7 +115,7 @@ class RemoteSession:
         known = self._known.get(computation.structure)
         if known is None:
             data = encode_computation(computation)
-            known = _Known(prepare(decode_computation(data), Rep3, self._compiler), data)
+            known = _Known(prepare(decode_computation(data), self._protocol, self._compiler), data)
             self._known.put(computation.structure, known)
         return known
 

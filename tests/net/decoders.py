@@ -20,8 +20,9 @@ from jmpc.net import ping
 from jmpc.net.authors import Signature
 from jmpc.net.codec import CodecError
 from jmpc.net.computations import decode_computation, encode_computation
-from jmpc.net.framing import RUN_BYTES, Header, Kind, decode, encode
+from jmpc.net.framing import RUN_BYTES, Header, Kind, Limits, decode, encode
 from jmpc.net.handshake import Hello, decode_hello, encode_hello
+from jmpc.net.transport._bulk import _HEAD_BYTES, Bulk, Lane
 from jmpc.runtime import orders
 from jmpc.runtime.orders import Order, Ready, Submission
 from jmpc.runtime.saving import Answer, Part, Request, Task
@@ -70,6 +71,26 @@ def _decode_frame(data: bytes) -> Any:
     return decode(parts)
 
 
+class _Sink:
+    """No socket: only what would be sent matters."""
+
+    def close(self, linger: int) -> None:
+        pass
+
+
+def _sealed() -> tuple[Callable[[bytes], Any], tuple[bytes, ...]]:
+    """What opens a message of a second port, head and rest in one; and messages."""
+    lane = Lane(_Sink(), 0)
+    made = [lane.probe(), *lane.messages(encode(Header(Kind.DATA, RUN, (1,)), [bytes(1 << 17)]))]
+
+    def opened(data: bytes) -> Any:
+        bulk = Bulk(Limits())
+        bulk.learn("alice", lane.offer.run, lane.offer.body)
+        return bulk.take([memoryview(data[:_HEAD_BYTES]), memoryview(data[_HEAD_BYTES:])])
+
+    return opened, tuple(b"".join(message) for message in made)
+
+
 def _saved() -> Saved:
     slots = {0: np.arange(3, dtype=np.uint64), 1: np.ones((2, 2), np.float32)}
     types = {slot: jax.ShapeDtypeStruct(x.shape, x.dtype) for slot, x in slots.items()}
@@ -93,6 +114,7 @@ def decoders() -> dict[str, Decoder]:
     saving = Request(Task.SAVE, "model", (3, RUN), b"descriptor", {"variable/a": RUN})
     loading = Request(Task.LOAD, "model", (3, RUN), b"", {"variable/a": "variable/b"})
     computations = tuple(_computations())
+    opened, sealed = _sealed()
     return {
         "computation": Decoder(decode_computation, CodecError, computations),
         "frame": Decoder(_decode_frame, FrameError, tuple(_frames())),
@@ -107,6 +129,7 @@ def decoders() -> dict[str, Decoder]:
             Answer.decode, FrameError, (Answer(((3, RUN),), Part(b"d", {"variable/a": generation})).encode(),)
         ),
         "pong": Decoder(lambda body: ping._read(body, 0.0), FrameError, (msgpack.packb(["jmpc/1", KEY]),)),
+        "sealed": Decoder(opened, FrameError, sealed),
         "saved": Decoder(_decode_saved, StorageError, (b"".join(bytes(piece) for piece in _saved().encode()),)),
     }
 

@@ -62,7 +62,7 @@ def test_other_versions_and_configurations_are_seen(
     other = nodes.path.with_name("other.json")
     other.write_text(json.dumps(data | {"precision": 20}))
     assert admin(["check", str(other), "--player", "driver", "--timeout", "1"]) == 1
-    assert "server0: its configuration has other players, roles or precision" in capsys.readouterr().err
+    assert "server0: its configuration has other players, roles, protocol or precision" in capsys.readouterr().err
     monkeypatch.setattr("jmpc.admin._check.RUNTIME", "jmpc/9")
     assert command(nodes, "check", "--player", "driver", "--timeout", "1") == 1
     assert "install the same versions" in capsys.readouterr().err

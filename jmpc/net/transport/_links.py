@@ -2,13 +2,15 @@
 
 import threading
 import time
+from collections.abc import Callable, Sequence
 from typing import Final
 
 import zmq
 from zmq.utils.monitor import parse_monitor_message
 
 from ...errors import AuthenticationError, PeerError
-from ..framing import INLINE_BYTES
+from ..framing import INLINE_BYTES, encode
+from ._bulk import BULK_BYTES, Lane
 from ._mailbox import Failure, Mailbox
 
 EVENTS: Final = (
@@ -19,6 +21,8 @@ EVENTS: Final = (
     | zmq.EVENT_DISCONNECTED
     | zmq.EVENT_CONNECT_RETRIED
 )
+_TICK_MS: Final = 100
+_LINGER_MS: Final = 2000  # for what was sealed under a key that is used no more
 _RETRY_SECONDS: Final = 1.0  # within which ZeroMQ says that it tries again, if it does
 _STRANGER: Final = "Somebody answers there, but without {}'s key, or in plain text"
 
@@ -38,6 +42,7 @@ class Link:
         monitor: where ZeroMQ reports what happens to the connection; None for links inside a
         process.
         note: what was known of the link before this one, for who asks why nothing comes.
+        to_bulk: makes a socket to the second port of `peer`; None if it has none.
     """
 
     def __init__(
@@ -48,6 +53,7 @@ class Link:
         dealer: zmq.Socket,
         monitor: zmq.Socket | None,
         note: str = "",
+        to_bulk: Callable[[], zmq.Socket] | None = None,
     ) -> None:
         self.me, self.peer, self.endpoint = me, peer, endpoint
         self.dealer, self.monitor = dealer, monitor
@@ -55,21 +61,60 @@ class Link:
         self.refused: Failure | None = None  # why this link will never carry anything again
         self.ended = False  # it will not either, but another one may
         self.obsolete = False  # made for a key that is used no more
+        self.connections = 0  # how often it has come up
+        self.lane: Lane | None = None  # for large arrays
+        self._to_bulk = to_bulk
         self.note = note
         self._up = False
         self._lost_since: float | None = None
         self._down_since: float | None = None  # without a word that ZeroMQ tries again
 
-    def try_send(self, parts: list[bytes | memoryview]) -> bool:
-        """Hand a frame to ZeroMQ; False if the link is full. With `lock` held."""
-        last = len(parts) - 1
-        try:
-            for index, part in enumerate(parts):
-                flags = zmq.NOBLOCK if index == last else zmq.NOBLOCK | zmq.SNDMORE
-                self.dealer.send(part, flags, copy=len(part) < INLINE_BYTES)
-        except zmq.Again:  # only ever for the first part: what ZeroMQ began, it finishes
+    def send(self, parts: Sequence[bytes | memoryview], deadline: float, check: Callable[[], None]) -> bool:
+        """Hand a frame to ZeroMQ; whether there was room for it in time.
+
+        Raises:
+            AuthenticationError: the peer refuses this player's key.
+
+        And whatever `check` raises, which is called before every attempt.
+        """
+        if not self.lock.acquire(timeout=max(0.0, deadline - time.monotonic())):
             return False
-        return True
+        try:
+            lane = self._usable_lane() if sum(map(len, parts[1:])) >= BULK_BYTES else None
+            if lane is None:
+                return self._push(self.dealer, parts, deadline, check)
+            lane.sending = True  # left as it is by whatever ends this: what comes after half a frame needs another key
+            if all(self._push(lane.dealer, message, deadline, check) for message in lane.messages(parts)):
+                lane.sending = False
+            return not lane.sending
+        finally:
+            self.lock.release()
+
+    def _push(
+        self, socket: zmq.Socket, parts: Sequence[bytes | memoryview], deadline: float, check: Callable[[], None]
+    ) -> bool:
+        while True:
+            check()
+            if self.refused is not None:
+                raise self.refused()
+            if _try_send(socket, parts):
+                return True
+            if (left := deadline - time.monotonic()) <= 0:
+                return False
+            socket.poll(min(int(1000 * left) + 1, _TICK_MS), zmq.POLLOUT)
+
+    def _usable_lane(self) -> Lane | None:
+        """The way for large arrays, once the port is known to be there; one is offered if need be."""
+        if self._to_bulk is None or not self.connections:
+            return None
+        if self.lane is None or not self.lane.usable(self.connections):
+            if self.lane is not None:
+                self.lane.close(_LINGER_MS)
+            self.lane = Lane(self._to_bulk(), self.connections)
+            _try_send(self.dealer, encode(self.lane.offer))
+        elif self.lane.known and not self.lane.ready:
+            _try_send(self.lane.dealer, self.lane.probe())
+        return self.lane if self.lane.ready else None
 
     def hint(self) -> str:
         """What somebody who waits in vain for the peer should know."""
@@ -87,6 +132,7 @@ class Link:
             return
         was_up, self._up = self._up, event == zmq.EVENT_HANDSHAKE_SUCCEEDED
         if self._up:
+            self.connections += 1
             self._lost_since, self._down_since, self.note = None, None, ""
             mail.regain(self.peer)
         elif event == zmq.EVENT_HANDSHAKE_FAILED_AUTH:
@@ -126,3 +172,17 @@ class Link:
                 self.dealer.monitor(None, 0)  # type: ignore[arg-type]
                 self.monitor.close(0)
             self.dealer.close(linger_ms)
+            if self.lane is not None:
+                self.lane.close(linger_ms)
+
+
+def _try_send(socket: zmq.Socket, parts: Sequence[bytes | memoryview]) -> bool:
+    """Hand a message to ZeroMQ; False if too much waits at the socket already."""
+    last = len(parts) - 1
+    try:
+        for index, part in enumerate(parts):
+            flags = zmq.NOBLOCK if index == last else zmq.NOBLOCK | zmq.SNDMORE
+            socket.send(part, flags, copy=len(part) < INLINE_BYTES)
+    except zmq.Again:  # only ever for the first part: what ZeroMQ began, it finishes
+        return False
+    return True

@@ -1,11 +1,12 @@
 """The player's end of all its links; see the package's docstring."""
 
+import functools
 import logging
 import threading
 import time
 from collections import Counter
 from collections.abc import Collection, Iterable, Mapping, Sequence
-from types import TracebackType
+from types import MappingProxyType, TracebackType
 from typing import Any, Final, Self
 
 import zmq
@@ -13,6 +14,7 @@ import zmq
 from ...errors import AuthenticationError, ChoreographyError, ConfigError, FrameError, JmpcError, LinkTimeout
 from ..framing import Buffer, Header, Kind, Ledger, Limits, decode, encode
 from ..keys import Authenticator, KeyRing
+from ._bulk import KEY_BYTES, KNOWN, LOST, READY, Arrived, Port, listening, sending
 from ._endpoints import check_endpoints, check_plain_text, resolve
 from ._links import EVENTS, Link, ask
 from ._mailbox import LATE, MAX_REASON, Mailbox, Slot
@@ -22,6 +24,7 @@ _log: Final = logging.getLogger("jmpc.net")
 _DEFAULT_LIMITS: Final = Limits()
 _HEARTBEAT_SECONDS: Final = 5
 _TICK_MS: Final = 100
+_SOON_SECONDS: Final = 1.0
 _TOLD_SECONDS: Final = 0.1  # with less, a wait had only what earlier ones had left of their common time
 
 
@@ -37,6 +40,8 @@ class Transport:
         limits: what it accepts.
         insecure: plain text on purpose, refused unless every address is a loopback address.
         listen: where to bind if that is not this player's endpoint (behind address translation).
+        bulk: the second port of each player that has one, for large arrays; see `_bulk`. Not used without keys.
+        bulk_listen: where to bind the own one, if not there.
         timeout: seconds that `send`, `receive` and `wait_control` wait unless told otherwise.
         high_water: frames that may wait for one peer before `send` waits.
         lost_after: seconds that a link that was up may be down, before those who wait for it fail.
@@ -60,6 +65,8 @@ class Transport:
         limits: Limits = _DEFAULT_LIMITS,
         insecure: bool = False,
         listen: str | None = None,
+        bulk: Mapping[str, str] = MappingProxyType({}),
+        bulk_listen: str | None = None,
         timeout: float = 30.0,
         high_water: int = 1000,
         lost_after: float = 3.0,
@@ -71,6 +78,7 @@ class Transport:
         self.name, self.limits, self.timeout = name, limits, timeout
         self.sent, self.received = Ledger(), Ledger()
         self._endpoints, self._keys = dict(endpoints), keys
+        self._bulk = {} if keys is None else dict(bulk)
         self._high_water, self._lost_after = high_water, lost_after
         self._linger_ms = int(linger * 1000)
         self._mail = Mailbox(limits)
@@ -82,8 +90,9 @@ class Transport:
         self._sockets: list[zmq.Socket] = []
         self._context = context or zmq.Context(io_threads=2)
         self._own_context = context is None
+        self._port: Port | None = None
         try:
-            self._open_sockets(listen or self._endpoints[name])
+            self._open_sockets(listen or self._endpoints[name], bulk_listen or self._bulk.get(name))
         except BaseException:
             self._close_sockets()
             raise
@@ -124,6 +133,8 @@ class Transport:
             with self._lock:
                 if peer in self._links:
                     self._links[peer].obsolete = True  # the next one has the new key
+            if self._port is not None:
+                self._port.bulk.forget(peer)
             if peer not in keys.peers:
                 text = f"the key of {peer} was revoked at {self.name}"
                 self._mail.lose(peer, lambda text=text: AuthenticationError(text))
@@ -178,25 +189,16 @@ class Transport:
         """
         parts = encode(header, buffers, self.limits)
         timeout = self.timeout if timeout is None else max(0.0, timeout)
-        deadline = time.monotonic() + timeout
         link = self._link(peer)
-        if not link.lock.acquire(timeout=timeout):
+
+        def check() -> None:
+            if self._closed:
+                raise JmpcError("the transport is closed")
+            if header.kind == Kind.DATA:
+                self._mail.check(header.run)
+
+        if not link.send(parts, time.monotonic() + timeout, check):
             raise self._timeout(peer, "took no frame", timeout)
-        try:
-            while True:
-                if self._closed:
-                    raise JmpcError("the transport is closed")
-                if header.kind == Kind.DATA:
-                    self._mail.check(header.run)
-                if link.refused is not None:
-                    raise link.refused()
-                if link.try_send(parts):
-                    break
-                if (left := deadline - time.monotonic()) <= 0:
-                    raise self._timeout(peer, "took no frame", timeout)
-                link.dealer.poll(min(int(1000 * left) + 1, _TICK_MS), zmq.POLLOUT)
-        finally:
-            link.lock.release()
         self.sent.add(peer, header, len(parts[0]), sum(map(len, parts[1:])))
 
     def receive(
@@ -284,7 +286,7 @@ class Transport:
 
     # What follows runs in the threads of the callers.
 
-    def _open_sockets(self, endpoint: str) -> None:
+    def _open_sockets(self, endpoint: str, bulk: str | None) -> None:
         wake = f"inproc://jmpc.wake.{id(self)}"
         self._woken = self._socket(zmq.PAIR)
         self._woken.bind(wake)
@@ -302,8 +304,15 @@ class Transport:
             # A player that starts again has the same routing id, and libzmq may not have noticed
             # that it was gone.
             self._router.setsockopt(zmq.ROUTER_HANDOVER, 1)
+        self._bind(self._router, endpoint)
+        if bulk is not None:
+            router = listening(self._socket(zmq.ROUTER, bulk))
+            self._bind(router, bulk)
+            self._port = Port(self.name, router, self.limits, self._arrived, lambda why: self._drop("a stranger", why))
+
+    def _bind(self, socket: zmq.Socket, endpoint: str) -> None:
         try:
-            self._router.bind(resolve(endpoint))
+            socket.bind(resolve(endpoint))
         except (zmq.ZMQError, OSError) as error:
             raise ConfigError(
                 f"{self.name} cannot listen at {endpoint}: {error.strerror}; "
@@ -311,14 +320,19 @@ class Transport:
             ) from None
 
     def _close_sockets(self) -> None:
+        if self._port is not None:
+            self._port.close()
         for made in self._sockets:
             made.close()
         if self._own_context:
             self._context.term()
 
     def _socket(self, kind: int, endpoint: str = "inproc:") -> zmq.Socket:
-        made = self._context.socket(kind)
+        made = self._configured(self._context.socket(kind), endpoint)
         self._sockets.append(made)
+        return made
+
+    def _configured(self, made: zmq.Socket, endpoint: str) -> zmq.Socket:
         made.linger = 0
         made.set_hwm(self._high_water)
         if endpoint.startswith("tcp:"):
@@ -352,7 +366,14 @@ class Transport:
         else:
             dealer.routing_id = self.name.encode()
         dealer.connect(endpoint)
-        return Link(self.name, peer, endpoint, dealer, monitor, self._notes.pop(peer, ""))
+        to_bulk = functools.partial(self._to_bulk, self._bulk[peer]) if peer in self._bulk else None
+        return Link(self.name, peer, endpoint, dealer, monitor, self._notes.pop(peer, ""), to_bulk)
+
+    def _to_bulk(self, endpoint: str) -> zmq.Socket:
+        """A socket that its lane closes."""
+        dealer = sending(self._configured(self._context.socket(zmq.DEALER), endpoint))
+        dealer.connect(endpoint)
+        return dealer
 
     def _wake_up(self) -> None:
         try:
@@ -450,17 +471,52 @@ class Transport:
             if sender is None:
                 self._drop("a stranger", "of an unknown sender")
                 continue
-            parts = [frame.buffer for frame in frames]
-            try:
-                header, arrays = decode(parts, self.limits)
-            except FrameError as error:
-                self._drop(sender, "malformed", f"({error}) ")
-                continue
-            reason = self._mail.put(sender, header, arrays)
-            if reason is not None:
-                self._drop(sender, reason)
-            else:
-                self.received.add(sender, header, len(parts[0]), sum(map(len, parts[1:])))
+            self._accept(sender, [frame.buffer for frame in frames])
+
+    def _accept(self, sender: str, parts: Sequence[memoryview], by_bulk: bool = False) -> None:
+        """Judges one frame; from the thread of either port."""
+        try:
+            header, arrays = decode(parts, self.limits)
+            if by_bulk and header.kind != Kind.DATA:
+                raise FrameError(f"a {header.kind.name} where only arrays travel")
+        except FrameError as error:
+            self._drop(sender, "malformed", f"({error}) ")
+            return
+        if header.kind == Kind.KEY:
+            self._hear_key(sender, header)
+            return
+        reason = self._mail.put(sender, header, arrays)
+        if reason is not None:
+            self._drop(sender, reason)
+        else:
+            self.received.add(sender, header, len(parts[0]), sum(map(len, parts[1:])))
+
+    def _hear_key(self, sender: str, header: Header) -> None:
+        if len(header.body) == KEY_BYTES and self._port is not None:
+            self._port.bulk.learn(sender, header.run, header.body)
+            self._tell(sender, Header(Kind.KEY, header.run, body=KNOWN), 0.0)
+        elif header.body in (KNOWN, READY, LOST):
+            with self._lock:
+                link = self._links.get(sender)
+            if link is not None and (lane := link.lane) is not None:
+                lane.told(header)
+        else:
+            self._drop(sender, "malformed", "(a key of the wrong length, or for no port) ")
+
+    def _arrived(self, arrived: Arrived) -> None:
+        """What came in at the second port; in the thread that reads it."""
+        if arrived.parts is not None:
+            self._accept(arrived.sender, arrived.parts, by_bulk=True)
+        if arrived.lost:
+            self._drop(arrived.sender, "of which a part is missing")
+        if arrived.answer is not None:
+            self._tell(arrived.sender, arrived.answer, _SOON_SECONDS)
+
+    def _tell(self, peer: str, header: Header, timeout: float) -> None:
+        try:
+            self.send(peer, header, timeout=timeout)
+        except JmpcError as error:
+            _log.debug("%s could not tell %s of a key: %s", self.name, peer, error)
 
     def _sender(self, routing_id: zmq.Frame, frames: list[zmq.Frame]) -> str | None:
         if self._keys is None:

@@ -1,0 +1,224 @@
+"""The second port: large arrays under keys that were told over CURVE."""
+
+import time
+
+import numpy as np
+import pytest
+import zmq
+
+from jmpc.errors import FrameError
+from jmpc.net import Header, Kind, Limits
+from jmpc.net.framing import encode
+from jmpc.net.transport._bulk import BULK_BYTES, PIECE_BYTES, Bulk, Lane
+
+RUN = bytes(range(16))
+LARGE = np.arange((3 * PIECE_BYTES + 1000) // 8, dtype=np.uint64)
+
+
+def data(slot: int) -> Header:
+    return Header(Kind.DATA, RUN, (slot,))
+
+
+@pytest.fixture
+def pair(start, tcp_endpoints, key_rings):
+    endpoints, rings, bulk = tcp_endpoints("a", "b"), key_rings("a", "b"), tcp_endpoints("b")
+    a, b = (start(name, endpoints, keys=rings[name], bulk=bulk) for name in "ab")
+    a.open_run(RUN)
+    b.open_run(RUN)
+    return a, b
+
+
+def warm_up(a, b, slot: int = 1000) -> None:
+    """Sends until the second port is in use."""
+    end = time.monotonic() + 5
+    while (lane := a._link("b").lane) is None or not lane.ready:
+        assert time.monotonic() < end
+        a.send("b", data(slot), [LARGE])
+        b.receive("a", RUN, (slot,))
+        slot += 1
+        time.sleep(0.01)
+
+
+def test_large_arrays_take_the_second_port(pair):
+    a, b = pair
+    warm_up(a, b)
+    before = a._link("b").lane._counter
+    small = np.arange(5, dtype=np.uint32)
+    for slot in range(3):
+        a.send("b", data(slot), [LARGE + slot, small, LARGE[:9000]])
+    for slot in range(3):
+        first, second, third = b.receive("a", RUN, (slot,), sizes=[LARGE.nbytes, 20, 72000])
+        assert np.array_equal(np.frombuffer(first, np.uint64), LARGE + slot)
+        assert np.array_equal(np.frombuffer(second, np.uint32), small)
+        assert np.array_equal(np.frombuffer(third, np.uint64), LARGE[:9000])
+    assert a._link("b").lane._counter == before + 3 * (1 + 4 + 1 + 1)  # header, pieces of three parts
+    assert a.dropped == b.dropped == {}
+    assert a.sent.slots(RUN)["b", (0,)] == b.received.slots(RUN)["a", (0,)]
+
+
+def test_small_frames_and_those_without_a_port_go_the_usual_way(pair):
+    a, b = pair
+    a.send("b", data(0), [bytes(BULK_BYTES - 1)])
+    assert a._link("b").lane is None
+    b.send("a", data(0), [LARGE])  # a has no second port
+    assert len(a.receive("b", RUN, (0,))[0]) == LARGE.nbytes
+    assert b._link("a").lane is None
+
+
+def test_a_port_that_nobody_reaches_is_done_without(start, tcp_endpoints, key_rings):
+    endpoints, rings = tcp_endpoints("a", "b"), key_rings("a", "b")
+    a = start("a", endpoints, keys=rings["a"], bulk=tcp_endpoints("b"))
+    b = start("b", endpoints, keys=rings["b"], bulk=tcp_endpoints("b"))  # which listens somewhere else
+    a.open_run(RUN)
+    b.open_run(RUN)
+    for slot in range(3):
+        a.send("b", data(slot), [LARGE])
+        assert len(b.receive("a", RUN, (slot,))[0]) == LARGE.nbytes
+    assert not a._link("b").lane.ready
+
+
+def test_a_receiver_that_comes_back_gets_another_key(start, tcp_endpoints, key_rings):
+    endpoints, rings, bulk = tcp_endpoints("a", "b"), key_rings("a", "b"), tcp_endpoints("b")
+    a, b = (start(name, endpoints, keys=rings[name], bulk=bulk) for name in "ab")
+    a.open_run(RUN)
+    b.open_run(RUN)
+    warm_up(a, b)
+    lane = a._link("b").lane
+    b.close()
+    b = start("b", endpoints, keys=rings["b"], bulk=bulk)
+    b.open_run(RUN)
+    end, slot = time.monotonic() + 10, 0
+    while not (a._link("b").lane is not lane and a._link("b").lane.ready):
+        assert time.monotonic() < end
+        a.send("b", data(slot), [LARGE])
+        time.sleep(0.05)
+        slot += 1
+    a.send("b", data(5000), [LARGE])
+    assert np.array_equal(np.frombuffer(b.receive("a", RUN, (5000,))[0], np.uint64), LARGE)
+
+
+def test_what_strangers_say_there_is_dropped(pair):
+    a, b = pair
+    warm_up(a, b)
+    lane = a._link("b").lane
+    with zmq.Context() as context, context.socket(zmq.DEALER) as stranger:
+        stranger.linger = 0
+        stranger.connect(a._bulk["b"])
+        stranger.send_multipart([bytes(25), bytes(100)])
+        stranger.send_multipart([lane._id + (1 << 40).to_bytes(8, "big") + b"\x01", bytes(100)])
+        stranger.send_multipart([b"x"])
+        end = time.monotonic() + 5
+        while sum(b.dropped.values()) < 3:
+            assert time.monotonic() < end
+            time.sleep(0.01)
+    assert set(b.dropped) == {
+        "a message under an unknown key",
+        "a message that does not open",
+        "a message of the wrong form",
+    }
+    a.send("b", data(0), [LARGE])  # and nothing else has changed
+    assert len(b.receive("a", RUN, (0,))[0]) == LARGE.nbytes
+
+
+# -- the two ends without sockets ------------------------------------------------------------------------------
+
+
+class NoSocket:
+    def close(self, linger: int) -> None:
+        pass
+
+
+@pytest.fixture
+def ends():
+    """A sender and a receiver that has the sender's key."""
+    lane, bulk = Lane(NoSocket(), 0), Bulk(Limits())
+    bulk.learn("a", lane.offer.run, lane.offer.body)
+    return lane, bulk
+
+
+def views(message):
+    return [memoryview(part) for part in message]
+
+
+def frame(*buffers, kind=Kind.DATA):
+    return encode(Header(kind, RUN, (0,)), buffers)
+
+
+def test_what_is_sealed_says_nothing(ends):
+    lane, _ = ends
+    sent = b"".join(part for message in lane.messages(frame(bytes(PIECE_BYTES))) for part in message)
+    assert bytes(64) not in sent and lane.offer.body not in sent
+
+
+def test_every_message_has_its_own_nonce(ends):
+    lane, _ = ends
+    heads = [lane.probe()[0], *(head for head, _ in lane.messages(frame(LARGE))), lane.probe()[0]]
+    assert len({head[:24] for head in heads}) == len(heads) == 7
+
+
+def test_a_message_that_comes_twice_or_late_is_refused(ends):
+    lane, bulk = ends
+    first, *rest = lane.messages(frame(LARGE))
+    bulk.take(views(first))
+    with pytest.raises(FrameError, match="came before"):
+        bulk.take(views(first))
+    for message in rest[:-1]:
+        assert bulk.take(views(message)).parts is None
+    with pytest.raises(FrameError, match="came before"):
+        bulk.take(views(rest[0]))
+    assert bulk.take(views(rest[-1])).parts is not None
+
+
+def test_a_gap_drops_the_frame_and_tells_the_sender(ends):
+    lane, bulk = ends
+    begin, first, second, *_ = lane.messages(frame(LARGE))
+    bulk.take(views(begin))
+    arrived = bulk.take(views(second))
+    assert arrived.lost and arrived.parts is None
+    lane.ready = True
+    lane.told(arrived.answer)
+    assert not lane.usable(0)
+    with pytest.raises(FrameError, match="unknown key"):
+        bulk.take(views(lane.probe()))
+
+
+@pytest.mark.parametrize("place", [0, 20, 24])
+def test_a_flipped_bit_of_the_head_or_the_rest_is_refused(ends, place):
+    lane, bulk = ends
+    head, sealed = lane.probe()
+    bad = bytearray(head)
+    bad[place] ^= 1
+    with pytest.raises(FrameError):
+        bulk.take(views([bytes(bad), sealed]))
+    with pytest.raises(FrameError, match="open"):
+        bulk.take(views([head, bytes([sealed[0] ^ 1]) + sealed[1:]]))
+    assert bulk.take(views([head, sealed])).probe
+
+
+def test_what_does_not_fit_a_frame_is_refused(ends):
+    lane, bulk = ends
+    with pytest.raises(FrameError, match="no frame"):
+        bulk.take(views(lane._sealed(2, b"piece")))
+    bulk.take(views(lane._sealed(1, frame(bytes(BULK_BYTES))[0])))
+    with pytest.raises(FrameError, match="no frame"):
+        bulk.take(views(lane._sealed(2, bytes(BULK_BYTES + 1))))
+    with pytest.raises(FrameError):
+        bulk.take(views(lane._sealed(1, b"no header")))
+    small = Bulk(Limits(max_frame_bytes=1000))
+    small.learn("a", lane.offer.run, lane.offer.body)
+    small._keys[lane.offer.run].counter = lane._counter
+    with pytest.raises(FrameError, match="at most 1000"):
+        small.take(views(lane._sealed(1, frame(bytes(BULK_BYTES))[0])))
+
+
+def test_a_key_of_one_sender_ends_its_last_one_alone(ends):
+    lane, bulk = ends
+    other, next_one = Lane(NoSocket(), 0), Lane(NoSocket(), 0)
+    bulk.learn("b", other.offer.run, other.offer.body)
+    bulk.learn("a", next_one.offer.run, next_one.offer.body)
+    with pytest.raises(FrameError, match="unknown key"):
+        bulk.take(views(lane.probe()))
+    assert bulk.take(views(next_one.probe())).sender == "a"
+    assert bulk.take(views(other.probe())).sender == "b"
+    bulk.learn("a", other.offer.run, other.offer.body)  # nobody takes over another's
+    assert bulk.take(views(other.probe())).sender == "b"
