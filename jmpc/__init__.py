@@ -1,6 +1,7 @@
 """jmpc: ordinary JAX functions on data that no single machine is allowed to see."""
 
 from jmpc import debug as debug
+from jmpc import privacy as privacy
 from jmpc.api.complexes import ComplexValue as ComplexValue
 from jmpc.api.define import Variable as Variable
 from jmpc.api.define import define_constant as define_constant
