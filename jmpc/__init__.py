@@ -12,6 +12,7 @@ from jmpc.api.define import define_private_input as define_private_input
 from jmpc.api.define import define_private_variable as define_private_variable
 from jmpc.api.define import define_public_input as define_public_input
 from jmpc.api.define import local_computation as local_computation
+from jmpc.api.forecast import Link as Link
 from jmpc.api.functions import abs as abs
 from jmpc.api.functions import add as add
 from jmpc.api.functions import argmax as argmax

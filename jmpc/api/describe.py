@@ -33,7 +33,9 @@ def describe(prepared: Prepared, driver: str) -> str:
     for title, rows in sections.items():
         lines += ["", title, *(f"  {row}" for row in rows or ["nothing"])]
     operations = [f"  {line}  {what}" for line, what in _operations(prepared)]
-    return "\n".join([*lines, "", *str(account(prepared)).splitlines(), "", "operations by source line", *operations])
+    return "\n".join(
+        [*lines, "", *str(account(prepared, driver)).splitlines(), "", "operations by source line", *operations]
+    )
 
 
 def _inputs(prepared: Prepared) -> Iterator[str]:
