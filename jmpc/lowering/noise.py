@@ -45,7 +45,7 @@ def add_noise(context: Context, value: Value, deviation: float, drawn: Mapping[s
             f"{step:g}, which numbers of {f} fractional bits have: use another precision, or scale the values"
         )
     value = context.at_fraction(context.secret(value), f)
-    # Nothing wraps around: a value stays below 2^62 steps, and ten deviations of the largest noise below 2^56.
+    # Nothing wraps around: a value stays below 2^62 steps, and ten deviations of the largest noise below 2^57.
     tails = _TAILS * deviation * math.sqrt(len(drawn) / HONEST)
     ring = value.ring
     for server, words in drawn.items():
