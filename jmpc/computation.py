@@ -128,6 +128,19 @@ class Average:
 
 
 @dataclass(frozen=True)
+class Noise:
+    """A secret real with discrete Gaussian noise that each of the servers draws by itself and shares.
+
+    `deviation`, in the unit of the value, is the standard deviation of the noise of any two of them together, exactly;
+    that of all three has sqrt(1.5) times that.
+    """
+
+    arg: int
+    deviation: float
+    line: str = ""
+
+
+@dataclass(frozen=True)
 class Reveal:
     """Opens a secret, or hands over a value in the clear, to `player` alone; makes a value at `player`."""
 
@@ -165,7 +178,9 @@ class Output:
     line: str = ""
 
 
-Call = Source | Constant | Read | Compute | Share | Secure | Reveal | Publish | Assign | Output | Gather | Average
+Call = (
+    Source | Constant | Read | Compute | Share | Gather | Secure | Average | Noise | Reveal | Publish | Assign | Output
+)
 
 
 def result_count(call: Call) -> int:
@@ -216,7 +231,7 @@ class Computation:
                     made += [*(made[arg] for arg in args), ArrayType((len(owners),), "bool")]
                 case Average(args=args):
                     made.append(made[args[0]])
-                case Share(arg=arg) | Reveal(arg=arg) | Publish(arg=arg):
+                case Share(arg=arg) | Noise(arg=arg) | Reveal(arg=arg) | Publish(arg=arg):
                     made.append(made[arg])
         return tuple(made)
 
@@ -224,6 +239,11 @@ class Computation:
     def written(self) -> dict[str, tuple[ArrayType, str | None]]:
         """The variables that are assigned: what is in them, and the player that has it in the clear, if one does."""
         return {call.variable: (self.types[call.arg], call.player) for call in self.calls if isinstance(call, Assign)}
+
+    @functools.cached_property
+    def variables(self) -> tuple[str, ...]:
+        """What it calls the variables that it reads or assigns; which ones these are, every run says."""
+        return tuple(dict.fromkeys(call.variable for call in self.calls if isinstance(call, Read | Assign)))
 
     @property
     def gathers(self) -> tuple[Gather, ...]:

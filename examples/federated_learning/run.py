@@ -48,8 +48,10 @@ def initial_parameters(pixels: int):
     return jmpc.define_local_variable(MODEL_OWNER, lambda: model.initial_vector(pixels))
 
 
-def computations(next_batch, validation_set, parameters, owners=None, min_owners=None, deadline=None):
-    """One training step and one validation, to be run as often as wanted."""
+def computations(
+    next_batch, validation_set, parameters, mechanism=None, *, owners=None, min_owners=None, deadline=None
+):
+    """One training step and one validation, to be run as often as wanted; with noise, if a `mechanism` is given."""
     # step 1: local training
     gradients = []
     for owner in owners or data_owners():
@@ -59,10 +61,13 @@ def computations(next_batch, validation_set, parameters, owners=None, min_owners
             jmpc.define_local_computation(owner, model.gradient, known, images, labels, range=GRADIENT_RANGE)
         )
     # step 2: secure aggregation, if told of those that deliver; step 3: only the mean is opened, to the model owner
-    if min_owners is None:
-        average = mean(gradients)
+    present = None
+    if min_owners is not None:
+        gradients, present = jmpc.gather(gradients, min_owners=min_owners, deadline=deadline)
+    if mechanism is not None:
+        average = jmpc.privacy.private_mean(gradients, mechanism)  # over all owners: one that is missing counts as zero
     else:
-        average = jmpc.aggregate(gradients, min_owners=min_owners, deadline=deadline)
+        average = mean(gradients) if present is None else jmpc.average(gradients, present)
     opened = average.reveal(MODEL_OWNER)
     step = jmpc.define_local_computation(MODEL_OWNER, model.update, parameters, opened)
     train = parameters.assign(step)
@@ -83,7 +88,8 @@ def train_privately(arguments, split: int = 0) -> tuple[list[int], list[float], 
         parameters, start = jmpc.load(arguments.checkpoint)
     else:
         parameters, start = initial_parameters(digits.validation.pixels.shape[1]), 0
-    train, report, _ = computations(*sources, parameters, owners, arguments.min_owners, arguments.deadline)
+    which = {"owners": owners, "min_owners": arguments.min_owners, "deadline": arguments.deadline}
+    train, report, _ = computations(*sources, parameters, mechanism(arguments), **which)
     iterations, losses, accuracy = [], [], 0.0
     rounds = trange(start, arguments.iterations, desc="training", unit="iteration", disable=arguments.quiet)
     for i in rounds:
@@ -96,6 +102,13 @@ def train_privately(arguments, split: int = 0) -> tuple[list[int], list[float], 
             iterations.append(i)
             losses.append(float(loss))
     return iterations, losses, float(accuracy)
+
+
+def mechanism(arguments):
+    """What clips and adds noise, if that was asked for."""
+    if not arguments.noise_multiplier:
+        return None
+    return jmpc.privacy.Gaussian(arguments.clip, arguments.noise_multiplier)
 
 
 def train_in_plaintext(arguments, split: int = 0) -> tuple[list[float], float]:
@@ -134,6 +147,8 @@ def main(argv: list[str] | None = None) -> tuple[float, float]:
     options.add_argument("--checkpoint", metavar="NAME", help="what the parameters are saved as")
     options.add_argument("--checkpoint-every", type=int, default=100, help="iterations between checkpoints")
     options.add_argument("--resume", action="store_true", help="go on from the checkpoint")
+    options.add_argument("--noise-multiplier", type=float, help="differential privacy: noise of so many times --clip")
+    options.add_argument("--clip", type=float, default=1.0, help="norm that gradients are clipped to, with noise")
     arguments = options.parse_args(argv)
     if arguments.deadline is not None and arguments.min_owners is None:
         options.error("--deadline is for owners that iterations go on without: say how many must deliver, --min-owners")
@@ -142,6 +157,11 @@ def main(argv: list[str] | None = None) -> tuple[float, float]:
     configure(arguments)
     iterations, losses, accuracy = train_privately(arguments)
     plain_losses, plain_accuracy = train_in_plaintext(arguments)
+    if noise := mechanism(arguments):
+        epsilon = noise.epsilon(1e-5, arguments.iterations)
+        print(
+            f"({epsilon:.3g}, 1e-5)-differential privacy for every data owner after {arguments.iterations} iterations"
+        )
     print(f"held-out accuracy: {accuracy:.4f} under MPC, {plain_accuracy:.4f} in plaintext")
     curves = {"under MPC": losses, "plaintext": plain_losses[-len(losses) :]}
     print("plot:", plot(arguments, __file__, "loss", iterations, curves, ("iteration", "validation loss")))

@@ -28,6 +28,7 @@ from jmpc.computation import (
     Compute,
     Constant,
     Gather,
+    Noise,
     Output,
     Publish,
     Read,
@@ -37,6 +38,7 @@ from jmpc.computation import (
     Source,
     result_count,
 )
+from jmpc.gaussian import MOST_DEVIATION
 from jmpc.net.codec import CodecError, Limits, Tally, decode_jaxpr, encode_jaxpr, unpack
 from jmpc.net.codec._encode import BLOCK
 from jmpc.net.codec._plain import as_bytes, as_float, as_list, as_size, as_text
@@ -45,7 +47,7 @@ VERSION = 1
 _MAGIC = "jmpc run"
 _KINDS: tuple[type, ...] = (
     *(Source, Constant, Read, Compute, Share, Secure, Reveal, Publish, Assign, Output),
-    *(Gather, Average),
+    *(Noise, Gather, Average),
 )
 _NAME = re.compile(r"[A-Za-z0-9_.@/<>-]{0,128}")
 _KEY = re.compile(r"[A-Za-z0-9_.@/<>-]{1,100}/[0-9]{1,9}")
@@ -143,6 +145,11 @@ def _check_gather(call: Gather) -> None:
         raise CodecError(f"a gather of {count} owners, at least {call.min_owners}, with {len(call.ranges)} ranges")
 
 
+def is_name(data: Any) -> bool:
+    """Whether it can be the name of a variable."""
+    return type(data) is str and data != "" and _NAME.fullmatch(data) is not None
+
+
 def _name(data: Any) -> str:
     if not _NAME.fullmatch(as_text(data)):
         raise CodecError("a name with characters that names do not have")
@@ -216,6 +223,12 @@ def _deadline(data: Any) -> float | None:
     return seconds
 
 
+def _deviation(data: Any) -> float:
+    if not 0 < as_float(data) <= MOST_DEVIATION:
+        raise CodecError("a standard deviation that is not positive, or too large")
+    return data
+
+
 _READERS: dict[str, Callable[[Any], Any]] = {
     "player": _player,
     "provider": _name,
@@ -224,6 +237,7 @@ _READERS: dict[str, Callable[[Any], Any]] = {
     "name": _label,
     "line": lambda data: _label(data, LINE_LENGTH),
     "range": _range,
+    "deviation": _deviation,
     "sink": _name,
     "owners": lambda data: tuple(_name(item) for item in as_list(data)),
     "ranges": lambda data: tuple(_range(item) for item in as_list(data)),

@@ -46,6 +46,10 @@ class Pulse:
 
     def __call__(self) -> None:
         self._steps += 1
+        self._beat()
+
+    def _beat(self) -> None:
+        """What a step does, for one that waits and makes none."""
         now = time.monotonic()
         if self.policy is not None:
             self._check(self.policy, now - self._start)
@@ -72,7 +76,7 @@ class Pulse:
                 if isinstance(error, PeerError) and error.player != peer:
                     raise
                 self.attendance.leave_out(peer, str(error))
-                self()
+                self._beat()
 
     def wait_by(self, peer: str, attempt: Callable[[float], _T], deadline: float) -> _T | None:
         """What `attempt(seconds)` returns by a deadline (of `time.monotonic`); None if `peer` is left out."""
@@ -89,7 +93,7 @@ class Pulse:
                 self.attendance.leave_out(peer, str(error))
             except AuthenticationError as error:
                 self.attendance.leave_out(peer, str(error))
-            self()
+            self._beat()
         return None
 
     def wait(self, peer: str, attempt: Callable[[float], _T]) -> _T:
@@ -102,9 +106,9 @@ class Pulse:
         heard = time.monotonic()
         while (left := heard + self.timeout - time.monotonic()) > 0:
             try:
-                return attempt(min(left, self.timeout / _BEATS))
+                return attempt(min(left, _LOOK_SECONDS))  # what was said before the wait counts as said soon after
             except LinkTimeout:
-                self()
+                self._beat()
                 if self._heard(peer):
                     heard = time.monotonic()
         hint = self.transport.hint(peer)

@@ -52,7 +52,7 @@ from jmpc.runtime.pulse import Pulse
 from jmpc.runtime.saving import Answer, Request, perform
 from jmpc.runtime.simulate import source_feed
 from jmpc.runtime.storages import Loaded, Places, Storages
-from jmpc.runtime.store import Generation, Store
+from jmpc.runtime.store import Generation, Named, Store
 
 _log = logging.getLogger("jmpc")
 
@@ -183,10 +183,12 @@ class RemoteSession:
             asked = (prepared.owners | prepared.optional) & ready.keys()
             receivers = {player: ready[player].receivers for player in asked}
             approved = {player: ready[player].approved for player in asked}
-            order = Order(self._id, invitation.submission, receivers, self._reads(prepared), approved)
+            reads = self._reads(built, prepared)
+            order = Order(self._id, invitation.submission, receivers, reads, approved, built.names)
+            store = self._store.named(built.names)
             pulse = Pulse(self.transport, run, peers, self._config.timeout, attendance=attendance)
-            results = self._play(prepared, built, pulse, order.encode())
-            self._commit(pulse, written(prepared, order, results.run), results)
+            results = self._play(prepared, built, store, pulse, order.encode())
+            self._commit(pulse, store, written(prepared, order, results.run), results)
             well = True
             self._absences.tell(prepared.optional, attendance.missing)
             return results
@@ -282,12 +284,13 @@ class RemoteSession:
 
     # -- running -----------------------------------------------------------------------------------------------
 
-    def _reads(self, prepared: Prepared) -> dict[str, Generation]:
-        if unknown := sorted(prepared.reads - self._variables.keys()):
+    def _reads(self, built: Built, prepared: Prepared) -> dict[str, Generation]:
+        names = {variable: built.names[variable] for variable in prepared.reads}
+        if unknown := sorted(set(names.values()) - self._variables.keys()):
             raise InputError(self.driver, f"no run of this session has assigned {unknown}")
-        return {name: self._variables[name] for name in prepared.reads}
+        return {variable: self._variables[name] for variable, name in names.items()}
 
-    def _play(self, prepared: Prepared, built: Built, pulse: Pulse, order: bytes) -> Results:
+    def _play(self, prepared: Prepared, built: Built, store: Named, pulse: Pulse, order: bytes) -> Results:
         """Everybody's part of a run, up to the point where all are done; whatever goes wrong ends it everywhere."""
         results: Results | None = None
         run, peers, attendance = pulse.run, sorted(pulse.peers), pulse.attendance
@@ -299,7 +302,7 @@ class RemoteSession:
             if self.driver in prepared.players:
                 party = Party(self.driver, prepared, self.transport, run, pulse, terms=order_digest(order))
                 feeds = {key: feed for key, feed in built.feeds.items() if feed[0] == self.driver}
-                results = party.play(source_feed(feeds), self._store)
+                results = party.play(source_feed(feeds), store)
             done = {peer: Done.decode(pulse.done(peer)) for peer in required}
             results = results or Results(run=done[required[0]].run)
             if other := [peer for peer, said in done.items() if said.run != results.run]:
@@ -319,7 +322,7 @@ class RemoteSession:
             raise
         return results
 
-    def _commit(self, pulse: Pulse, written: Mapping[str, Generation], results: Results) -> None:
+    def _commit(self, pulse: Pulse, store: Named, written: Mapping[str, Generation], results: Results) -> None:
         """All parts have ended well. From here on there is no way back: who is not told has lost its variables.
 
         Owners that the run could have gone on without keep none, and are told in case that they wait for it.
@@ -331,8 +334,8 @@ class RemoteSession:
                 pulse.send(peer, lambda timeout, peer=peer: self.transport.send(peer, commit, timeout=timeout))
             except JmpcError as error:
                 lost = lost or error
-        self._store.commit(results.generation, written)
-        self._variables.update(written)
+        store.commit(results.generation, written)
+        self._variables.update((store.names[variable], generation) for variable, generation in written.items())
         if lost is not None:
             raise lost
 

@@ -54,8 +54,10 @@ def _computations() -> Iterator[bytes]:
     local = jmpc.define_local_computation("alice", lambda v: jnp.sort(v), x)
     others = [jmpc.define_private_input(who, "vector", types=FOUR, range=(-1, 2)) for who in ("alice", "carol")]
     mean = jmpc.aggregate(others, min_owners=1, deadline=2.5)
+    private = jmpc.privacy.private_mean([x, x], jmpc.privacy.Gaussian(clip=1.0, noise_multiplier=2.0))
+    assigned = [kept.assign(kept + x), layer(x).reveal("bob")]
     yield encode_computation(build([mean.reveal()], SERVERS, "driver", 18).computation)
-    for fetches in ([x.sum().reveal()], [kept.assign(kept + x), layer(x).reveal("bob")], [loop(local).reveal()]):
+    for fetches in ([x.sum().reveal()], assigned, [loop(local).reveal()], [private.reveal()]):
         yield encode_computation(build(fetches, SERVERS, "driver", 18).computation)
 
 
@@ -113,7 +115,7 @@ def decoders() -> dict[str, Decoder]:
     grants = {"alice": frozenset({"driver", "bob"})}
     generation = Generation(RUN, grants)
     hello = Hello("jmpc/1", KEY, KEY, SERVERS, (SERVERS[:2],), ())
-    order = Order(RUN, RUN, grants, {"variable/a": generation}, {"alice": frozenset({"carol"})})
+    order = Order(RUN, RUN, grants, {"v": generation}, {"alice": frozenset({"carol"})}, {"v": "w"})
     signature = Signature("alice", bytes(64))
     saving = Request(Task.SAVE, "model", (3, RUN), b"descriptor", {"variable/a": RUN})
     loading = Request(Task.LOAD, "model", (3, RUN), b"", {"variable/a": "variable/b"})

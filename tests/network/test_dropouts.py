@@ -119,7 +119,7 @@ def seconds(fn: Callable[[], Any]) -> float:
 def test_with_all_there_bytes_and_rounds_are_those_of_the_account(nodes: Nodes, session: RemoteSession) -> None:
     wanted = mean_and_present()
     prepared = session.prepare(build(wanted, session.servers, session.driver, session.fraction).computation)
-    said = account(prepared)
+    said = account(prepared, session.driver)
     expect(run(session, *wanted), 0, 1, 2, 3)
     before = nodes.shared_bytes()
     expect(run(session, *wanted), 0, 1, 2, 3)
