@@ -182,3 +182,16 @@ def test_arguments() -> None:
     values, present = jmpc.gather(inputs, min_owners=1)
     with pytest.raises(TypeError, match="does not say which of 4 owners"):
         jmpc.average(list(values.values())[:4], present)
+
+
+def test_noise_on_a_mean_over_all_owners_of_whom_some_are_missing() -> None:
+    """Clipped one by one; who is missing counts as zero, so that the noise is the same whoever is there."""
+    owners = Owners((400,), limit=1.0)
+    owners.away = {"owner-1", "owner-4"}
+    values, _ = jmpc.gather(list(owners.inputs.values()), min_owners=3)
+    mechanism = jmpc.privacy.Gaussian(clip=2.0, noise_multiplier=0.5)
+    mean = jmpc.run(jmpc.privacy.private_mean(values, mechanism).reveal())
+    there = [np.float64(array) for owner, array in owners.arrays.items() if owner not in owners.away]
+    exact = sum(x * min(1, 2.0 / np.linalg.norm(x)) for x in there) / len(OWNERS)
+    noise = (mean - exact) * len(OWNERS) / (2.0 * 0.5)
+    assert 0.8 < np.std(noise) / np.sqrt(1.5) < 1.2
