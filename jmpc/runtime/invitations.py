@@ -2,7 +2,8 @@
 
 An owner is invited to a run if it has said, since it was last left out of one, that it is ready for the computation and
 who may see its data. So one that died costs the runs after that nothing: it is asked again, nobody waits for it, and
-once it has answered it is invited again. One that answers, but is left out again and again, is asked ever more rarely.
+once it has answered it is invited again. One that is there, but does not answer or is left out again and again, is
+asked ever more rarely.
 """
 
 from __future__ import annotations
@@ -28,13 +29,21 @@ _MOST_PAUSES = 6  # doublings of the time for which nobody asks an owner that wa
 
 @dataclass
 class _Guest:
-    """An owner, about one computation: in which of its lives it was asked, when, up to when it may answer, and how."""
+    """An owner, about one computation: in which of its lives it was asked, when, and what it answered.
+
+    Up to `until` it may answer, if it was `reached`.
+    """
 
     life: int
     asked: float
     until: float
+    reached: bool
     ready: Ready | None = None
     refused: str | None = None
+
+    @property
+    def silent(self) -> bool:
+        return self.ready is None and self.refused is None
 
 
 @dataclass
@@ -63,15 +72,16 @@ class Invitations:
         """Submits a computation to those that have not been asked since they were left out, or have not answered."""
         now = time.monotonic()
         for owner in owners:
-            guest = invitation.guests.get(owner)
+            guest, since = invitation.guests.get(owner), self._transport.up_since(owner)
+            if guest is not None and guest.life == self._lives[owner]:
+                if not guest.silent or since is None or (now < guest.until and since < guest.asked):
+                    continue
+                if guest.reached:
+                    self._strike(owner)
+                    guest.reached = False
             if now < self._pauses.get(owner, now):
                 continue
-            if guest is not None and guest.life == self._lives[owner]:
-                since = self._transport.up_since(owner)
-                silent = guest.ready is None and guest.refused is None
-                if not silent or since is None or (now < guest.until and since < guest.asked):
-                    continue
-            invitation.guests[owner] = _Guest(self._lives[owner], now, now + self._timeout)
+            invitation.guests[owner] = _Guest(self._lives[owner], now, now + self._timeout, since is not None)
             try:
                 header = Header(Kind.SUBMIT, invitation.submission, body=invitation.body)
                 self._transport.send(owner, header, timeout=0)
@@ -79,16 +89,19 @@ class Invitations:
                 _log.debug("%s could not be asked: %s", owner, error)
 
     def answers(self, invitation: Invitation, owners: Iterable[str], seconds: float, *, all_of: bool) -> None:
-        """Takes in what owners have answered; waits for those that there is a link to, or for `all_of` them."""
+        """Takes in what owners have answered.
+
+        Waits for `all_of` them; otherwise for those that there is a link to, a timeout from when they were asked.
+        """
         deadline = time.monotonic() + seconds
         for owner in owners:
             guest = invitation.guests.get(owner)
-            if guest is not None and guest.life == self._lives[owner] and guest.ready is None:
-                waits = all_of or self._transport.up_since(owner) is not None
-                self._listen(invitation.submission, owner, guest, deadline if waits else 0.0)
+            if guest is not None and guest.life == self._lives[owner]:
+                until = guest.asked + self._timeout if self._transport.up_since(owner) is not None else 0.0
+                self._listen(invitation.submission, owner, guest, deadline if all_of else min(deadline, until))
 
     def _listen(self, submission: bytes, owner: str, guest: _Guest, deadline: float) -> None:
-        while guest.ready is None and guest.refused is None:
+        while guest.silent:
             left = max(0.0, deadline - time.monotonic())
             try:
                 body = self._transport.wait_control(Kind.STATUS, submission, owner, left).body
@@ -134,7 +147,11 @@ class Invitations:
                 continue
             self._lives[owner] += 1
             if owner in missing:
-                self._strikes[owner] += 1
-                pauses = min(self._strikes[owner] - 2, _MOST_PAUSES)
-                if pauses >= 0:
-                    self._pauses[owner] = time.monotonic() + self._timeout * 2**pauses
+                self._strike(owner)
+
+    def _strike(self, owner: str) -> None:
+        """An owner that was there did not do its part: from the second time on it is not asked for a while."""
+        self._strikes[owner] += 1
+        pauses = min(self._strikes[owner] - 2, _MOST_PAUSES)
+        if pauses >= 0:
+            self._pauses[owner] = time.monotonic() + self._timeout * 2**pauses

@@ -155,6 +155,27 @@ def test_who_was_left_out_is_asked_again_and_ever_more_rarely(clock: list[float]
     assert links.asked[before:] == ["a", "b", "c"]
 
 
+def test_an_owner_that_never_answers_is_hardly_waited_for(clock: list[float]) -> None:
+    links = Links()
+    links.up = {"a": 1.0}
+    links.answers = {}
+    waited: list[float] = []
+
+    def silent(kind: Kind, run: bytes, player: str, timeout: float) -> Header:
+        waited.append(timeout)
+        clock[0] += timeout
+        raise LinkTimeout(player, "nothing came")
+
+    links.wait_control = silent  # type: ignore[method-assign]
+    asking, invitation = Invitations(links, 10.0), Invitation(bytes(16), b"body")
+    start = clock[0]
+    while clock[0] < start + 3000:
+        asking.ask(invitation, "a")
+        asking.answers(invitation, "a", 10.0, all_of=False)
+        clock[0] += 1.0  # a run without it
+    assert sum(waited) < 120 and len(links.asked) < 12
+
+
 def test_an_owner_that_refuses_is_not_asked_again(clock: list[float]) -> None:
     links = Links()
     asking, invitation = Invitations(links, 10.0), Invitation(bytes(16), b"body")
