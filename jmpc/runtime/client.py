@@ -101,7 +101,8 @@ class Client:
     def submit(self, submission: bytes, submitted: Submission) -> None:
         """Takes a computation in and answers at once; prepares it and answers again."""
         self._tell(submission, orders.TAKEN, SOON)  # first: what is known already is ready in no time
-        self._submissions.put(submission, _PREPARING)
+        if self._submissions.get(submission) is None:  # who asks again may run it as before in the meantime
+            self._submissions.put(submission, _PREPARING)
         if not self._preparing.offer(functools.partial(self._prepare, submission, submitted)):
             self._submissions.drop(submission)
             self._tell(submission, orders.refused(f"{self._host.name}: too many computations are waiting here"), SOON)
