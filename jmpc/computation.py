@@ -193,6 +193,11 @@ class Computation:
         """The variables that are assigned: what is in them, and the player that has it in the clear, if one does."""
         return {call.variable: (self.types[call.arg], call.player) for call in self.calls if isinstance(call, Assign)}
 
+    @functools.cached_property
+    def variables(self) -> tuple[str, ...]:
+        """What it calls the variables that it reads or assigns; which ones these are, every run says."""
+        return tuple(dict.fromkeys(call.variable for call in self.calls if isinstance(call, Read | Assign)))
+
     @property
     def players(self) -> tuple[str, ...]:
         """Everyone who takes part: the servers, then every player in the order in which calls name them."""

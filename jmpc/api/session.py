@@ -114,7 +114,7 @@ class LocalSession:
 
     def run(self, built: Built) -> Mapping[str, Any]:
         prepared = self.prepare(built.computation)
-        outputs = self.simulation.run(prepared, source_feed(built.feeds))
+        outputs = self.simulation.run(prepared, source_feed(built.feeds), built.names)
         for player, results in outputs.items():
             mine = {group: sink for group, (owner, sink) in built.sinks.items() if owner == player}
             deliver(results, mine)

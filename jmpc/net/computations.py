@@ -126,6 +126,11 @@ def _decode_call(data: list[Any], made: int, tally: Tally) -> Call:
     return call
 
 
+def is_name(data: Any) -> bool:
+    """Whether it can be the name of a variable."""
+    return type(data) is str and data != "" and _NAME.fullmatch(data) is not None
+
+
 def _name(data: Any) -> str:
     if not _NAME.fullmatch(as_text(data)):
         raise CodecError("a name with characters that names do not have")

@@ -28,7 +28,7 @@ from jmpc.runtime.prepare import Prepared
 from jmpc.runtime.pulse import Pulse
 from jmpc.runtime.repertoire import Repertoire
 from jmpc.runtime.saving import Request, Task, perform
-from jmpc.runtime.store import Store
+from jmpc.runtime.store import Named, Store
 from jmpc.runtime.worker import Worker
 
 _log = logging.getLogger("jmpc.node")
@@ -168,7 +168,8 @@ class Client:
             approved = self._is_approved(prepared)
             with self._told_to_operator(prepared):
                 check_permitted(prepared, host.policy, signature, approved=approved)  # it may have been withdrawn
-            releases = check_run(prepared, host.policy, self.store, order, approved=approved)
+            store = self.store.named(order.names)
+            releases = check_run(prepared, host.policy, store, order, approved=approved)
             identity = prepared.lowered.computation.identity
             host.audit.begins(run, self.driver, identity, releases, approved=approved, author=signature.author)
             logged = True
@@ -176,10 +177,10 @@ class Client:
             pulse = Pulse(transport, run, peers, host.config.timeout, host.policy)
             terms, failed = order_digest(body), self._failed(prepared, order)
             party = Party(host.name, prepared, transport, run, pulse, terms=terms, failed=failed)
-            results = party.play(host.feed, self.store)
+            results = party.play(host.feed, store)
             transport.send(self.driver, Header(Kind.DONE, run, body=results.run))
             pulse.wait(self.driver, functools.partial(transport.wait_control, Kind.COMMIT, run, self.driver))
-            self._commit(prepared, run, order, results)
+            self._commit(prepared, store, order, results)
             self._ended(run, "well", "well", party)
         except Exception as error:
             self._fail(run, told, error)
@@ -219,8 +220,8 @@ class Client:
             self.driver,
         )
 
-    def _commit(self, prepared: Prepared, run: bytes, order: Order, results: Results) -> None:
-        self.store.commit(results.generation, written(prepared, order, results.run))
+    def _commit(self, prepared: Prepared, store: Named, order: Order, results: Results) -> None:
+        store.commit(results.generation, written(prepared, order, results.run))
         sinks = {}
         for port in prepared.lowered.outputs:
             if (sink := getattr(port.call, "sink", "")) and self._host.name in port.players:

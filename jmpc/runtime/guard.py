@@ -31,7 +31,7 @@ from jmpc.runtime.grants import form, granted
 from jmpc.runtime.orders import Order
 from jmpc.runtime.prepare import Prepared
 from jmpc.runtime.sizes import check_size, size_of_computation
-from jmpc.runtime.store import Store
+from jmpc.runtime.store import Named
 
 _ELEMENTS = 100  # of lists and maps as it travels, for one equation: some five times as many as usual
 
@@ -187,10 +187,11 @@ def approved_receivers(prepared: Prepared, me: str) -> frozenset[str]:
 
 
 def check_run(
-    prepared: Prepared, policy: Policy, store: Store, order: Order, *, approved: bool = False
+    prepared: Prepared, policy: Policy, store: Named, order: Order, *, approved: bool = False
 ) -> tuple[ReleaseAccount, ...]:
     """Judges one run: that its variables are what the driver claims, what it opens of them, what it stores.
 
+    `store` is this player's, by the order's names.
     `approved` says whether this player's operator has approved the computation.
 
     Returns:
@@ -208,11 +209,14 @@ def check_run(
     allowed = approved_receivers(prepared, me) if approved else frozenset()
     if more := order.approved.get(me, frozenset()) - allowed:
         raise PolicyError(f"the operator of {me} has approved nothing for {sorted(more)}, as the driver says")
-    for name in prepared.reads:
-        if name not in claims:
+    if order.names.keys() != set(prepared.lowered.computation.variables):
+        raise PolicyError(f"{me} is not told which variables the computation means, or which others (rule variables)")
+    for variable in prepared.reads:
+        if variable not in claims:
+            name = store.names[variable]
             raise InputError(me, f"the driver does not say which generation of {name!r} to use: assign it first")
-    for name in prepared.reads_of(me):
-        here, claimed = store.generation(name), claims[name]
+    for variable in prepared.reads_of(me):
+        here, claimed, name = store.generation(variable), claims[variable], store.names[variable]
         if here is None:
             raise InputError(
                 me,
@@ -224,7 +228,7 @@ def check_run(
                 f"{me} has another generation of {name!r} than the driver expects: a run was committed there in part; "
                 "assign the variable again",
             )
-        if other := _read_as(prepared, name) - {here.form}:
+        if other := _read_as(prepared, variable) - {here.form}:
             raise PolicyError(
                 f"{me} holds {name!r} as {here.form}, the computation reads it as {', '.join(other)} (rule type)"
             )

@@ -14,7 +14,7 @@ from jmpc.complexes import parts
 from jmpc.computation import Assign, Output, Source
 from jmpc.errors import InputError
 from jmpc.lowering.computation import Lowered, Port
-from jmpc.runtime.store import SIMULATED, Key, Store
+from jmpc.runtime.store import SIMULATED, Key, Named
 
 Feed = Callable[[Source], Any]  # brings the pytree of arrays of a source
 
@@ -31,7 +31,7 @@ class Results:
     run: bytes = SIMULATED
 
 
-def gather(lowered: Lowered, players: Iterable[str], feed: Feed, store: Store) -> dict[Var, Any]:
+def gather(lowered: Lowered, players: Iterable[str], feed: Feed, store: Named) -> dict[Var, Any]:
     """The arrays of the choreography's constants and of the inputs that `players` hold.
 
     Raises:
@@ -52,16 +52,16 @@ def gather(lowered: Lowered, players: Iterable[str], feed: Feed, store: Store) -
     return env
 
 
-def _stored(port: Port, store: Store, player: str) -> Any:
-    key = (port.name, port.index)
+def _stored(port: Port, store: Named, player: str) -> Any:
+    key, name = (port.name, port.index), store.names[port.name]
     if key not in store:
         raise InputError(
-            player, f"{player} has no {port.name!r}: it was never assigned here, or jmpc-node {player} was restarted"
+            player, f"{player} has no {name!r}: it was never assigned here, or jmpc-node {player} was restarted"
         )
     array = store.read(key)
     if array.shape != port.aval.shape or array.dtype != port.aval.dtype:
         raise InputError(
-            player, f"{port.name!r} at {player} is {array.dtype}{array.shape}, the computation reads {port.aval}"
+            player, f"{name!r} at {player} is {array.dtype}{array.shape}, the computation reads {port.aval}"
         )
     return array
 

@@ -22,7 +22,7 @@ from jmpc.runtime.machine import Machine, refuse
 from jmpc.runtime.prepare import VERSION, Prepared
 from jmpc.runtime.pulse import Pulse
 from jmpc.runtime.report import AGREE, SEND, WAIT, RunReport, Timeline
-from jmpc.runtime.store import Store
+from jmpc.runtime.store import Named
 
 RUNTIME = f"{VERSION} jax {'.'.join(jax.__version__.split('.')[:2])} numpy {np.__version__.split('.')[0]}"
 
@@ -48,7 +48,7 @@ class Party:
     failed: Callable[[Guard], None] = refuse
     timeline: Timeline = field(default_factory=Timeline)
 
-    def play(self, feed: Feed, store: Store) -> Results:
+    def play(self, feed: Feed, store: Named) -> Results:
         """Agrees with the others on what is run, then runs this player's program; nothing is committed.
 
         Raises:

@@ -48,7 +48,7 @@ from jmpc.runtime.pulse import Pulse
 from jmpc.runtime.saving import Answer, Request, perform
 from jmpc.runtime.simulate import source_feed
 from jmpc.runtime.storages import Loaded, Places, Storages
-from jmpc.runtime.store import Generation, Store
+from jmpc.runtime.store import Generation, Named, Store
 
 _log = logging.getLogger("jmpc")
 
@@ -168,9 +168,10 @@ class RemoteSession:
         try:
             receivers = {player: known.ready[player].receivers for player in prepared.owners}
             approved = {player: known.ready[player].approved for player in prepared.owners}
-            order = Order(self._id, known.submission, receivers, self._reads(prepared), approved)
-            results = self._play(prepared, built, run, peers, order.encode())
-            self._commit(run, peers, written(prepared, order, results.run), results)
+            order = Order(self._id, known.submission, receivers, self._reads(built, prepared), approved, built.names)
+            store = self._store.named(built.names)
+            results = self._play(prepared, built, store, run, peers, order.encode())
+            self._commit(run, peers, store, written(prepared, order, results.run), results)
             return results
         finally:
             self.transport.close_run(run)
@@ -232,12 +233,15 @@ class RemoteSession:
 
     # -- running -----------------------------------------------------------------------------------------------
 
-    def _reads(self, prepared: Prepared) -> dict[str, Generation]:
-        if unknown := sorted(prepared.reads - self._variables.keys()):
+    def _reads(self, built: Built, prepared: Prepared) -> dict[str, Generation]:
+        names = {variable: built.names[variable] for variable in prepared.reads}
+        if unknown := sorted(set(names.values()) - self._variables.keys()):
             raise InputError(self.driver, f"no run of this session has assigned {unknown}")
-        return {name: self._variables[name] for name in prepared.reads}
+        return {variable: self._variables[name] for variable, name in names.items()}
 
-    def _play(self, prepared: Prepared, built: Built, run: bytes, peers: list[str], order: bytes) -> Results:
+    def _play(
+        self, prepared: Prepared, built: Built, store: Named, run: bytes, peers: list[str], order: bytes
+    ) -> Results:
         """Everybody's part of a run, up to the point where all are done; whatever goes wrong ends it everywhere."""
         results: Results | None = None
         pulse = Pulse(self.transport, run, peers, self._config.timeout)
@@ -247,7 +251,7 @@ class RemoteSession:
             if self.driver in prepared.players:
                 party = Party(self.driver, prepared, self.transport, run, pulse, terms=order_digest(order))
                 feeds = {key: feed for key, feed in built.feeds.items() if feed[0] == self.driver}
-                results = party.play(source_feed(feeds), self._store)
+                results = party.play(source_feed(feeds), store)
             done = {peer: pulse.done(peer) for peer in peers}
             results = results or Results(run=done[peers[0]])
             if other := [peer for peer, identity in done.items() if identity != results.run]:
@@ -264,7 +268,9 @@ class RemoteSession:
             raise
         return results
 
-    def _commit(self, run: bytes, peers: list[str], written: Mapping[str, Generation], results: Results) -> None:
+    def _commit(
+        self, run: bytes, peers: list[str], store: Named, written: Mapping[str, Generation], results: Results
+    ) -> None:
         """All parts have ended well. From here on there is no way back: who is not told has lost its variables."""
         lost: JmpcError | None = None
         for peer in peers:
@@ -272,8 +278,8 @@ class RemoteSession:
                 self.transport.send(peer, Header(Kind.COMMIT, run))
             except JmpcError as error:
                 lost = lost or error
-        self._store.commit(results.generation, written)
-        self._variables.update(written)
+        store.commit(results.generation, written)
+        self._variables.update((store.names[variable], generation) for variable, generation in written.items())
         if lost is not None:
             raise lost
 

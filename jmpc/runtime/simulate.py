@@ -26,7 +26,7 @@ from jmpc.runtime.machine import Link, Machine
 from jmpc.runtime.party import Party
 from jmpc.runtime.prepare import Prepared, prepare
 from jmpc.runtime.pulse import Pulse
-from jmpc.runtime.store import Generation, Store
+from jmpc.runtime.store import Generation, Named, Store
 
 Keys = Mapping[tuple[str, ...], bytes]
 KEPT_COMPUTATIONS = 256  # a script that makes new ones for ever must not grow
@@ -84,15 +84,21 @@ class FusedSimulation(_Simulation):
     def store(self) -> Store:
         return self.stores["all-players"]
 
-    def run(self, prepared: Prepared, feed: Feed, link: Link | None = None) -> dict[str, dict[str, Any]]:
-        """Runs a computation; the outputs of each player. `link` records messages (tests)."""
+    def run(
+        self, prepared: Prepared, feed: Feed, names: Mapping[str, str] | None = None, link: Link | None = None
+    ) -> dict[str, dict[str, Any]]:
+        """Runs a computation on the variables of these `names` (`Built.names`); the outputs of each player.
+
+        `link` records messages (tests).
+        """
+        store = self.store.named(names or {})
         program = prepared.program(TOGETHER) if link is None else prepared.recorded()
         lowered = prepared.lowered
-        env = gather(lowered, prepared.players, feed, self.store)
+        env = gather(lowered, prepared.players, feed, store)
         machine = Machine(self.compiler, keystream_for(self._keys(prepared)), link)
         positions = sorted({i for player in prepared.players for i in lowered.outputs_of(player)})
         results = scatter(lowered, positions, machine.run(program, env))
-        self.store.commit(results.generation)
+        store.commit(results.generation)
         return _by_player(prepared, results)
 
 
@@ -127,12 +133,13 @@ class ThreadedSimulation(_Simulation):
         self._timeout = timeout
         self._recorder = recorder
 
-    def run(self, prepared: Prepared, feed: Feed) -> dict[str, dict[str, Any]]:
-        """Runs a computation; the outputs of each player.
+    def run(self, prepared: Prepared, feed: Feed, names: Mapping[str, str] | None = None) -> dict[str, dict[str, Any]]:
+        """Runs a computation on the variables of these `names` (`Built.names`); the outputs of each player.
 
         Raises what the first player to fail raised; the others end with it, and nothing is committed.
         """
         players, run = prepared.players, secrets.token_bytes(RUN_BYTES)
+        stores = {player: self.store_of(player).named(names or {}) for player in players}
         fixed = dict(self._keys(prepared)) if self._keys else None
         endpoints = {player: f"inproc://{run.hex()}/{player}" for player in players}
         with contextlib.ExitStack() as stack:
@@ -145,18 +152,19 @@ class ThreadedSimulation(_Simulation):
                 pulse = Pulse(transport, run, others, self._timeout)
                 parties[player] = Party(player, prepared, transport, run, pulse, fixed, self._recorder)
             with ThreadPoolExecutor(len(players), thread_name_prefix="jmpc-player") as pool:
-                futures = {player: pool.submit(self._play, party, feed) for player, party in parties.items()}
+                futures = {player: pool.submit(_play, party, feed, stores[player]) for player, party in parties.items()}
         results = _first_error_or_results(futures)
         for player in players:
-            self.store_of(player).commit(results[player].generation)
+            stores[player].commit(results[player].generation)
         return {player: results[player].outputs for player in players}
 
-    def _play(self, party: Party, feed: Feed) -> Results:
-        try:
-            return party.play(feed, self.store_of(party.me))
-        except Exception as error:
-            party.abort(error)
-            raise
+
+def _play(party: Party, feed: Feed, store: Named) -> Results:
+    try:
+        return party.play(feed, store)
+    except Exception as error:
+        party.abort(error)
+        raise
 
 
 def _first_error_or_results(futures: Mapping[str, Future[Results]]) -> dict[str, Results]:
