@@ -6,6 +6,7 @@ nothing else, is opened to the model owner, which takes a step.
 
     python examples/federated_learning/run.py                        # simulated
     python examples/federated_learning/run.py --config config.json   # on running nodes, see README.md
+    JMPC_PLAYER=server0 python examples/federated_learning/run.py --config config.json   # as one of all its players
 
 With --checkpoint NAME the model owner saves its parameters now and then; --resume goes on from there, also after the
 machines were restarted.
@@ -79,10 +80,12 @@ def train_privately(arguments, split: int = 0) -> tuple[list[int], list[float], 
             jmpc.save(arguments.checkpoint, (parameters, i + 1))
         if i % arguments.log_every == 0 or i == arguments.iterations - 1:
             loss, accuracy, labels, predictions = jmpc.run(report)
+            if loss is None:  # this is not the player that they open to
+                continue
             _log(i, loss, labels, predictions)
             iterations.append(i)
             losses.append(float(loss))
-    return iterations, losses, float(accuracy)
+    return iterations, losses, float(accuracy or 0.0)
 
 
 def train_in_plaintext(arguments, split: int = 0) -> tuple[list[float], float]:
@@ -108,7 +111,7 @@ def _log(iteration: int, loss, labels, predictions) -> None:
         print(f"Iteration {iteration}\nexpect {loss:.9g} {labels} {predictions}", flush=True)
 
 
-def main(argv: list[str] | None = None) -> tuple[float, float]:
+def main(argv: list[str] | None = None) -> tuple[float, float] | None:
     options = parser(__doc__ or "")
     options.add_argument("--iterations", type=int, default=2000)
     options.add_argument("--log-every", type=int, default=100, help="iterations between validations")
@@ -122,6 +125,8 @@ def main(argv: list[str] | None = None) -> tuple[float, float]:
         options.error("--resume goes on from a checkpoint: say which, --checkpoint NAME")
     configure(arguments)
     iterations, losses, accuracy = train_privately(arguments)
+    if not losses:
+        return None
     plain_losses, plain_accuracy = train_in_plaintext(arguments)
     print(f"held-out accuracy: {accuracy:.4f} under MPC, {plain_accuracy:.4f} in plaintext")
     curves = {"under MPC": losses, "plaintext": plain_losses[-len(losses) :]}

@@ -165,8 +165,8 @@ class FollowerSession:
         if not over.agreed:
             return AgreementError(over.reason)
         told = error or RunAborted(over.player or self.driver, over.reason)
-        lost = lost_player(told.reason if isinstance(told, RunAborted) else "")
-        return told if lost is None else PeerError(lost, str(told))
+        lost = lost_player(told.reason)
+        return told if lost is None else PeerError(lost, told.reason.removeprefix(f"lost {lost}: "))
 
     def _check_part(self, doing: Running) -> None:
         if doing.takes_part and doing.outputs is None:
