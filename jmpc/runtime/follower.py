@@ -123,7 +123,8 @@ class FollowerSession:
     def close(self) -> None:
         """Ends the node; who waits for this script is told."""
         if not self.transport.closed:
-            self.script.end()
+            if self.transport.is_up(self.driver):
+                self.script.end()
             self._node.stop()
             self._thread.join(_GRACE_SECONDS)
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import threading
 import time
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from contextlib import contextmanager
 
 from jmpc._compat import user_line
@@ -37,7 +37,7 @@ class LeadSession(RemoteSession):
         self._travelled = Travelled()
         self._number = 0
         self._stepping = threading.Lock()
-        self._say(Step(self._id, 0, bytes(32), "its own code"))
+        self._say(Step(self._id, 0, bytes(32), "its own code"), self._others)
 
     def save(self, name: str, descriptor: bytes, places: Places) -> None:
         what, mine = f"save({name!r}) ({user_line()})", frozenset[str]()
@@ -52,7 +52,9 @@ class LeadSession(RemoteSession):
 
     def close(self) -> None:
         if not self.transport.closed:
-            self._say(End())
+            there = {player for player in self._others if self.transport.is_up(player)}
+            self._say(End(), there)
+            self._told &= there  # nobody else is listening
         super().close()
 
     def _perform(self, built: Built) -> Results:
@@ -77,10 +79,10 @@ class LeadSession(RemoteSession):
             except BaseException as error:
                 player = error.player if isinstance(error, RunAborted | PeerError) else self.me
                 agreed = not isinstance(error, AgreementError)
-                self._say(Over(step.number, player, reason_of(error), agreed))
+                self._say(Over(step.number, player, reason_of(error), agreed), self._others)
                 raise
             of_load = (loaded[0].descriptor, loaded[0].names) if loaded else (b"", {})
-            self._say(Over(step.number, "", "", True, *of_load))
+            self._say(Over(step.number, "", "", True, *of_load), self._others)
 
     def _gather(self, step: Step) -> None:
         """Waits until all scripts are at a step.
@@ -137,9 +139,9 @@ class LeadSession(RemoteSession):
             )
         return before
 
-    def _say(self, word: Step | Over | End, players: set[str] | tuple[str, ...] = ()) -> None:
+    def _say(self, word: Step | Over | End, players: Iterable[str]) -> None:
         header = Header(Kind.STEP, self._id, body=word.encode())
-        for player in players or self._others:
+        for player in players:
             try:
                 self.transport.send(player, header, timeout=_SOON)
             except JmpcError:  # who is lost is named by who waits for it

@@ -47,6 +47,7 @@ class Script(Gate):
         self._gone = ""  # why the lead takes no more steps with this script
         self._number = 0
         self._doing = Doing(me)
+        self._left = ""  # why it has given up its last step
         self._ends: Remembered[int, Over] = Remembered(_KEPT_ENDS)
         self._names: dict[str, str] = {}  # of variables: what all players call them, by what this script does
 
@@ -80,7 +81,7 @@ class Script(Gate):
             doing.number, doing.what = self._number, f"step {self._number}: {doing.what}"
             self._doing = doing
             self._bind()
-            self._arrive()
+            self._answer()
 
     def wait(self, look: Callable[[], None]) -> Over:
         """Waits until the step is over for all; `look` is called again and again, and raises who is lost.
@@ -99,9 +100,9 @@ class Script(Gate):
     def leave(self, reason: str = "") -> None:
         """The script goes on with its own code; the `reason`, if there is one, is told to the lead."""
         with self._changed:
-            self._doing = Doing(self.me)
-            if reason and self._session is not None:
-                self._say(self._session, Over(self._number, self.me, reason))
+            self._doing = Doing(self.me, f"its own code ({reason})") if reason else Doing(self.me)
+            self._left = reason
+            self._answer()
 
     def end(self) -> None:
         """The script takes no more steps."""
@@ -109,10 +110,15 @@ class Script(Gate):
             if self._session is not None and not self._gone:
                 self._say(self._session, End())
 
-    def _arrive(self) -> None:
-        if self._session is not None and type(self._doing) is not Doing:
-            doing = self._doing
+    def _answer(self) -> None:
+        """Says where the script is, or that it has given up its last step, to a lead that has asked."""
+        doing = self._doing
+        if self._session is None:
+            return
+        if doing.number:
             self._say(self._session, Step(self._id, doing.number, doing.digest, doing.what))
+        elif self._left:
+            self._say(self._session, Over(self._number, self.me, self._left))
 
     def _bind(self) -> None:
         """What the lead calls the variables of the step that both are at is what all players call them."""
@@ -133,8 +139,10 @@ class Script(Gate):
         with self._changed:
             if self._session is None and isinstance(said, Step):
                 self._session, self._asked = header.run, said
+                if said.number > 1:
+                    self._gone = f"the script of {self.lead} is at step {said.number} already: start all of them again"
                 self._bind()
-                self._arrive()
+                self._answer()
             elif header.run != self._session:
                 if self._session is not None and isinstance(said, Step):
                     self._gone = f"the script of {self.lead} was started again, or its configuration set again"
@@ -146,8 +154,8 @@ class Script(Gate):
             else:
                 repeated, self._asked = said == self._asked, said
                 self._bind()
-                if repeated and said.number == self._doing.number:
-                    self._arrive()  # it may have been lost
+                if repeated and said.number == self._number:
+                    self._answer()  # it may have been lost
             self._changed.notify_all()
         return None
 

@@ -1,6 +1,6 @@
 """What all players of a cluster run in `test_everywhere`; each says what it sees as lines of JSON.
 
-    JMPC_PLAYER=server0 python everybody.py config.json PART
+JMPC_PLAYER=server0 python everybody.py config.json PART
 """
 
 from __future__ import annotations
