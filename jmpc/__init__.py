@@ -1,6 +1,7 @@
 """jmpc: ordinary JAX functions on data that no single machine is allowed to see."""
 
 from jmpc import debug as debug
+from jmpc import privacy as privacy
 from jmpc.api.complexes import ComplexValue as ComplexValue
 from jmpc.api.define import Variable as Variable
 from jmpc.api.define import define_constant as define_constant
@@ -11,6 +12,7 @@ from jmpc.api.define import define_private_input as define_private_input
 from jmpc.api.define import define_private_variable as define_private_variable
 from jmpc.api.define import define_public_input as define_public_input
 from jmpc.api.define import local_computation as local_computation
+from jmpc.api.forecast import Link as Link
 from jmpc.api.functions import abs as abs
 from jmpc.api.functions import add as add
 from jmpc.api.functions import argmax as argmax

@@ -102,6 +102,19 @@ class Secure:
 
 
 @dataclass(frozen=True)
+class Noise:
+    """A secret real with discrete Gaussian noise that each of the servers draws by itself and shares.
+
+    `deviation`, in the unit of the value, is the standard deviation of the noise of any two of them together, exactly;
+    that of all three has sqrt(1.5) times that.
+    """
+
+    arg: int
+    deviation: float
+    line: str = ""
+
+
+@dataclass(frozen=True)
 class Reveal:
     """Opens a secret, or hands over a value in the clear, to `player` alone; makes a value at `player`."""
 
@@ -139,7 +152,7 @@ class Output:
     line: str = ""
 
 
-Call = Source | Constant | Read | Compute | Share | Secure | Reveal | Publish | Assign | Output
+Call = Source | Constant | Read | Compute | Share | Secure | Noise | Reveal | Publish | Assign | Output
 
 
 def result_count(call: Call) -> int:
@@ -184,7 +197,7 @@ class Computation:
                     made.append(type_)
                 case Compute(jaxpr=jaxpr) | Secure(jaxpr=jaxpr):
                     made += map(ArrayType.of, jaxpr.out_avals)
-                case Share(arg=arg) | Reveal(arg=arg) | Publish(arg=arg):
+                case Share(arg=arg) | Noise(arg=arg) | Reveal(arg=arg) | Publish(arg=arg):
                     made.append(made[arg])
         return tuple(made)
 

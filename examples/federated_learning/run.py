@@ -41,8 +41,8 @@ def initial_parameters(pixels: int):
     return jmpc.define_local_variable(MODEL_OWNER, lambda: model.initial_vector(pixels))
 
 
-def computations(next_batch, validation_set, parameters):
-    """One training step and one validation, to be run as often as wanted."""
+def computations(next_batch, validation_set, parameters, mechanism=None):
+    """One training step and one validation, to be run as often as wanted; with noise, if a `mechanism` is given."""
     # step 1: local training
     gradients = []
     for owner in DATA_OWNERS:
@@ -52,7 +52,8 @@ def computations(next_batch, validation_set, parameters):
             jmpc.define_local_computation(owner, model.gradient, known, images, labels, range=GRADIENT_RANGE)
         )
     # step 2: secure aggregation; step 3: only the mean is opened, to the model owner
-    opened = mean(gradients).reveal(MODEL_OWNER)
+    average = mean(gradients) if mechanism is None else jmpc.privacy.private_mean(gradients, mechanism)
+    opened = average.reveal(MODEL_OWNER)
     step = jmpc.define_local_computation(MODEL_OWNER, model.update, parameters, opened)
     train = parameters.assign(step)
 
@@ -71,7 +72,7 @@ def train_privately(arguments, split: int = 0) -> tuple[list[int], list[float], 
         parameters, start = jmpc.load(arguments.checkpoint)
     else:
         parameters, start = initial_parameters(digits.validation.pixels.shape[1]), 0
-    train, report, _ = computations(*sources, parameters)
+    train, report, _ = computations(*sources, parameters, mechanism(arguments))
     iterations, losses, accuracy = [], [], 0.0
     rounds = trange(start, arguments.iterations, desc="training", unit="iteration", disable=arguments.quiet)
     for i in rounds:
@@ -86,6 +87,13 @@ def train_privately(arguments, split: int = 0) -> tuple[list[int], list[float], 
             iterations.append(i)
             losses.append(float(loss))
     return iterations, losses, float(accuracy or 0.0)
+
+
+def mechanism(arguments):
+    """What clips and adds noise, if that was asked for."""
+    if not arguments.noise_multiplier:
+        return None
+    return jmpc.privacy.Gaussian(arguments.clip, arguments.noise_multiplier)
 
 
 def train_in_plaintext(arguments, split: int = 0) -> tuple[list[float], float]:
@@ -120,6 +128,8 @@ def main(argv: list[str] | None = None) -> tuple[float, float] | None:
     options.add_argument("--checkpoint", metavar="NAME", help="what the parameters are saved as")
     options.add_argument("--checkpoint-every", type=int, default=100, help="iterations between checkpoints")
     options.add_argument("--resume", action="store_true", help="go on from the checkpoint")
+    options.add_argument("--noise-multiplier", type=float, help="differential privacy: noise of so many times --clip")
+    options.add_argument("--clip", type=float, default=1.0, help="norm that gradients are clipped to, with noise")
     arguments = options.parse_args(argv)
     if arguments.resume and not arguments.checkpoint:
         options.error("--resume goes on from a checkpoint: say which, --checkpoint NAME")
@@ -128,6 +138,11 @@ def main(argv: list[str] | None = None) -> tuple[float, float] | None:
     if not losses:
         return None
     plain_losses, plain_accuracy = train_in_plaintext(arguments)
+    if noise := mechanism(arguments):
+        epsilon = noise.epsilon(1e-5, arguments.iterations)
+        print(
+            f"({epsilon:.3g}, 1e-5)-differential privacy for every data owner after {arguments.iterations} iterations"
+        )
     print(f"held-out accuracy: {accuracy:.4f} under MPC, {plain_accuracy:.4f} in plaintext")
     curves = {"under MPC": losses, "plaintext": plain_losses[-len(losses) :]}
     print("plot:", plot(arguments, __file__, "loss", iterations, curves, ("iteration", "validation loss")))

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 
+from jmpc.api.forecast import Forecast, Link, forecast
 from jmpc.choreography.cost import Cost, Times
 from jmpc.choreography.releases import ReleaseAccount
 from jmpc.runtime.prepare import Prepared
@@ -28,6 +29,7 @@ class Account:
     cost: Cost
     releases: tuple[ReleaseAccount, ...]
     masked_messages: int
+    driver: str
 
     @property
     def rounds(self) -> int:
@@ -41,6 +43,10 @@ class Account:
     def frames_sent(self, player: str | None = None) -> int:
         """Frames of one player, or of all, under the same condition."""
         return self.cost.frames_sent(player).get((), 0)
+
+    def on(self, link: Link) -> Forecast:
+        """How long a networked run of it talks if every player has such a link."""
+        return forecast(self.cost, self.driver, link)
 
     def __str__(self) -> str:
         return "\n".join(self._lines())
@@ -128,7 +134,7 @@ def _table(rows: Iterable[Row]) -> Iterator[str]:
         yield ("  " + "  ".join(cells)).rstrip()
 
 
-def account(prepared: Prepared) -> Account:
-    """The account of a prepared computation. What went into the variables that it reads, it does not tell."""
+def account(prepared: Prepared, driver: str) -> Account:
+    """The account of a prepared computation that `driver` runs. What went into variables it reads, it does not tell."""
     releases = prepared.releases(dict.fromkeys(prepared.reads, frozenset({UNKNOWN})))
-    return Account(prepared.players, prepared.cost, releases, prepared.lowered.choreography.masked_messages)
+    return Account(prepared.players, prepared.cost, releases, prepared.lowered.choreography.masked_messages, driver)

@@ -142,7 +142,7 @@ def explain(fn: Callable[..., Any] | Any, *args: Any, **kwargs: Any) -> Account:
     fetches = _secret_call(fn, args, kwargs) if callable(fn) else fn
     leaves = [as_value(x) if isinstance(x, Variable) else x for x in jax.tree.leaves(fetches, is_leaf=_is_fetch)]
     built = build(leaves, session.servers, session.driver, session.fraction)
-    return account(session.prepare(built.computation))
+    return account(session.prepare(built.computation), session.driver)
 
 
 def _secret_call(fn: Callable[..., Any], args: tuple[Any, ...], kwargs: Mapping[str, Any]) -> Any:

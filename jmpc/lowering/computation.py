@@ -26,6 +26,7 @@ from jmpc.computation import (
     Computation,
     Compute,
     Constant,
+    Noise,
     Output,
     Publish,
     Read,
@@ -39,6 +40,7 @@ from jmpc.lowering import interval
 from jmpc.lowering.context import Context, Watch
 from jmpc.lowering.inputs import reveal, share
 from jmpc.lowering.interpreter import lower
+from jmpc.lowering.noise import add_noise
 from jmpc.lowering.values import Boolean, FixedPoint, Integer, Precision, Public, Secret, Value
 from jmpc.protocols.base import Bits, Protocol, Ring
 
@@ -51,10 +53,11 @@ class Port:
     """One located array that enters or leaves a choreography.
 
     `input` and `output` name a source or output of the computation, `variable` a stored variable; `index`
-    counts the arrays of a source, or the slots of a secret variable (`CLEAR`: one in the clear).
+    counts the arrays of a source, the servers that draw noise, or the slots of a secret variable (`CLEAR`: one in the
+    clear).
     """
 
-    kind: type  # Source, Read, Output or Assign
+    kind: type  # Source, Noise, Read, Output or Assign
     name: str
     index: int
     players: frozenset[str]
@@ -105,9 +108,13 @@ def lower_computation(computation: Computation, make_protocol: ProtocolFactory, 
 
 
 def _input_ports(computation: Computation, protocol: Protocol) -> list[Port]:
-    ports = []
-    for call in computation.calls:
+    ports: list[Port] = []
+    for number, call in enumerate(computation.calls):
         match call:
+            case Noise(arg=arg):
+                words = jax.ShapeDtypeStruct(computation.types[arg].shape, np.uint64)
+                whose = enumerate(computation.servers)
+                ports += [Port(Noise, f"noise/{number}", i, frozenset({server}), words, call) for i, server in whose]
             case Source(player=player, types=types, key=key):
                 who = frozenset({player})
                 ports += [Port(Source, key, i, who, _aval(t), call) for i, t in enumerate(types)]
@@ -177,6 +184,9 @@ class _Builder:
                 return [self._secret(arg, range_)]
             case Secure(jaxpr=jaxpr, args=args):
                 return lower(jaxpr, [self._operand(number) for number in args], self.context)
+            case Noise(arg=arg, deviation=deviation):
+                drawn = dict(zip(self.context.parties, self._ports(call), strict=True))
+                return [add_noise(self.context, self._operand(arg), deviation, drawn)]
             case Reveal(arg=arg, player=player):
                 return [_Clear(self._revealed(arg, player), player, call.line)]
             case Publish(arg=arg):

@@ -26,6 +26,7 @@ from jmpc.computation import (
     Computation,
     Compute,
     Constant,
+    Noise,
     Output,
     Publish,
     Read,
@@ -35,13 +36,14 @@ from jmpc.computation import (
     Source,
     result_count,
 )
+from jmpc.gaussian import MOST_DEVIATION
 from jmpc.net.codec import CodecError, Limits, Tally, decode_jaxpr, encode_jaxpr, unpack
 from jmpc.net.codec._encode import BLOCK
 from jmpc.net.codec._plain import as_bytes, as_float, as_list, as_size, as_text
 
 VERSION = 1
 _MAGIC = "jmpc run"
-_KINDS: tuple[type, ...] = (Source, Constant, Read, Compute, Share, Secure, Reveal, Publish, Assign, Output)
+_KINDS: tuple[type, ...] = (Source, Constant, Read, Compute, Share, Secure, Reveal, Publish, Assign, Output, Noise)
 _NAME = re.compile(r"[A-Za-z0-9_.@/<>-]{0,128}")
 _KEY = re.compile(r"[A-Za-z0-9_.@/<>-]{1,100}/[0-9]{1,9}")
 _DTYPES = frozenset("bool int8 int16 int32 int64 uint8 uint16 uint32 uint64 float16 bfloat16 float32 float64".split())
@@ -195,6 +197,12 @@ def _range(data: Any) -> tuple[float, float] | None:
     return low, high
 
 
+def _deviation(data: Any) -> float:
+    if not 0 < as_float(data) <= MOST_DEVIATION:
+        raise CodecError("a standard deviation that is not positive, or too large")
+    return data
+
+
 _READERS: dict[str, Callable[[Any], Any]] = {
     "player": _player,
     "provider": _name,
@@ -203,5 +211,6 @@ _READERS: dict[str, Callable[[Any], Any]] = {
     "name": _label,
     "line": lambda data: _label(data, LINE_LENGTH),
     "range": _range,
+    "deviation": _deviation,
     "sink": _name,
 }

@@ -11,9 +11,10 @@ import numpy as np
 from jax.extend.core import Var
 
 from jmpc.complexes import parts
-from jmpc.computation import Assign, Output, Source
+from jmpc.computation import Assign, Noise, Output, Source
 from jmpc.errors import InputError
 from jmpc.lowering.computation import Lowered, Port
+from jmpc.lowering.noise import noise_of_server
 from jmpc.runtime.store import SIMULATED, Key, Named
 
 Feed = Callable[[Source], Any]  # brings the pytree of arrays of a source
@@ -32,7 +33,7 @@ class Results:
 
 
 def gather(lowered: Lowered, players: Iterable[str], feed: Feed, store: Named) -> dict[Var, Any]:
-    """The arrays of the choreography's constants and of the inputs that `players` hold.
+    """The arrays of the choreography's constants and of the inputs that `players` hold, noise among them.
 
     Raises:
       InputError: if a source's arrays are not of the declared types, or a variable was never written.
@@ -43,12 +44,16 @@ def gather(lowered: Lowered, players: Iterable[str], feed: Feed, store: Named) -
     for var, port in zip(closed.jaxpr.invars, lowered.inputs, strict=True):
         if not who & port.players:
             continue
-        if not isinstance(port.call, Source):
-            env[var] = _stored(port, store, min(who & port.players))
-        else:
-            if port.name not in fed:
-                fed[port.name] = _checked(port.call, feed(port.call))
-            env[var] = fed[port.name][port.index]
+        match port.call:
+            case Source() as source:
+                if port.name not in fed:
+                    fed[port.name] = _checked(source, feed(source))
+                env[var] = fed[port.name][port.index]
+            case Noise(deviation=deviation):  # anew for every server and every run, from its own generator
+                noise = noise_of_server(deviation, lowered.computation.fraction)
+                env[var] = noise.sample(port.aval.shape).view(np.uint64)
+            case _:
+                env[var] = _stored(port, store, min(who & port.players))
     return env
 
 

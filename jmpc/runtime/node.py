@@ -5,7 +5,7 @@ from __future__ import annotations
 import logging
 import threading
 import time
-from collections import Counter, deque
+from collections import Counter
 from pathlib import Path
 from typing import Any
 
@@ -21,7 +21,9 @@ from jmpc.runtime.approvals import Approvals
 from jmpc.runtime.client import SOON, Client
 from jmpc.runtime.control import Command, Control
 from jmpc.runtime.gate import Gate
+from jmpc.runtime.heap import Heap
 from jmpc.runtime.host import Host, approvals_path, archive_of, audit_of, control_path
+from jmpc.runtime.lately import LastHour
 from jmpc.runtime.metrics import Metrics
 from jmpc.runtime.orders import Order, Submission
 from jmpc.runtime.party import RUNTIME
@@ -34,7 +36,6 @@ _log = logging.getLogger("jmpc.node")
 
 _TICK_SECONDS = 0.2  # how soon `stop` is noticed
 _GRACE_SECONDS = 2.0  # for what is going on when a node stops
-_HOUR = 3600.0
 _ENDING_SESSIONS = 2  # of one driver, that still have something going on, beside its present one
 
 
@@ -71,7 +72,7 @@ class Node:
         self._repertoires: dict[str, Repertoire] = {}  # by driver, as are the clients
         self._clients: dict[str, Client] = {}
         self._ending: list[Client] = []  # of sessions that are over, as long as something in them goes on
-        self._started: dict[str, deque[float]] = {}  # when the runs of the last hour were, by driver
+        self._started: dict[str, LastHour] = {}  # runs, by driver
         self._refused: Counter[str] = Counter()  # orders, by sender
         self._stopped = threading.Event()
         self.transport = config.transport(name)
@@ -112,7 +113,10 @@ class Node:
         whose = ", ".join(sorted(self._policy.drivers)) or "nobody, because no driver is configured"
         _log.info("%s listens at %s and takes computations of %s", self.name, self._address, whose)
         kinds = {Kind.SUBMIT, Kind.RUN, Kind.STATUS, Kind.STORAGE, Kind.PING, Kind.STEP}
+        heap = Heap()
         while not self._stopped.is_set():
+            heap.tidy_up()
+            self._ending = [ended for ended in self._ending if not ended.join(0)]
             try:
                 order = self.transport.control(kinds, timeout=_TICK_SECONDS)
                 if order is not None:
@@ -208,7 +212,6 @@ class Node:
             return client
         if client is not None:
             self._forget(driver)
-        self._ending = [ended for ended in self._ending if not ended.join(0)]
         if sum(ended.driver == driver for ended in self._ending) > _ENDING_SESSIONS:
             raise JmpcError(
                 f"{self.name} is still at work for earlier sessions of {driver}: wait until what they have submitted "
@@ -317,13 +320,11 @@ class Node:
         if client is None or client.session != session:
             self._answer(sender, header, orders.UNKNOWN)
             return
-        started, now = self._started.setdefault(sender, deque()), time.monotonic()
-        while started and now - started[0] > _HOUR:
-            started.popleft()
+        started = self._started.setdefault(sender, LastHour())
         try:
-            self._policy.check_size(max_runs_per_hour=len(started) + 1)
+            self._policy.check_size(max_runs_per_hour=started.total + 1)
         except PolicyError as error:
             self._refuse(sender, header, error)
             return
-        started.append(now)
+        started.add(1)
         client.run(header.run, header.body)

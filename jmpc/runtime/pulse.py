@@ -43,6 +43,10 @@ class Pulse:
 
     def __call__(self) -> None:
         self._steps += 1
+        self._beat()
+
+    def _beat(self) -> None:
+        """What a step does, for one that waits and makes none."""
         now = time.monotonic()
         if self.policy is not None:
             self._check(self.policy, now - self._start)
@@ -64,9 +68,9 @@ class Pulse:
         heard = time.monotonic()
         while (left := heard + self.timeout - time.monotonic()) > 0:
             try:
-                return attempt(min(left, self.timeout / _BEATS))
+                return attempt(min(left, _LOOK_SECONDS))  # what was said before the wait counts as said soon after
             except LinkTimeout:
-                self()
+                self._beat()
                 if self._heard(peer):
                     heard = time.monotonic()
         hint = self.transport.hint(peer)

@@ -86,6 +86,15 @@ def test_log_lines(monkeypatch: pytest.MonkeyPatch, tmp_path, capsys, caplog) ->
     assert (tmp_path / "loss.png").stat().st_size > 1000
 
 
+def test_noise_and_what_it_guarantees(tmp_path, capsys) -> None:
+    options = ["--quiet", "--out", str(tmp_path), "--noise-multiplier", "20", "--clip", "0.5"]
+    with script("federated_learning") as example:
+        example.main(["--iterations", "3", *options])
+    jmpc.set_config(jmpc.LocalConfig())
+    guarantee = jmpc.privacy.Gaussian(0.5, 20.0).epsilon(1e-5, 3)
+    assert f"({guarantee:.3g}, 1e-5)-differential privacy for every data owner after 3" in capsys.readouterr().out
+
+
 def test_training_goes_on_from_a_checkpoint(tmp_path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.chdir(tmp_path)  # where state/ comes to be
     options = ["--quiet", "--out", str(tmp_path), "--checkpoint", "model", "--checkpoint-every", "5"]
@@ -105,7 +114,14 @@ def test_training_goes_on_from_a_checkpoint(tmp_path, monkeypatch: pytest.Monkey
 @pytest.mark.timeout(1800)
 def test_accuracy_over_five_splits() -> None:
     arguments = argparse.Namespace(
-        data=None, config=None, iterations=2000, log_every=1000, quiet=True, checkpoint=None, resume=False
+        data=None,
+        config=None,
+        iterations=2000,
+        log_every=1000,
+        quiet=True,
+        checkpoint=None,
+        resume=False,
+        noise_multiplier=None,
     )
     private, plain = [], []
     with script("federated_learning") as example:

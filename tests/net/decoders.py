@@ -51,7 +51,9 @@ def _computations() -> Iterator[bytes]:
     loop = jmpc.function(lambda v: jax.lax.scan(lambda c, r: (c * r, c), v[0], v)[1])
     layer = jmpc.function(lambda v: jax.nn.relu(jnp.dot(v.reshape(2, 2), np.ones((2, 3), np.float32))).sum())
     local = jmpc.define_local_computation("alice", lambda v: jnp.sort(v), x)
-    for fetches in ([x.sum().reveal()], [kept.assign(kept + x), layer(x).reveal("bob")], [loop(local).reveal()]):
+    private = jmpc.privacy.private_mean([x, x], jmpc.privacy.Gaussian(clip=1.0, noise_multiplier=2.0))
+    assigned = [kept.assign(kept + x), layer(x).reveal("bob")]
+    for fetches in ([x.sum().reveal()], assigned, [loop(local).reveal()], [private.reveal()]):
         yield encode_computation(build(fetches, SERVERS, "driver", 18).computation)
 
 

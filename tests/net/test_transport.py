@@ -172,6 +172,28 @@ def test_a_peer_that_ends_is_noticed_before_the_timeout(start, tcp_endpoints):
     assert bytes(a.receive("b", RUN, (0,))[0]) == b"back"
 
 
+def test_a_peer_that_was_given_up_is_waited_for_when_something_new_begins(start, tcp_endpoints):
+    endpoints = tcp_endpoints("a", "b")
+    a, b = (start(name, endpoints, insecure=True, lost_after=0.8) for name in "ab")
+    a.open_run(RUN)
+    a.send("b", Header(Kind.HELLO, RUN))
+    b.wait_control(Kind.HELLO, RUN, "a")
+    b.close()
+    with pytest.raises(PeerError):
+        a.wait_control(Kind.HELLO, RUN, "b", 20)
+    with pytest.raises(PeerError):  # at once: nothing new
+        a.wait_control(Kind.HELLO, RUN, "b", 0.2)
+    a.open_run(OTHER)
+    a.send("b", Header(Kind.HELLO, OTHER))
+    with pytest.raises(LinkTimeout):
+        a.wait_control(Kind.HELLO, OTHER, "b", 0.2)
+    with pytest.raises(PeerError):  # it did not come back
+        a.wait_control(Kind.HELLO, OTHER, "b", 20)
+    a.send("b", Header(Kind.HELLO, OTHER))
+    again = start("b", endpoints, insecure=True)
+    assert again.wait_control(Kind.HELLO, OTHER, "a").run == OTHER
+
+
 def test_a_lost_link_does_not_hide_what_had_arrived(start, tcp_endpoints):
     endpoints = tcp_endpoints("a", "b")
     a, b = (start(name, endpoints, insecure=True, lost_after=0.05) for name in "ab")

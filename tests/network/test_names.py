@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import dataclasses
+import gc
+import weakref
 from collections.abc import Callable, Iterator
 
 import numpy as np
@@ -167,3 +169,14 @@ def test_variables_of_another_driver_cannot_be_named(nodes: Nodes, monkeypatch: 
         said(monkeypatch, lambda names: {"variable/0": theirs.name})
         with pytest.raises(RunAborted, match=f"has lost '{theirs.name}'"):
             run(other, mine.reveal())
+
+
+def test_a_session_that_is_closed_leaves_nothing_behind(nodes: Nodes) -> None:
+    """In the process of its driver."""
+    for _ in range(3):
+        with nodes.session() as session:
+            two(session)
+        ended = weakref.ref(session)
+        del session
+        gc.collect()
+        assert ended() is None

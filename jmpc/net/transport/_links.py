@@ -67,6 +67,7 @@ class Link:
         self.note = note
         self._up = False
         self._lost_since: float | None = None
+        self._given_up = False
         self._down_since: float | None = None  # without a word that ZeroMQ tries again
 
     def send(self, parts: Sequence[bytes | memoryview], deadline: float, check: Callable[[], None]) -> bool:
@@ -124,7 +125,7 @@ class Link:
     def hint(self) -> str:
         """What somebody who waits in vain for the peer should know."""
         if self._up:
-            return "its link is up, so it is busy, stuck, or waits for somebody else"
+            return "its link is up, so it is busy, stuck, cut off, or waits for somebody else"
         return ask(self.peer, self.note)
 
     def hear(self, mail: Mailbox) -> None:
@@ -138,7 +139,7 @@ class Link:
         was_up, self._up = self._up, event == zmq.EVENT_HANDSHAKE_SUCCEEDED
         if self._up:
             self.connections += 1
-            self._lost_since, self._down_since, self.note = None, None, ""
+            self._lost_since, self._given_up, self._down_since, self.note = None, False, None, ""
             mail.regain(self.peer)
         elif event == zmq.EVENT_HANDSHAKE_FAILED_AUTH:
             text = (
@@ -163,11 +164,17 @@ class Link:
         if self._lost_since is None:
             self.ended = self._down_since is not None and now - self._down_since > _RETRY_SECONDS
             return
-        if now - self._lost_since <= lost_after:
+        if self._up or now - self._lost_since <= lost_after:
             return
-        self._lost_since = None
+        self._lost_since, self._given_up = None, True
         text = f"the link to {self.peer} ({self.endpoint}) broke: did jmpc-node {self.peer} end?"
         mail.lose(self.peer, lambda: PeerError(self.peer, text))
+
+    def hope(self, mail: Mailbox) -> None:
+        """Something new begins: a peer whose link broke has as long to come back as at first."""
+        if self._given_up or self._lost_since is not None:
+            self._lost_since, self._given_up = time.monotonic(), False
+            mail.regain(self.peer)
 
     def close(self, linger_ms: int) -> None:
         """Close the sockets; what was sent has `linger_ms` to leave."""

@@ -23,6 +23,8 @@ _log: Final = logging.getLogger("jmpc.net")
 
 _DEFAULT_LIMITS: Final = Limits()
 _HEARTBEAT_SECONDS: Final = 5
+_CONNECT_SECONDS: Final = 2  # TCP's own attempts lie further and further apart
+_BEGINNINGS: Final = frozenset({Kind.SUBMIT, Kind.RUN, Kind.HELLO, Kind.STORAGE})  # of what takes more than one frame
 _TICK_MS: Final = 100
 _SOON_SECONDS: Final = 1.0
 _TOLD_SECONDS: Final = 0.1  # with less, a wait had only what earlier ones had left of their common time
@@ -217,6 +219,8 @@ class Transport:
         parts = encode(header, buffers, self.limits)
         timeout = self.timeout if timeout is None else max(0.0, timeout)
         link = self._link(peer)
+        if header.kind in _BEGINNINGS:
+            link.hope(self._mail)
 
         def check() -> None:
             if self._closed:
@@ -369,6 +373,10 @@ class Transport:
             made.setsockopt(zmq.HEARTBEAT_TIMEOUT, 3000 * _HEARTBEAT_SECONDS)
             made.setsockopt(zmq.HEARTBEAT_TTL, 3000 * _HEARTBEAT_SECONDS)
             made.setsockopt(zmq.RECONNECT_IVL_MAX, 1000)
+            made.setsockopt(zmq.CONNECT_TIMEOUT, 1000 * _CONNECT_SECONDS)
+            # TCP repeats what nobody acknowledges less and less often: after a partition it would wait as long again.
+            # So a connection on which nothing gets through is given up before a run is, and the next run has a new one.
+            made.setsockopt(zmq.TCP_MAXRT, int(1000 * max(self.timeout / 2, _CONNECT_SECONDS)))
         return made
 
     def _link(self, peer: str) -> Link:
