@@ -6,6 +6,7 @@ nothing else, is opened to the model owner, which takes a step.
 
     python examples/federated_learning/run.py                        # simulated
     python examples/federated_learning/run.py --config config.json   # on running nodes, see README.md
+    JMPC_PLAYER=server0 python examples/federated_learning/run.py --config config.json   # as one of all its players
 
 With --min-owners, iterations go on without owners that have died or are late, as long as so many deliver: the mean is
 then over these. Their nodes may be started again at any time.
@@ -98,10 +99,12 @@ def train_privately(arguments, split: int = 0) -> tuple[list[int], list[float], 
             jmpc.save(arguments.checkpoint, (parameters, i + 1))
         if i % arguments.log_every == 0 or i == arguments.iterations - 1:
             loss, accuracy, labels, predictions = jmpc.run(report)
+            if loss is None:  # this is not the player that they open to
+                continue
             _log(i, loss, labels, predictions)
             iterations.append(i)
             losses.append(float(loss))
-    return iterations, losses, float(accuracy)
+    return iterations, losses, float(accuracy or 0.0)
 
 
 def mechanism(arguments):
@@ -135,7 +138,7 @@ def _log(iteration: int, loss, labels, predictions) -> None:
         print(f"Iteration {iteration}\nexpect {loss:.9g} {labels} {predictions}", flush=True)
 
 
-def main(argv: list[str] | None = None) -> tuple[float, float]:
+def main(argv: list[str] | None = None) -> tuple[float, float] | None:
     options = parser(__doc__ or "")
     options.add_argument("--owners", type=int, default=data.OWNERS, help="data-owner-0, data-owner-1, and so on")
     options.add_argument("--min-owners", type=int, help="iterations go on with so many (default: never without one)")
@@ -156,6 +159,8 @@ def main(argv: list[str] | None = None) -> tuple[float, float]:
         options.error("--resume goes on from a checkpoint: say which, --checkpoint NAME")
     configure(arguments)
     iterations, losses, accuracy = train_privately(arguments)
+    if not losses:
+        return None
     plain_losses, plain_accuracy = train_in_plaintext(arguments)
     if noise := mechanism(arguments):
         epsilon = noise.epsilon(1e-5, arguments.iterations)

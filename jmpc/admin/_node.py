@@ -143,7 +143,7 @@ def _told(entry: dict[str, Any]) -> str:
 
 def _node(arguments: argparse.Namespace) -> tuple[RemoteConfig, str]:
     """The configuration, and the player whose node is meant."""
-    config = RemoteConfig.load(arguments.config)
+    config = RemoteConfig.load(arguments.config, environment={})
     if arguments.player is not None:
         return config, config.get_player(arguments.player).name
     here = [name for name in config.players if _has_state(config.state / name)]

@@ -26,7 +26,7 @@ class Built:
     sinks: dict[str, tuple[str, Callable[..., None]]]  # output group to its player and who takes it
     variables: tuple[Any, ...]  # the variables it reads or assigns
     names: dict[str, str]  # what each of them is called, by what the computation calls it
-    outputs: tuple[str | None, ...]  # for each fetch the output's key, None if it opens elsewhere
+    outputs: tuple[tuple[str, str] | None, ...]  # for each fetch the output's key and its player, None for effects
 
 
 def build(fetches: Sequence[Value | Effect], servers: Sequence[str], driver: str, fraction: int) -> Built:
@@ -38,7 +38,7 @@ def build(fetches: Sequence[Value | Effect], servers: Sequence[str], driver: str
         user's line.
     """
     builder = _Builder(driver)
-    outputs: list[str | None] = []
+    outputs: list[tuple[str, str] | None] = []
     for position, fetch in enumerate(fetches):
         if isinstance(fetch, Effect):
             builder.visit(fetch.node)
@@ -52,7 +52,7 @@ def build(fetches: Sequence[Value | Effect], servers: Sequence[str], driver: str
         player = driver if fetch.player in (None, DRIVER) else fetch.player
         key = f"fetch/{position}"
         builder.calls.append(Output(builder.number(fetch), player, "", key, fetch.node.line))
-        outputs.append(key if player == driver else None)
+        outputs.append((key, player))
     folded = fold_known_floats(Computation(tuple(servers), tuple(builder.calls), fraction))
     computation = complex_as_pairs(folded)
     called = {call: variable.name for variable, call in builder.variables.items()}

@@ -11,6 +11,7 @@ from dataclasses import dataclass, field
 
 from jmpc.api.describe import describe
 from jmpc.choreography.programs import Guard
+from jmpc.computation import Output
 from jmpc.errors import ChoreographyError, InputError, JmpcError, PolicyError, RunAborted, StorageError
 from jmpc.net.authors import Signature
 from jmpc.net.framing import Header, Kind
@@ -18,6 +19,7 @@ from jmpc.remember import Remembered
 from jmpc.runtime import orders
 from jmpc.runtime.approvals import Pending
 from jmpc.runtime.attendance import Attendance
+from jmpc.runtime.gate import Take
 from jmpc.runtime.grants import written
 from jmpc.runtime.guard import approved_receivers, check_permitted, check_run, may_tell
 from jmpc.runtime.host import Host
@@ -123,6 +125,7 @@ class Client:
                 _log.debug("while preparing", exc_info=True)
             self._submissions.drop(submission)
             answer = orders.refused(reason)
+            host.gate.refused(error)
         self._tell(submission, answer)
 
     def _is_approved(self, prepared: Prepared) -> bool:
@@ -166,27 +169,28 @@ class Client:
             prepared, signature = self._submitted(order)
             peers, guests = fellows(prepared, host.name, order.receivers, self.driver)
             told |= peers
-            transport.open_run(run, told, guests)
-            opened, self.active = True, ActiveRun(run, told | {host.name})
-            approved = self._is_approved(prepared)
-            with self._told_to_operator(prepared):
-                check_permitted(prepared, host.policy, signature, approved=approved)  # it may have been withdrawn
-            store = self.store.named(order.names)
-            releases = check_run(prepared, host.policy, store, order, approved=approved)
-            identity = prepared.lowered.computation.identity
-            host.audit.begins(run, self.driver, identity, releases, approved=approved, author=signature.author)
-            logged = True
-            attendance = self._attendance(prepared, run, guests)
-            pulse = Pulse(transport, run, peers, host.config.timeout, host.policy, attendance)
-            terms, failed = order_digest(body), self._failed(prepared, order)
-            party = Party(host.name, prepared, transport, run, pulse, terms=terms, failed=failed)
-            results = party.play(host.feed, store)
-            if host.name not in prepared.optional:  # whom the driver does not wait for
-                done = Done(results.run, attendance.missing).encode()
-                transport.send(self.driver, Header(Kind.DONE, run, body=done))
-            pulse.wait(self.driver, functools.partial(transport.wait_control, Kind.COMMIT, run, self.driver))
-            self._commit(prepared, store, order, results)
-            self._ended(run, "well", "well", party)
+            with host.gate.turn(prepared, order) as take:
+                transport.open_run(run, told, guests)
+                opened, self.active = True, ActiveRun(run, told | {host.name})
+                approved = self._is_approved(prepared)
+                with self._told_to_operator(prepared):
+                    check_permitted(prepared, host.policy, signature, approved=approved)  # it may have been withdrawn
+                store = self.store.named(order.names)
+                releases = check_run(prepared, host.policy, store, order, approved=approved)
+                identity = prepared.lowered.computation.identity
+                host.audit.begins(run, self.driver, identity, releases, approved=approved, author=signature.author)
+                logged = True
+                attendance = self._attendance(prepared, run, guests)
+                pulse = Pulse(transport, run, peers, host.config.timeout, host.policy, attendance)
+                terms, failed = order_digest(body), self._failed(prepared, order)
+                party = Party(host.name, prepared, transport, run, pulse, terms=terms, failed=failed)
+                results = party.play(host.feed, store)
+                if host.name not in prepared.optional:  # whom the driver does not wait for
+                    done = Done(results.run, attendance.missing).encode()
+                    transport.send(self.driver, Header(Kind.DONE, run, body=done))
+                pulse.wait(self.driver, functools.partial(transport.wait_control, Kind.COMMIT, run, self.driver))
+                self._commit(prepared, store, order, results, take)
+                self._ended(run, "well", "well", party)
         except Exception as error:
             self._fail(run, told, error)
             self._ended(run, "failed" if logged else "refused", orders.printable(reason_of(error)), party)
@@ -236,7 +240,7 @@ class Client:
     def _failed(self, prepared: Prepared, order: Order) -> Callable[[Guard], None]:
         """What happens when an input fails a check: an error for all, or zeros in its place and a line in the log."""
         host = self._host
-        if may_tell(prepared, order, self.driver, host.policy, host.config, host.registry):
+        if may_tell(prepared, order, self.driver, host.policy, host.config, host.supply):
             return refuse
         return lambda guard: _log.warning(
             "%s: zeros take the place of an input (%s); %s is not told, it may not see all data of this run",
@@ -245,12 +249,13 @@ class Client:
             self.driver,
         )
 
-    def _commit(self, prepared: Prepared, store: Named, order: Order, results: Results) -> None:
+    def _commit(self, prepared: Prepared, store: Named, order: Order, results: Results, take: Take) -> None:
         store.commit(results.generation, written(prepared, order, results.run))
-        sinks = {}
+        take(results.outputs)
+        sinks, me = {}, self._host.name
         for port in prepared.lowered.outputs:
-            if (sink := getattr(port.call, "sink", "")) and self._host.name in port.players:
-                sinks[port.name.rpartition("/")[0]] = self._host.registry.sinks[sink]
+            if isinstance(port.call, Output) and me in port.players and (sink := self._host.supply.sink(me, port.call)):
+                sinks[port.name.rpartition("/")[0]] = sink
         try:
             deliver(results.outputs, sinks)
         except Exception:  # the run has ended well everywhere; this is between the node and its operator
@@ -267,6 +272,7 @@ class Client:
         host = self._host
         try:
             request = Request.decode(body)
+            host.gate.request(request)
             if request.task in (Task.SAVE, Task.LOAD):
                 host.audit.stored(self.driver, request.task.name.lower(), request.name, len(request.variables))
             check_size = lambda size: host.policy.check_size(max_stored_bytes=size)

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import dataclasses
 import math
-from collections.abc import Mapping
 
 from jmpc.choreography.releases import ReleaseAccount
 from jmpc.choreography.sizes import size_of
@@ -28,7 +27,7 @@ from jmpc.net.authors import Signature
 from jmpc.net.codec import LimitError, Limits
 from jmpc.net.computations import decode_computation
 from jmpc.policy import Policy
-from jmpc.providers import Registry
+from jmpc.providers import Supply
 from jmpc.runtime.grants import form, granted, uninvited
 from jmpc.runtime.orders import Order
 from jmpc.runtime.prepare import Prepared
@@ -74,7 +73,7 @@ def _decoding_limits(policy: Policy) -> Limits:
     )
 
 
-def check_computation(computation: Computation, policy: Policy, config: RemoteConfig, registry: Registry) -> None:
+def check_computation(computation: Computation, policy: Policy, config: RemoteConfig, supply: Supply) -> None:
     """Judges a computation as it was written: who is in it, what it asks of this player, and how large it is.
 
     Raises:
@@ -92,25 +91,16 @@ def check_computation(computation: Computation, policy: Policy, config: RemoteCo
         )
     for call in computation.calls:
         if isinstance(call, Source) and call.player == me:
-            _check_source(call, me, registry)
-        if isinstance(call, Output) and call.player == me and call.sink and call.sink not in registry.sinks:
-            raise InputError(me, f"{me} has no sink {call.sink!r}; {_registered(me, registry.sinks)}")
-    _check_published(computation, me, registry)
+            _check_source(call, me, supply)
+        if isinstance(call, Output) and call.player == me:
+            supply.sink(me, call)
+    _check_published(computation, me, supply)
     _check_types(computation, policy)
     check_size(size_of_computation(computation, me), policy)
 
 
-def _check_source(source: Source, me: str, registry: Registry) -> None:
-    if not source.provider:
-        raise InputError(
-            me,
-            f"{me} was asked for an input that only a script of its own could give: register what brings it with "
-            f"@jmpc.provider, and pass that to define_private_input",
-        )
-    provider = registry.providers.get(source.provider)
-    if provider is None:
-        raise InputError(me, f"{me} has no provider {source.provider!r}; {_registered(me, registry.providers)}")
-    given, asked = provider.array_types, source.types
+def _check_source(source: Source, me: str, supply: Supply) -> None:
+    given, asked = supply.provider(me, source).array_types, source.types
     if given != asked:
         raise InputError(
             me,
@@ -119,13 +109,13 @@ def _check_source(source: Source, me: str, registry: Registry) -> None:
         )
 
 
-def _check_published(computation: Computation, me: str, registry: Registry) -> None:
+def _check_published(computation: Computation, me: str, supply: Supply) -> None:
     """Whoever declares an input public, its own player must have said so first."""
     published = {call.arg for call in computation.calls if isinstance(call, Publish)}
     for numbers, call in computation.numbered():
         if not isinstance(call, Source) or call.player != me or published.isdisjoint(numbers):
             continue
-        if not registry.providers[call.provider].public:
+        if not supply.provider(me, call).public:
             raise PolicyError(
                 f"{me} does not let everybody know what its provider {call.provider!r} gives (rule public): use it as "
                 "a private input, or register it there with @jmpc.provider(..., public=True)"
@@ -263,7 +253,7 @@ def _read_as(prepared: Prepared, variable: str) -> set[str]:
 
 
 def may_tell(
-    prepared: Prepared, order: Order, driver: str, policy: Policy, config: RemoteConfig, registry: Registry
+    prepared: Prepared, order: Order, driver: str, policy: Policy, config: RemoteConfig, supply: Supply
 ) -> bool:
     """Whether all may learn that an input of this player failed a check.
 
@@ -282,8 +272,8 @@ def may_tell(
     chosen: set[int] = set()  # what else this player has in the clear
     for numbers, call in computation.numbered():
         match call:
-            case Source(player=player, provider=provider) if player == me:
-                declared.update(dict.fromkeys(numbers, registry.providers[provider].range))
+            case Source(player=player) if player == me:
+                declared.update(dict.fromkeys(numbers, supply.provider(me, call).range))
             case Compute(player=player, args=args) if player == me and args:
                 return False
             case Read(player=player) | Reveal(player=player) if player == me:
@@ -301,10 +291,6 @@ def may_tell(
             case Assign(arg=arg, player=None) if arg in chosen:
                 return False
     return True
-
-
-def _registered(me: str, names: Mapping[str, object]) -> str:
-    return f"registered are {sorted(names)}. Start it with: jmpc-node {me} --providers FILE.py"
 
 
 def _shown(types: tuple[ArrayType, ...]) -> str:

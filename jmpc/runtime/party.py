@@ -161,6 +161,8 @@ def reason_of(error: BaseException) -> str:
         return f"lost {error.player}: {error}"
     if isinstance(error, InputError):
         return error.message
+    if isinstance(error, KeyboardInterrupt):
+        return "its user has interrupted it"
     return str(error) if isinstance(error, JmpcError) else "internal error; see its log"
 
 

@@ -12,7 +12,7 @@ from collections.abc import Callable, Collection
 from dataclasses import dataclass, field
 from typing import TypeVar
 
-from jmpc.errors import AuthenticationError, JmpcError, LinkTimeout, PeerError, PolicyError
+from jmpc.errors import AuthenticationError, LinkTimeout, PeerError, PolicyError
 from jmpc.net.framing import Header, Kind
 from jmpc.net.transport import Transport
 from jmpc.policy import Policy
@@ -39,6 +39,7 @@ class Pulse:
     timeout: float
     policy: Policy | None = None
     attendance: Attendance = field(default_factory=Attendance)
+    _last: dict[str, bytes] = field(default_factory=dict)  # words of peers that have done their part
     _steps: int = 0
     _start: float = field(default_factory=time.monotonic)
     _looked: float = field(default_factory=time.monotonic)
@@ -111,28 +112,37 @@ class Pulse:
                 self._beat()
                 if self._heard(peer):
                     heard = time.monotonic()
-        hint = self.transport.hint(peer)
+        hint = "it says that it is done" if peer in self._last else self.transport.hint(peer)
         raise LinkTimeout(peer, f"{peer} did not get on with the run for {self.timeout:g} s: {hint}")
 
     def done(self, peer: str) -> bytes:
-        """Waits until `peer` has done its part; the run that it means."""
-        while (run := self.wait(peer, lambda seconds: self._word(peer, seconds))) == WORKING:
+        """Waits until `peer` has done its part; its last word."""
+
+        def word(seconds: float) -> bytes:
+            return self._last[peer] if peer in self._last else self._word(peer, seconds)
+
+        while (last := self.wait(peer, word)) == WORKING:
             self()
-        return run
+        return last
 
     def _word(self, peer: str, seconds: float) -> bytes:
         return self.transport.wait_control(Kind.DONE, self.run, peer, seconds).body
 
     def _heard(self, peer: str) -> bool:
-        """Whether `peer` has said since last time that it is at work."""
+        """Whether `peer` has said since last time that it is at work, or done.
+
+        A last word is kept for `done`: what it has sent before may still be on its way, and what is waited for may be
+        that very word, come just now.
+        """
         heard = False
         try:
-            while True:
-                if self._word(peer, 0.0) != WORKING:
-                    raise JmpcError(f"{peer} says that it is done, but has not sent what is still expected of it")
+            while peer not in self._last:
+                if (word := self._word(peer, 0.0)) != WORKING:
+                    self._last[peer] = word
                 heard = True
         except LinkTimeout:
-            return heard
+            pass
+        return heard
 
     def _check(self, policy: Policy, seconds: float) -> None:
         if seconds > policy.max_run_seconds:

@@ -80,7 +80,7 @@ class RemoteSession:
                 "RemoteConfig.load(path, player=NAME)"
             )
         self.servers = config.servers[:3]
-        self.driver = config.me
+        self.driver = self.me = config.me
         self.fraction = Precision.of(config.precision).fraction
         self.built: Remembered[tuple[Any, ...], Built] = Remembered(KEPT_GRAPHS)
         self._config = config
@@ -103,6 +103,10 @@ class RemoteSession:
 
     def knows(self, variable: str) -> bool:
         return variable in self._variables
+
+    def called(self, variable: str) -> str:
+        """What all players call a variable: what this script does."""
+        return variable
 
     def announce(self, built: Built) -> None:
         """Logs who takes part, whenever someone new does."""
@@ -131,18 +135,21 @@ class RemoteSession:
         Raises what made it fail, naming the player; then nothing is committed and the next run can start.
         """
         with self._running:
-            self._check(built)
-            known = self._know(built.computation)
-            try:
-                results = self._run(known, built)
-            except NotStarted as error:
-                if error.reason != orders.UNKNOWN:
-                    raise
-                _log.info("%s does not know a computation any more; it is submitted again", error.player)
-                known.invitation = None
-                results = self._run(known, built)
+            results = self._perform(built)
         deliver(results.outputs, {g: sink for g, (owner, sink) in built.sinks.items() if owner == self.driver})
         return results.outputs
+
+    def _perform(self, built: Built) -> Results:
+        self._check(built)
+        known = self._know(built.computation)
+        try:
+            return self._run(known, built)
+        except NotStarted as error:
+            if error.reason != orders.UNKNOWN:
+                raise
+            _log.info("%s does not know a computation any more; it is submitted again", error.player)
+            known.invitation = None
+            return self._run(known, built)
 
     def _check(self, built: Built) -> None:
         """What can be said without asking anybody."""
@@ -153,6 +160,10 @@ class RemoteSession:
             )
         if missing := [player for player in players if player not in self._config.players]:
             raise ConfigError(f"players {missing} are not in the configuration; known are {list(self._config.players)}")
+        self._check_functions(built)
+
+    def _check_functions(self, built: Built) -> None:
+        """Functions do not travel: who is to call one must have it."""
         for call in built.computation.calls:
             if isinstance(call, Source) and not call.provider and call.player != self.driver:
                 raise InputError(

@@ -26,6 +26,8 @@ from jmpc.net.transport._bulk import _HEAD_BYTES, Bulk, Lane
 from jmpc.runtime import orders
 from jmpc.runtime.orders import Order, Ready, Submission
 from jmpc.runtime.saving import Answer, Part, Request, Task
+from jmpc.runtime.steps import End, Over, Step
+from jmpc.runtime.steps import decode as decode_word
 from jmpc.runtime.store import Generation
 from jmpc.storage.saved import Head, Reader, Saved, SavedVariable
 
@@ -119,6 +121,8 @@ def decoders() -> dict[str, Decoder]:
     signature = Signature("alice", bytes(64))
     saving = Request(Task.SAVE, "model", (3, RUN), b"descriptor", {"variable/a": RUN})
     loading = Request(Task.LOAD, "model", (3, RUN), b"", {"variable/a": "variable/b"})
+    names = {"variable/0": "variable/a"}
+    words = (Step(RUN, 3, KEY, "step 3: run", names), Over(3, "alice", "why", False, b"descriptor", names), End())
     computations = tuple(_computations())
     opened, sealed = _sealed()
     return {
@@ -135,6 +139,7 @@ def decoders() -> dict[str, Decoder]:
             Answer.decode, FrameError, (Answer(((3, RUN),), Part(b"d", {"variable/a": generation})).encode(),)
         ),
         "pong": Decoder(lambda body: ping._read(body, 0.0), FrameError, (msgpack.packb(["jmpc/1", KEY]),)),
+        "word of a step": Decoder(decode_word, FrameError, tuple(word.encode() for word in words)),
         "sealed": Decoder(opened, FrameError, sealed),
         "saved": Decoder(_decode_saved, StorageError, (b"".join(bytes(piece) for piece in _saved().encode()),)),
     }

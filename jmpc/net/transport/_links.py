@@ -118,6 +118,11 @@ class Link:
             _try_send(self.lane.dealer, self.lane.probe())
         return self.lane if self.lane.ready else None
 
+    @property
+    def up(self) -> bool:
+        """Whether the connection stands."""
+        return self.up_since is not None
+
     def hint(self) -> str:
         """What somebody who waits in vain for the peer should know."""
         if self.up_since is not None:

@@ -205,6 +205,12 @@ class Mailbox:
             if run in self._runs:
                 self._runs[run].check()
 
+    def check_peer(self, peer: str) -> None:
+        """Raise what those who wait for `peer` would, if it is lost."""
+        with self._changed:
+            if peer in self._lost:
+                raise self._lost[peer]()
+
     def abort(self, run: bytes, me: str, reason: str) -> None:
         """End a run at this player, at its own wish."""
         with self._changed:

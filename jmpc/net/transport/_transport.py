@@ -119,6 +119,11 @@ class Transport:
         with self._lock:
             return dict(self._dropped)
 
+    @property
+    def closed(self) -> bool:
+        """Whether it was closed."""
+        return self._closed
+
     def admit(self, keys: KeyRing) -> None:
         """Use other public keys from now on: who has none is let in no longer, also where it is connected already.
 
@@ -184,6 +189,28 @@ class Transport:
             link = self._links.get(peer)
             note = self._notes.get(peer, "")
         return ask(peer, note) if link is None else link.hint()
+
+    def reach(self, peer: str) -> None:
+        """Open the link to `peer`, so that it shows when that player comes and goes.
+
+        Raises:
+            AuthenticationError, ConfigError: as `send`.
+        """
+        self._link(peer)
+
+    def is_up(self, peer: str) -> bool:
+        """Whether the link to `peer` is open and stands. ZeroMQ's heartbeats notice who is gone within 15 seconds."""
+        with self._lock:
+            link = self._links.get(peer)
+        return link is not None and link.up
+
+    def check_peer(self, peer: str) -> None:
+        """Raise what is known to keep `peer` from answering.
+
+        Raises:
+            PeerError, AuthenticationError: as `receive`.
+        """
+        self._mail.check_peer(peer)
 
     def check(self, run: bytes) -> None:
         """Raise what ended a run, if something did; for stretches without messages.
