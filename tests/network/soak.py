@@ -36,7 +36,7 @@ from tqdm import tqdm
 
 import jmpc
 from jmpc.api.graph import build
-from jmpc.api.run import initialise
+from jmpc.api.run import initialise, opened
 from jmpc.errors import InputError, JmpcError, RunAborted
 from jmpc.runtime.remote import RemoteSession
 
@@ -164,9 +164,8 @@ def run_in(session: RemoteSession) -> Run:
     def run(fetch: Any) -> Any:
         built = build([fetch], session.servers, session.driver, session.fraction)
         initialise(session, built.variables)
-        outputs = session.run(built)
-        (key,) = built.outputs
-        return None if key is None else outputs[key]
+        (found,) = opened(built, session.run(built), session.me)
+        return found
 
     return run
 

@@ -85,9 +85,7 @@ def test_a_last_word_is_what_is_waited_for(pair: tuple[Transport, Transport], mo
     assert made.done("b") == b"the end"
 
 
-def test_a_peer_that_is_done_and_has_not_sent_all_is_given_up(
-    pair: tuple[Transport, Transport], monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_a_peer_that_is_done_and_has_not_sent_all_is_given_up(pair: tuple[Transport, Transport]) -> None:
     a, b = pair
     say(a, b, b"the end")
     with pytest.raises(LinkTimeout, match="for 0.3 s: it says that it is done"):
