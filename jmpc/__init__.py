@@ -1,6 +1,7 @@
 """jmpc: ordinary JAX functions on data that no single machine is allowed to see."""
 
 from jmpc import debug as debug
+from jmpc import privacy as privacy
 from jmpc.api.complexes import ComplexValue as ComplexValue
 from jmpc.api.define import Variable as Variable
 from jmpc.api.define import define_constant as define_constant
@@ -55,6 +56,9 @@ from jmpc.api.functions import tanh as tanh
 from jmpc.api.functions import tensordot as tensordot
 from jmpc.api.functions import transpose as transpose
 from jmpc.api.functions import where as where
+from jmpc.api.gathering import aggregate as aggregate
+from jmpc.api.gathering import average as average
+from jmpc.api.gathering import gather as gather
 from jmpc.api.run import explain as explain
 from jmpc.api.run import run as run
 from jmpc.api.run import set_config as set_config

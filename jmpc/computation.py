@@ -102,6 +102,45 @@ class Secure:
 
 
 @dataclass(frozen=True)
+class Gather:
+    """Contributions of owners of whom some may be missing: secret-shares what each of them has in the clear.
+
+    `args` are the values of one owner after the other, as many of each; `ranges` as in `Share`. Makes as many secrets,
+    which are zero where their owner has not delivered within `deadline` seconds, and then a public vector: who has.
+    With fewer than `min_owners` the run ends.
+    """
+
+    args: tuple[int, ...]
+    owners: tuple[str, ...]
+    ranges: tuple[tuple[float, float] | None, ...]
+    min_owners: int
+    deadline: float | None = None
+    line: str = ""
+
+
+@dataclass(frozen=True)
+class Average:
+    """The mean of those of the secrets `args` whose element of the public vector `arg` is true; a secret."""
+
+    args: tuple[int, ...]
+    arg: int
+    line: str = ""
+
+
+@dataclass(frozen=True)
+class Noise:
+    """A secret real with discrete Gaussian noise that each of the servers draws by itself and shares.
+
+    `deviation`, in the unit of the value, is the standard deviation of the noise of any two of them together, exactly;
+    that of all three has sqrt(1.5) times that.
+    """
+
+    arg: int
+    deviation: float
+    line: str = ""
+
+
+@dataclass(frozen=True)
 class Reveal:
     """Opens a secret, or hands over a value in the clear, to `player` alone; makes a value at `player`."""
 
@@ -139,7 +178,9 @@ class Output:
     line: str = ""
 
 
-Call = Source | Constant | Read | Compute | Share | Secure | Reveal | Publish | Assign | Output
+Call = (
+    Source | Constant | Read | Compute | Share | Gather | Secure | Average | Noise | Reveal | Publish | Assign | Output
+)
 
 
 def result_count(call: Call) -> int:
@@ -149,6 +190,8 @@ def result_count(call: Call) -> int:
             return len(types)
         case Compute(jaxpr=jaxpr) | Secure(jaxpr=jaxpr):
             return len(jaxpr.out_avals)
+        case Gather(args=args):
+            return len(args) + 1
         case Assign() | Output():
             return 0
     return 1
@@ -184,7 +227,11 @@ class Computation:
                     made.append(type_)
                 case Compute(jaxpr=jaxpr) | Secure(jaxpr=jaxpr):
                     made += map(ArrayType.of, jaxpr.out_avals)
-                case Share(arg=arg) | Reveal(arg=arg) | Publish(arg=arg):
+                case Gather(args=args, owners=owners):
+                    made += [*(made[arg] for arg in args), ArrayType((len(owners),), "bool")]
+                case Average(args=args):
+                    made.append(made[args[0]])
+                case Share(arg=arg) | Noise(arg=arg) | Reveal(arg=arg) | Publish(arg=arg):
                     made.append(made[arg])
         return tuple(made)
 
@@ -192,6 +239,21 @@ class Computation:
     def written(self) -> dict[str, tuple[ArrayType, str | None]]:
         """The variables that are assigned: what is in them, and the player that has it in the clear, if one does."""
         return {call.variable: (self.types[call.arg], call.player) for call in self.calls if isinstance(call, Assign)}
+
+    @functools.cached_property
+    def variables(self) -> tuple[str, ...]:
+        """What it calls the variables that it reads or assigns; which ones these are, every run says."""
+        return tuple(dict.fromkeys(call.variable for call in self.calls if isinstance(call, Read | Assign)))
+
+    @property
+    def gathers(self) -> tuple[Gather, ...]:
+        """All gathers, in order."""
+        return tuple(call for call in self.calls if isinstance(call, Gather))
+
+    @functools.cached_property
+    def optional(self) -> frozenset[str]:
+        """The players that a run can do without: those that contribute to a gather."""
+        return frozenset(owner for call in self.gathers for owner in call.owners)
 
     @property
     def players(self) -> tuple[str, ...]:

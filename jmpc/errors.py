@@ -4,6 +4,8 @@ A message names the player it is about, says what was expected, what came and wh
 It never contains a secret: not an input's value, not a share, not a key.
 """
 
+from collections.abc import Sequence
+
 
 class JmpcError(Exception):
     """Base of every error that jmpc raises on purpose."""
@@ -51,6 +53,14 @@ class PeerError(JmpcError):
 
 class LinkTimeout(PeerError):
     """Another player did not answer, or could not be reached, in time."""
+
+
+class OwnersMissing(PeerError):
+    """Too few of the owners that a gather asks for have delivered; `players` are those that are missing."""
+
+    def __init__(self, players: Sequence[str], message: str) -> None:
+        super().__init__(players[0], message)
+        self.players = tuple(players)
 
 
 class RunAborted(JmpcError):

@@ -43,7 +43,7 @@ def main(argv: Sequence[str] | None = None) -> int:
 
 def _node(arguments: argparse.Namespace) -> Node:
     # Without `player`: in a configuration without a driver that would make this node its own driver.
-    config = RemoteConfig.load(arguments.config, insecure=arguments.insecure or None)
+    config = RemoteConfig.load(arguments.config, insecure=arguments.insecure or None, environment={})
     rules = None if arguments.policy is None else read_rules(arguments.policy, config.players)
     policy = Policy.default(config, arguments.name, arguments.driver, rules)
     if not policy.drivers:

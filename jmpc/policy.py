@@ -14,7 +14,7 @@ from __future__ import annotations
 import os
 import re
 import tomllib
-from collections.abc import Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, field, fields
 from typing import TYPE_CHECKING, Any, Final
 
@@ -65,6 +65,9 @@ class Policy:
     - `max_audit_bytes`: what the runs of one driver add to the audit log in an hour;
     - `max_run_seconds`: of a run with loops, however often they go round;
     - `max_runs_per_hour`: of one driver.
+
+    `min_set_difference`: of owners of whom some may be missing, a server sums up no set that is not the same as an
+    earlier one, but differs from it in fewer (0: no such rule; see `jmpc.runtime.differencing`).
     """
 
     me: str
@@ -84,6 +87,7 @@ class Policy:
     max_run_seconds: int = 24 * 60 * 60
     max_runs_per_hour: int = 1 << 20
     min_owners: int = 1
+    min_set_difference: int = 0
     inputs: Mapping[str, InputRule] = field(default_factory=dict)
     authors: Mapping[str, bytes] = field(default_factory=dict)
 
@@ -181,10 +185,13 @@ class Policy:
                 'Let "policy": {"reveal_to": ...} in its configuration name who may see it'
             )
 
-    def check_owners(self, account: Iterable[ReleaseAccount]) -> None:
+    def check_owners(
+        self, account: Iterable[ReleaseAccount], may_miss: Callable[[frozenset[str]], int] = lambda owners: 0
+    ) -> None:
         """Check from how many players' inputs everything that is opened derives.
 
-        A value is opened in parts, for one reason; it derives from all that any of them derives from.
+        A value is opened in parts, for one reason; it derives from all that any of them derives from. `may_miss` says
+        how many of some owners may at most be missing in it.
 
         Raises:
             PolicyError: rule "min_owners", with everything that breaks it.
@@ -195,7 +202,7 @@ class Policy:
         few = {
             f"{why} ({line}), of {_listed(owners)}"
             for (dst, why, line), owners in values.items()
-            if 0 < len(owners - {dst}) < self.min_owners
+            if owners - {dst} and len(owners - {dst}) - may_miss(frozenset(owners)) < self.min_owners
         }
         if few:
             raise PolicyError(

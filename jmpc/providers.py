@@ -12,13 +12,13 @@ from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 from pathlib import Path
 from types import ModuleType
-from typing import Any
+from typing import Any, Protocol
 
 import jax
 
 from jmpc.complexes import parts
-from jmpc.computation import ArrayType
-from jmpc.errors import ConfigError
+from jmpc.computation import ArrayType, Output, Source
+from jmpc.errors import ConfigError, InputError
 
 
 @dataclass(frozen=True)
@@ -74,12 +74,42 @@ def sink(fn: Callable[..., None]) -> Sink:
     return Sink(fn.__name__, fn)
 
 
+class Supply(Protocol):
+    """What computations may use of a player's own."""
+
+    def provider(self, me: str, source: Source) -> Provider:
+        """What brings an input of player `me`. Raises InputError if there is nothing."""
+        ...
+
+    def sink(self, me: str, output: Output) -> Sink | None:
+        """Where an output at player `me` goes, if it names something. Raises InputError if that is not there."""
+        ...
+
+
 @dataclass(frozen=True)
 class Registry:
     """What the operator of a node lets computations use."""
 
     providers: dict[str, Provider]
     sinks: dict[str, Sink]
+
+    def provider(self, me: str, source: Source) -> Provider:
+        """As `Supply.provider`."""
+        if not source.provider:
+            raise InputError(
+                me,
+                f"{me} was asked for an input that only a script of its own could give: register what brings it with "
+                f"@jmpc.provider, and pass that to define_private_input",
+            )
+        if source.provider not in self.providers:
+            raise InputError(me, f"{me} has no provider {source.provider!r}; {_registered(me, self.providers)}")
+        return self.providers[source.provider]
+
+    def sink(self, me: str, output: Output) -> Sink | None:
+        """As `Supply.sink`."""
+        if output.sink and output.sink not in self.sinks:
+            raise InputError(me, f"{me} has no sink {output.sink!r}; {_registered(me, self.sinks)}")
+        return self.sinks[output.sink] if output.sink else None
 
     @classmethod
     def load(cls, paths: Iterable[str | Path], more: Iterable[Provider] = ()) -> Registry:
@@ -101,6 +131,10 @@ class Registry:
                 if known is not None and known.setdefault(value.name, value) is not value:
                     raise ConfigError(f"{path}: a second {type(value).__name__.lower()} is called {value.name!r}")
         return cls(found[Provider], found[Sink])
+
+
+def _registered(me: str, names: Iterable[str]) -> str:
+    return f"registered are {sorted(names)}. Start it with: jmpc-node {me} --providers FILE.py"
 
 
 def _executed(path: Path, name: str) -> ModuleType:

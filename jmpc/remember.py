@@ -46,6 +46,11 @@ class Remembered(Generic[_K, _V]):
             self._entries.move_to_end(key)
             return self._entries[key][0]
 
+    def keys(self) -> list[_K]:
+        """Of all entries, the last used at the end."""
+        with self._lock:
+            return list(self._entries)
+
     def values(self) -> list[_V]:
         """All entries, the last used at the end."""
         with self._lock:

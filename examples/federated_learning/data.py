@@ -9,7 +9,7 @@ from pathlib import Path
 
 import numpy as np
 
-OWNERS = 3
+OWNERS = 3  # unless told
 
 
 @dataclass(frozen=True)
@@ -34,10 +34,10 @@ class Digits:
     validation: Images
 
 
-def load(directory: str | None = None, split: int = 0) -> Digits:
+def load(directory: str | None = None, split: int = 0, owners: int = OWNERS) -> Digits:
     """Scikit-learn's bundled digits (1797 of 8x8), or MNIST in its IDX format from `directory`.
 
-    `split` seeds which images are held out (a fifth of them; MNIST's own test set) and who owns which.
+    `split` seeds which images are held out (a fifth of them; MNIST's own test set) and who of the `owners` has which.
     """
     shuffle = np.random.default_rng(split)
     if directory is None:
@@ -48,7 +48,7 @@ def load(directory: str | None = None, split: int = 0) -> Digits:
     else:
         training, validation = _mnist(Path(directory), "train"), _mnist(Path(directory), "t10k")
         training = training.take(shuffle.permutation(len(training)))
-    parts = np.array_split(np.arange(len(training)), OWNERS)
+    parts = np.array_split(np.arange(len(training)), owners)
     return Digits(tuple(training.take(part) for part in parts), validation)
 
 

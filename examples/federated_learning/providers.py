@@ -2,7 +2,8 @@
 
     jmpc-node data-owner-0 --config config.json --providers examples/federated_learning/providers.py
 
-The folder of MNIST files may be given as JMPC_MNIST; without it the bundled digits are used.
+The folder of MNIST files may be given as JMPC_MNIST; without it the bundled digits are used. If there are not three
+owners, JMPC_OWNERS says how many.
 """
 
 from __future__ import annotations
@@ -47,4 +48,6 @@ def _batches(shard: data.Images, seed: int) -> Iterator[data.Images]:
         yield shard.take(random.integers(0, len(shard), BATCH))
 
 
-next_batch, validation_set = make(data.load(os.environ.get("JMPC_MNIST")))
+next_batch, validation_set = make(
+    data.load(os.environ.get("JMPC_MNIST"), owners=int(os.environ.get("JMPC_OWNERS", data.OWNERS)))
+)

@@ -6,6 +6,12 @@ nothing else, is opened to the model owner, which takes a step.
 
     python examples/federated_learning/run.py                        # simulated
     python examples/federated_learning/run.py --config config.json   # on running nodes, see README.md
+    JMPC_PLAYER=server0 python examples/federated_learning/run.py --config config.json   # as one of all its players
+
+With --min-owners, iterations go on without owners that have died or are late, as long as so many deliver: the mean is
+then over these. Their nodes may be started again at any time.
+
+    python examples/federated_learning/run.py --owners 10 --min-owners 8 --deadline 5
 
 With --checkpoint NAME the model owner saves its parameters now and then; --resume goes on from there, also after the
 machines were restarted.
@@ -26,8 +32,11 @@ from tqdm import trange
 import jmpc
 
 MODEL_OWNER = "model-owner"
-DATA_OWNERS = [f"data-owner-{i}" for i in range(data.OWNERS)]
 GRADIENT_RANGE = (-16.0, 16.0)  # checked at each owner; a known range makes the mean exact to one ulp
+
+
+def data_owners(count: int = data.OWNERS) -> list[str]:
+    return [f"data-owner-{i}" for i in range(count)]
 
 
 @jmpc.function
@@ -40,18 +49,27 @@ def initial_parameters(pixels: int):
     return jmpc.define_local_variable(MODEL_OWNER, lambda: model.initial_vector(pixels))
 
 
-def computations(next_batch, validation_set, parameters):
-    """One training step and one validation, to be run as often as wanted."""
+def computations(
+    next_batch, validation_set, parameters, mechanism=None, *, owners=None, min_owners=None, deadline=None
+):
+    """One training step and one validation, to be run as often as wanted; with noise, if a `mechanism` is given."""
     # step 1: local training
     gradients = []
-    for owner in DATA_OWNERS:
+    for owner in owners or data_owners():
         images, labels = jmpc.define_private_input(owner, next_batch)
         known = parameters.reveal(owner)
         gradients.append(
             jmpc.define_local_computation(owner, model.gradient, known, images, labels, range=GRADIENT_RANGE)
         )
-    # step 2: secure aggregation; step 3: only the mean is opened, to the model owner
-    opened = mean(gradients).reveal(MODEL_OWNER)
+    # step 2: secure aggregation, if told of those that deliver; step 3: only the mean is opened, to the model owner
+    present = None
+    if min_owners is not None:
+        gradients, present = jmpc.gather(gradients, min_owners=min_owners, deadline=deadline)
+    if mechanism is not None:
+        average = jmpc.privacy.private_mean(gradients, mechanism)  # over all owners: one that is missing counts as zero
+    else:
+        average = mean(gradients) if present is None else jmpc.average(gradients, present)
+    opened = average.reveal(MODEL_OWNER)
     step = jmpc.define_local_computation(MODEL_OWNER, model.update, parameters, opened)
     train = parameters.assign(step)
 
@@ -62,7 +80,8 @@ def computations(next_batch, validation_set, parameters):
 
 def train_privately(arguments, split: int = 0) -> tuple[list[int], list[float], float]:
     """Trains under MPC; iterations and losses of the validations, and the final accuracy."""
-    digits = data.load(arguments.data, split)
+    owners = data_owners(arguments.owners)
+    digits = data.load(arguments.data, split, len(owners))
     sources = (providers.next_batch, providers.validation_set)
     if not arguments.config:
         sources = providers.make(digits, seed=100 * split)
@@ -70,7 +89,8 @@ def train_privately(arguments, split: int = 0) -> tuple[list[int], list[float], 
         parameters, start = jmpc.load(arguments.checkpoint)
     else:
         parameters, start = initial_parameters(digits.validation.pixels.shape[1]), 0
-    train, report, _ = computations(*sources, parameters)
+    which = {"owners": owners, "min_owners": arguments.min_owners, "deadline": arguments.deadline}
+    train, report, _ = computations(*sources, parameters, mechanism(arguments), **which)
     iterations, losses, accuracy = [], [], 0.0
     rounds = trange(start, arguments.iterations, desc="training", unit="iteration", disable=arguments.quiet)
     for i in rounds:
@@ -79,23 +99,33 @@ def train_privately(arguments, split: int = 0) -> tuple[list[int], list[float], 
             jmpc.save(arguments.checkpoint, (parameters, i + 1))
         if i % arguments.log_every == 0 or i == arguments.iterations - 1:
             loss, accuracy, labels, predictions = jmpc.run(report)
+            if loss is None:  # this is not the player that they open to
+                continue
             _log(i, loss, labels, predictions)
             iterations.append(i)
             losses.append(float(loss))
-    return iterations, losses, float(accuracy)
+    return iterations, losses, float(accuracy or 0.0)
+
+
+def mechanism(arguments):
+    """What clips and adds noise, if that was asked for."""
+    if not arguments.noise_multiplier:
+        return None
+    return jmpc.privacy.Gaussian(arguments.clip, arguments.noise_multiplier)
 
 
 def train_in_plaintext(arguments, split: int = 0) -> tuple[list[float], float]:
     """The same training on the same batches, by one process that sees everything."""
     import jax
 
-    digits = data.load(arguments.data, split)
+    owners = data_owners(arguments.owners)
+    digits = data.load(arguments.data, split, len(owners))
     next_batch, _ = providers.make(digits, seed=100 * split)
     parameters = model.initial_vector(digits.validation.pixels.shape[1])
     gradient, validate = jax.jit(model.gradient), jax.jit(model.validate)
     losses, accuracy = [], 0.0
     for i in range(arguments.iterations):
-        gradients = [gradient(parameters, *next_batch(owner)) for owner in DATA_OWNERS]
+        gradients = [gradient(parameters, *next_batch(owner)) for owner in owners]
         parameters = model.update(parameters, sum(gradients) / len(gradients))
         if i % arguments.log_every == 0 or i == arguments.iterations - 1:
             loss, accuracy, *_ = validate(parameters, digits.validation.pixels, digits.validation.labels)
@@ -108,8 +138,11 @@ def _log(iteration: int, loss, labels, predictions) -> None:
         print(f"Iteration {iteration}\nexpect {loss:.9g} {labels} {predictions}", flush=True)
 
 
-def main(argv: list[str] | None = None) -> tuple[float, float]:
+def main(argv: list[str] | None = None) -> tuple[float, float] | None:
     options = parser(__doc__ or "")
+    options.add_argument("--owners", type=int, default=data.OWNERS, help="data-owner-0, data-owner-1, and so on")
+    options.add_argument("--min-owners", type=int, help="iterations go on with so many (default: never without one)")
+    options.add_argument("--deadline", type=float, help="seconds for gradients to come, with --min-owners")
     options.add_argument("--iterations", type=int, default=2000)
     options.add_argument("--log-every", type=int, default=100, help="iterations between validations")
     options.add_argument("--data", help="folder with MNIST in IDX format (default: scikit-learn's digits)")
@@ -117,12 +150,23 @@ def main(argv: list[str] | None = None) -> tuple[float, float]:
     options.add_argument("--checkpoint", metavar="NAME", help="what the parameters are saved as")
     options.add_argument("--checkpoint-every", type=int, default=100, help="iterations between checkpoints")
     options.add_argument("--resume", action="store_true", help="go on from the checkpoint")
+    options.add_argument("--noise-multiplier", type=float, help="differential privacy: noise of so many times --clip")
+    options.add_argument("--clip", type=float, default=1.0, help="norm that gradients are clipped to, with noise")
     arguments = options.parse_args(argv)
+    if arguments.deadline is not None and arguments.min_owners is None:
+        options.error("--deadline is for owners that iterations go on without: say how many must deliver, --min-owners")
     if arguments.resume and not arguments.checkpoint:
         options.error("--resume goes on from a checkpoint: say which, --checkpoint NAME")
     configure(arguments)
     iterations, losses, accuracy = train_privately(arguments)
+    if not losses:
+        return None
     plain_losses, plain_accuracy = train_in_plaintext(arguments)
+    if noise := mechanism(arguments):
+        epsilon = noise.epsilon(1e-5, arguments.iterations)
+        print(
+            f"({epsilon:.3g}, 1e-5)-differential privacy for every data owner after {arguments.iterations} iterations"
+        )
     print(f"held-out accuracy: {accuracy:.4f} under MPC, {plain_accuracy:.4f} in plaintext")
     curves = {"under MPC": losses, "plaintext": plain_losses[-len(losses) :]}
     print("plot:", plot(arguments, __file__, "loss", iterations, curves, ("iteration", "validation loss")))

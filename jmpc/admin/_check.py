@@ -17,7 +17,7 @@ from ._table import print_table
 
 def check(arguments: argparse.Namespace) -> int:
     """Prints a table of the players, and problems; 1 if there is one."""
-    config = RemoteConfig.load(arguments.config)
+    config = RemoteConfig.load(arguments.config, environment={})
     problems: list[str] = []
     rows = []
     for player in config.players.values():

@@ -13,7 +13,7 @@ from ..runtime.host import control_path
 
 def keygen(arguments: argparse.Namespace) -> int:
     """Makes key pairs, of all players, of one, or of an author."""
-    config = RemoteConfig.load(arguments.config)
+    config = RemoteConfig.load(arguments.config, environment={})
     directory = Path(arguments.keys or config.keys)
     if arguments.author is not None:
         public = authors.generate(directory, arguments.author, force=arguments.force)
@@ -35,7 +35,7 @@ def keygen(arguments: argparse.Namespace) -> int:
 
 def rotate_keys(arguments: argparse.Namespace) -> int:
     """Makes a new pair for a player that has one."""
-    config = RemoteConfig.load(arguments.config)
+    config = RemoteConfig.load(arguments.config, environment={})
     name = config.get_player(arguments.player).name
     rotate(config.keys, name)
     print(f"made a new pair of {name} in {config.keys}; the old one ends in .old")
@@ -49,7 +49,7 @@ def rotate_keys(arguments: argparse.Namespace) -> int:
 
 def revoke_key(arguments: argparse.Namespace) -> int:
     """Has a player's key be used no more on this machine."""
-    config = RemoteConfig.load(arguments.config)
+    config = RemoteConfig.load(arguments.config, environment={})
     name = config.get_player(arguments.name).name
     revoke(config.keys, name)
     print(f"the key of {name} is used no more here; to let it in again, put a new {name}.public into {config.keys} and")
@@ -59,7 +59,7 @@ def revoke_key(arguments: argparse.Namespace) -> int:
 
 def reload(arguments: argparse.Namespace) -> int:
     """Has the nodes on this machine read the public keys again."""
-    config = RemoteConfig.load(arguments.config)
+    config = RemoteConfig.load(arguments.config, environment={})
     there = [name for name in config.players if control_path(config, name).exists()]
     for name in there:
         try:

@@ -130,7 +130,8 @@ def _told(entry: dict[str, Any]) -> str:
         return f"{entry['time']}  computation {entry['computation'][:16]} {entry['judged']} by the operator"
     head = f"{entry['time']}  run {entry['run'][:16]} of {entry['driver']}"
     if "ended" in entry:
-        return printable(f"{head}  ended {'' if entry['ended'] == 'well' else 'because '}{entry['ended']}")
+        without = f", without {', '.join(entry['missing'])}" if entry.get("missing") else ""
+        return printable(f"{head}  ended {'' if entry['ended'] == 'well' else 'because '}{entry['ended']}{without}")
     how = (", approved by hand" if entry["approved"] else "") + (f", by {entry['author']}" if entry["author"] else "")
     lines = [f"{head}  computation {entry['computation'][:16]}{how}"]
     rows = {
@@ -142,7 +143,7 @@ def _told(entry: dict[str, Any]) -> str:
 
 def _node(arguments: argparse.Namespace) -> tuple[RemoteConfig, str]:
     """The configuration, and the player whose node is meant."""
-    config = RemoteConfig.load(arguments.config)
+    config = RemoteConfig.load(arguments.config, environment={})
     if arguments.player is not None:
         return config, config.get_player(arguments.player).name
     here = [name for name in config.players if _has_state(config.state / name)]

@@ -8,6 +8,7 @@ from dataclasses import dataclass
 from jmpc.api.forecast import Forecast, Link, forecast
 from jmpc.choreography.cost import Cost, Times
 from jmpc.choreography.releases import ReleaseAccount
+from jmpc.computation import Gather
 from jmpc.runtime.prepare import Prepared
 
 Row = Sequence[str]
@@ -30,6 +31,7 @@ class Account:
     releases: tuple[ReleaseAccount, ...]
     masked_messages: int
     driver: str
+    gathers: tuple[Gather, ...] = ()  # what owners contribute of whom some may be missing
 
     @property
     def rounds(self) -> int:
@@ -54,6 +56,9 @@ class Account:
     def _lines(self) -> Iterator[str]:
         yield f"players   {', '.join(self.players)}"
         yield f"rounds    {_formula(self.cost.rounds())}"
+        for call in self.gathers:
+            time = "" if call.deadline is None else f" within {call.deadline:g} s"
+            yield f"gather    from at least {call.min_owners} of {', '.join(call.owners)}{time}  {call.line}"
         yield f"messages  {self.masked_messages} masked, {len(self.releases)} released"
         for times in self._times():
             yield ""
@@ -137,4 +142,5 @@ def _table(rows: Iterable[Row]) -> Iterator[str]:
 def account(prepared: Prepared, driver: str) -> Account:
     """The account of a prepared computation that `driver` runs. What went into variables it reads, it does not tell."""
     releases = prepared.releases(dict.fromkeys(prepared.reads, frozenset({UNKNOWN})))
-    return Account(prepared.players, prepared.cost, releases, prepared.lowered.choreography.masked_messages, driver)
+    masked, gathers = prepared.lowered.choreography.masked_messages, prepared.lowered.computation.gathers
+    return Account(prepared.players, prepared.cost, releases, masked, driver, gathers)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import functools
 import math
+import os
 import secrets
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
@@ -20,6 +21,7 @@ from jmpc.api.tracing import explained
 from jmpc.api.values import DRIVER, Effect, Node, Value, Visibility, assign, output, whereabouts
 from jmpc.choreography.inline import captured, inline_calls
 from jmpc.computation import ArrayType, Compute, Constant, Publish, Read, Source
+from jmpc.config import player_of
 from jmpc.errors import InputError
 from jmpc.providers import Provider, Sink
 
@@ -163,7 +165,8 @@ def define_private_variable(initial: Any, *, range: Range | None = None) -> Any:
     """A secret array that lives on the servers across runs.
 
     Args:
-      initial: an array, which the driver shares when the variable is first used, or a private value.
+      initial: an array, which the driver shares when the variable is first used, or a private value. In a script that
+        all players run, the array of the one that leads them.
       range: lowest and highest value of the initial array, if known; see `define_private_input`.
     """
     if not isinstance(initial, Operators):
@@ -210,7 +213,9 @@ def define_private_input(
         written in the function, and scalars of Python and numpy that it takes from outside. A function that must
         stay here because of them needs `types`. Or a function registered with `jmpc.provider`, or the name of one:
         that player's node calls it in every run.
-      types: a pytree of `jax.ShapeDtypeStruct`. Without it a function is called once, here, to learn them.
+      types: a pytree of `jax.ShapeDtypeStruct`. Without it a function is called once, here, to learn them. In a script
+        that all players run (JMPC_PLAYER is set), a function that is not pure JAX needs them, so that only its own
+        player calls it: without them all players trace it.
       range: lowest and highest value of float arrays, and of both parts of complex ones; checked at the owner before
         anything is shared. A known range makes results more precise. Default: |x| < 2^20 (at 18 fractional bits); at
         most +-2^44, where the input is used (TraceError).
@@ -300,9 +305,18 @@ def _check_range(range: Range | None) -> None:
 
 def _traced(player: str, provide: Callable[[], Any]) -> tuple[ClosedJaxpr | None, Any]:
     """What a function returns, as `jax.ShapeDtypeStruct`s; and its jaxpr, if it brings no data of its own."""
+    everywhere = player_of(os.environ) is not None
     try:
         closed, types = jax.make_jaxpr(provide, return_shape=True)()
-    except (jax.errors.JAXTypeError, TypeError):  # it looks at numbers, or returns what is no array yet
+    except Exception as error:
+        if everywhere:
+            raise TypeError(
+                f"the input of {player!r} is brought by a function that is not pure JAX, which only {player!r} is to "
+                "call: every player runs this script, so say its types, define_private_input(..., types=...)"
+            ) from error
+        if not isinstance(error, jax.errors.JAXTypeError | TypeError):
+            raise
+        # It looks at numbers, or returns what is no array yet.
         return None, jax.tree.map(functools.partial(_array_type, player), provide())
     # Without calls and what nothing needs: what a jitted function captures is seen, and what is not used stays here.
     lean = dce(inline_calls(closed), [True] * len(closed.out_avals))

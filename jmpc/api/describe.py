@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+import math
 from collections import Counter
 from collections.abc import Iterable, Iterator
 from typing import Any
@@ -14,7 +15,9 @@ from jmpc._compat import UNKNOWN_LINE, source_line
 from jmpc.api.account import account
 from jmpc.choreography.holders import inner_jaxprs
 from jmpc.choreography.inline import captured, inline_calls
-from jmpc.computation import Assign, Compute, Constant, Output, Publish, Read, Secure, Source
+from jmpc.clipping import clip_norm_p
+from jmpc.computation import Assign, Compute, Constant, Noise, Output, Publish, Read, Secure, Source
+from jmpc.lowering.noise import HONEST
 from jmpc.runtime.prepare import Prepared
 
 
@@ -36,8 +39,9 @@ def describe(prepared: Prepared, driver: str) -> str:
 
 
 def _inputs(prepared: Prepared) -> Iterator[str]:
-    published = {call.arg for call in prepared.lowered.computation.calls if isinstance(call, Publish)}
-    for numbers, call in prepared.lowered.computation.numbered():
+    computation = prepared.lowered.computation
+    published = {call.arg for call in computation.calls if isinstance(call, Publish)}
+    for numbers, call in computation.numbered():
         match call:
             case Source(player=player, provider=provider, types=types, line=line):
                 seen = "for everybody to see" if not published.isdisjoint(numbers) else "private"
@@ -45,6 +49,10 @@ def _inputs(prepared: Prepared) -> Iterator[str]:
                 yield f"{player}, {seen}: {what}, {', '.join(map(str, types))}  {line}"
             case Read(variable=variable, type=type_, player=player, line=line):
                 yield f"{player or 'shares of all servers'}: the variable {variable}, {type_}  {line}"
+            case Noise(arg=arg, deviation=deviation, line=line):
+                whose, type_ = ", ".join(computation.servers), computation.types[arg]
+                each = f"discrete Gaussian noise for {type_}, standard deviation {deviation / math.sqrt(HONEST):.6g}"
+                yield f"{whose}, each private: {each} ({deviation:.6g} of any two servers together)  {line}"
             case Constant(value=value, line=line):
                 yield f"everybody: a constant, {_summary(value)}  {line}"
 
@@ -99,6 +107,8 @@ def _equations(jaxprs: Iterable[Jaxpr]) -> Iterator[JaxprEqn]:
 def _written(eqn: JaxprEqn) -> str:
     """An operation with the numbers that are written in it."""
     numbers = [str(atom.val) for atom in eqn.invars if isinstance(atom, Literal) and np.ndim(atom.val) == 0]
+    if eqn.primitive is clip_norm_p:
+        numbers.append(str(eqn.params["norm"]))
     return " ".join([eqn.primitive.name, *numbers])
 
 

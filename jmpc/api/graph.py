@@ -8,20 +8,25 @@ from dataclasses import dataclass
 from typing import Any
 
 from jmpc.api.values import DRIVER, Effect, Node, Value, Visibility
-from jmpc.computation import Computation, Output, Source
+from jmpc.computation import Assign, Computation, Output, Read, Source
 from jmpc.lowering.folding import fold_known_floats
 from jmpc.lowering.pairs import complex_as_pairs
 
 
 @dataclass(frozen=True)
 class Built:
-    """A computation with what only this process knows of it."""
+    """A computation with what only this process knows of it.
+
+    The computation calls its variables by numbers, in the order of their first use, as it does inputs and outputs: so
+    it is the same in every session, and after every `jmpc.load`, and whoever has prepared it need not do so again.
+    """
 
     computation: Computation
     feeds: dict[str, tuple[str, Callable[[], Any]]]  # input key to its player and what brings it
     sinks: dict[str, tuple[str, Callable[..., None]]]  # output group to its player and who takes it
     variables: tuple[Any, ...]  # the variables it reads or assigns
-    outputs: tuple[str | None, ...]  # for each fetch the output's key, None if it opens elsewhere
+    names: dict[str, str]  # what each of them is called, by what the computation calls it
+    outputs: tuple[tuple[str, str] | None, ...]  # for each fetch the output's key and its player, None for effects
 
 
 def build(fetches: Sequence[Value | Effect], servers: Sequence[str], driver: str, fraction: int) -> Built:
@@ -33,7 +38,7 @@ def build(fetches: Sequence[Value | Effect], servers: Sequence[str], driver: str
         user's line.
     """
     builder = _Builder(driver)
-    outputs: list[str | None] = []
+    outputs: list[tuple[str, str] | None] = []
     for position, fetch in enumerate(fetches):
         if isinstance(fetch, Effect):
             builder.visit(fetch.node)
@@ -47,10 +52,12 @@ def build(fetches: Sequence[Value | Effect], servers: Sequence[str], driver: str
         player = driver if fetch.player in (None, DRIVER) else fetch.player
         key = f"fetch/{position}"
         builder.calls.append(Output(builder.number(fetch), player, "", key, fetch.node.line))
-        outputs.append(key if player == driver else None)
+        outputs.append((key, player))
     folded = fold_known_floats(Computation(tuple(servers), tuple(builder.calls), fraction))
     computation = complex_as_pairs(folded)
-    return Built(computation, builder.feeds, builder.sinks, tuple(builder.variables), tuple(outputs))
+    called = {call: variable.name for variable, call in builder.variables.items()}
+    names = {call: called[call] for call in computation.variables}
+    return Built(computation, builder.feeds, builder.sinks, tuple(builder.variables), names, tuple(outputs))
 
 
 class _Builder:
@@ -61,7 +68,7 @@ class _Builder:
         self.calls: list = []
         self.feeds: dict[str, tuple[str, Callable[[], Any]]] = {}
         self.sinks: dict[str, tuple[str, Callable[..., None]]] = {}
-        self.variables: dict[Any, None] = {}
+        self.variables: dict[Any, str] = {}  # by what the computation calls them
         self._start: dict[Node, int] = {}
         self._count = 0
         self._sources = 0
@@ -95,8 +102,9 @@ class _Builder:
             self._sources += 1
             if node.feed is not None:
                 self.feeds[call.key] = (call.player, node.feed)
-        if node.variable is not None:
-            self.variables[node.variable] = None
+        if isinstance(call, Read | Assign):
+            called = self.variables.setdefault(node.variable, f"variable/{len(self.variables)}")
+            call = dataclasses.replace(call, variable=called)
         self.calls.append(call)
         self._start[node] = self._count
         self._count += len(node.types)

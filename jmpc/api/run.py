@@ -44,13 +44,16 @@ def _is_fetch(x: Any) -> bool:
 
 
 def run(fetches: Any) -> Any:
-    """Runs what `fetches` needs, once, and returns what was opened to the driver.
+    """Runs what `fetches` needs, once, and returns what was opened to the player that this script acts as.
+
+    That is the driver. Where all players run this script, it is each one its own, and what is revealed to nobody by
+    name opens to the one that leads them (`RemoteConfig.load`).
 
     Args:
       fetches: a pytree of revealed values (`value.reveal()`), assignments and outputs.
 
     Returns:
-      The same pytree with an array for every value opened to the driver and None for everything else.
+      The same pytree with an array for every value opened to this player and None for everything else.
 
     Raises:
       TypeError: for a value that is still secret.
@@ -62,7 +65,12 @@ def run(fetches: Any) -> Any:
     session.announce(built)
     initialise(session, built.variables)
     outputs = session.run(built)
-    return jax.tree.unflatten(tree, [None if key is None else outputs[key] for key in built.outputs])
+    return jax.tree.unflatten(tree, opened(built, outputs, session.me))
+
+
+def opened(built: Built, outputs: Mapping[str, Any], me: str) -> list[Any]:
+    """For each fetch its array, if it opened to player `me`, who got these outputs."""
+    return [None if it is None or it[1] != me else outputs[it[0]] for it in built.outputs]
 
 
 def _built(session: Session, fetches: tuple[Any, ...]) -> Built:
@@ -112,7 +120,7 @@ def simulate(fn: Callable[..., Any], *, precision: int | Precision = USUAL) -> C
         leaves, tree = jax.tree.flatten(_secret_call(fn, args, kwargs), is_leaf=_is_fetch)
         built = build(leaves, session.servers, session.driver, session.fraction)
         outputs = session.run(built)
-        return jax.tree.unflatten(tree, [outputs[key] for key in built.outputs if key is not None])
+        return jax.tree.unflatten(tree, opened(built, outputs, session.me))
 
     return call
 

@@ -47,7 +47,8 @@ def save(name: str, values: Any) -> None:
     variables = {variable.name: variable for leaf in leaves for variable in _variables(leaf)}
     session = current_session()
     initialise(session, variables.values())
-    rows = [[v.name, v.player, v.type.dtype, list(v.shape)] for v in variables.values()]
+    called = {variable: session.called(variable) for variable in variables}
+    rows = [[called[v.name], v.player, v.type.dtype, list(v.shape)] for v in variables.values()]
     number = {variable: i for i, variable in enumerate(variables)}
     head = [_VERSION, session.fraction, list(session.servers), rows, _described(values, number)]
     descriptor = msgpack.packb(head)
@@ -55,7 +56,7 @@ def save(name: str, values: Any) -> None:
         _unpacked(name, descriptor)
     except StorageError:
         raise StorageError(f"{name!r}: numbers and texts of {len(descriptor):,} bytes are too many to save") from None
-    session.save(name, descriptor, {variable.name: variable.player for variable in variables.values()})
+    session.save(name, descriptor, {called[v.name]: v.player for v in variables.values()})
 
 
 def load(name: str, like: Any = None) -> Any:

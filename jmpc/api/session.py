@@ -32,17 +32,22 @@ class Session(Protocol):
 
     servers: tuple[str, ...]
     driver: str
+    me: str  # the player that this script acts as
     fraction: int
     built: Remembered[tuple[Any, ...], Built]
 
     def knows(self, variable: str) -> bool: ...
+
+    def called(self, variable: str) -> str:
+        """What all players call a variable that is known."""
+        ...
 
     def announce(self, built: Built) -> None: ...
 
     def prepare(self, computation: Computation) -> Prepared: ...
 
     def run(self, built: Built) -> Mapping[str, Any]:
-        """Runs a computation; the outputs that opened to the driver."""
+        """Runs a computation; the outputs that opened to this script's player."""
         ...
 
     def save(self, name: str, descriptor: bytes, places: Places) -> None:
@@ -65,9 +70,13 @@ class Session(Protocol):
 def open_session(config: LocalConfig | RemoteConfig) -> Session:
     """The session of a configuration."""
     if isinstance(config, RemoteConfig):
+        from jmpc.runtime.follower import FollowerSession
+        from jmpc.runtime.lead import LeadSession
         from jmpc.runtime.remote import RemoteSession
 
-        return RemoteSession(config)
+        if not config.everywhere:
+            return RemoteSession(config)
+        return LeadSession(config) if config.me == config.driver else FollowerSession(config)
     return LocalSession(config)
 
 
@@ -85,7 +94,7 @@ class LocalSession:
     def __init__(self, config: LocalConfig) -> None:
         self._config = config
         self.servers = tuple(config.servers[:3])
-        self.driver = config.driver
+        self.driver = self.me = config.driver
         self.fraction = config.precision
         self.built: Remembered[tuple[Any, ...], Built] = Remembered(KEPT_GRAPHS)
         simulation = {Mode.FUSED: FusedSimulation, Mode.THREADS: ThreadedSimulation}[config.mode]
@@ -97,6 +106,10 @@ class LocalSession:
 
     def knows(self, variable: str) -> bool:
         return self.simulation.knows(variable)
+
+    def called(self, variable: str) -> str:
+        """What all players call a variable: what this script does."""
+        return variable
 
     def announce(self, built: Built) -> None:
         """Logs who takes part, whenever someone new does."""
@@ -114,7 +127,7 @@ class LocalSession:
 
     def run(self, built: Built) -> Mapping[str, Any]:
         prepared = self.prepare(built.computation)
-        outputs = self.simulation.run(prepared, source_feed(built.feeds))
+        outputs = self.simulation.run(prepared, source_feed(built.feeds), built.names)
         for player, results in outputs.items():
             mine = {group: sink for group, (owner, sink) in built.sinks.items() if owner == player}
             deliver(results, mine)

@@ -151,6 +151,27 @@ def _guard(eqn: JaxprEqn, holders: HolderMap) -> Holders:
     return frozenset({player})
 
 
+def _delivered(eqn: JaxprEqn, holders: HolderMap) -> Holders:
+    player = eqn.params["player"]
+    if player not in _can_compute(eqn, holders):
+        raise ChoreographyError(
+            f"{source_line(eqn)}: {player!r} would say whether messages came to it that go to "
+            + ", ".join(_names(holders[atom]) for atom in eqn.invars)
+        )
+    return frozenset({player})
+
+
+def _quorum(eqn: JaxprEqn, holders: HolderMap) -> Holders:
+    player = eqn.params["player"]
+    if player not in _can_compute(eqn, holders):
+        raise ChoreographyError(
+            f"{source_line(eqn)}: quorum by {player!r}, who does not know who is there; "
+            + ", ".join(_names(holders[atom]) for atom in eqn.invars)
+            + " do"
+        )
+    return frozenset({player})
+
+
 def _greatest_fixpoint(
     eqn: JaxprEqn, init: list[Holders], before: list[Var], holders: HolderMap, step: Callable
 ) -> list[Holders]:
@@ -261,6 +282,8 @@ _RULES = {
     prim.guard_p.name: _guard,
     prim.public_p.name: _public,
     prim.local_p.name: _local,
+    prim.delivered_p.name: _delivered,
+    prim.quorum_p.name: _quorum,
     "scan": _scan,
     "while": _while,
     "cond": _cond,

@@ -17,10 +17,12 @@ from jmpc.choreography.needs import TOGETHER
 from jmpc.choreography.programs import (
     Atom,
     Branch,
+    Delivered,
     Draw,
     Guard,
     Local,
     Program,
+    Quorum,
     Receive,
     Scan,
     Segment,
@@ -63,10 +65,15 @@ def _segment(eqns: list[JaxprEqn], player: str, alive: set[Var], op_ids: Mapping
         for eqn in rest
         if eqn.primitive is prim.guard_p and player in (eqn.params["player"], TOGETHER)
     )
+    quorums = tuple(
+        Quorum(eqn.invars[0], eqn.params["owners"], eqn.params["least"], source_line(eqn))
+        for eqn in rest
+        if eqn.primitive is prim.quorum_p and player in (eqn.params["player"], TOGETHER)
+    )
     made = dict.fromkeys(var for eqn in eqns for var in eqn.outvars)
     inputs = [var for var in _variables(atom for eqn in rest for atom in eqn.invars) if var not in made]
-    kept = alive.union(_variables(guard.ok for guard in guards))
-    return Segment(rest, draws, tuple(inputs), tuple(var for var in made if var in kept), guards)
+    kept = alive.union(_variables([*(guard.ok for guard in guards), *(quorum.present for quorum in quorums)]))
+    return Segment(rest, draws, tuple(inputs), tuple(var for var in made if var in kept), guards, quorums)
 
 
 def _variables(atoms: Iterable[Atom | None]) -> list[Var]:
@@ -87,6 +94,8 @@ def writes(step: Step) -> list[Var]:
 
 reads.register(Segment, lambda step: list(step.inputs))
 writes.register(Segment, lambda step: list(step.outputs))
+reads.register(Delivered, lambda step: _variables(step.equation.invars))
+writes.register(Delivered, lambda step: _variables(step.equation.outvars))
 reads.register(Local, lambda step: _variables(step.equation.invars))
 writes.register(Local, lambda step: _variables(step.equation.outvars))
 reads.register(Send, lambda step: _variables(m.payload for f in step.frames for m in f.messages))

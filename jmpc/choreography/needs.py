@@ -19,7 +19,7 @@ from jmpc.choreography.holders import HolderMap, all_equations, inner_jaxprs
 
 TOGETHER = "(everyone)"  # the imagined player of a fused simulation; no name of a real one
 
-_PLACED = (*prim.TALK, prim.draw_p, prim.agree_p, prim.guard_p, prim.local_p)
+_PLACED = (*prim.TALK, prim.draw_p, prim.agree_p, prim.guard_p, prim.local_p, prim.delivered_p, prim.quorum_p)
 
 
 @dataclass(frozen=True)

@@ -1,7 +1,7 @@
 """When each value can be there: the depth that orders messages, the level that orders units.
 
-A *unit* is what a program runs as a step of its own without talking: local code, or a loop or branch
-without messages. The position of a value is (depth, level): the number of messages (and of loops and
+A *unit* is what a program runs as a step of its own without talking: local code, a look at who has delivered, or a
+loop or branch without messages. The position of a value is (depth, level): the number of messages (and of loops and
 branches with messages) and, after the last of them, the number of units on the longest path to it. The
 depth is a property of the choreography alone, however it is read, so both ends of a message agree on its
 round without talking about it, and so does a simulation. Only an eager view, in which nobody waits for messages, does
@@ -54,7 +54,7 @@ class Positions:
         depth, level = here
         if eqn.primitive in prim.TALK:
             return (depth + 1, 0) if self._view.cut_messages and here != ANY_TIME else here
-        if eqn.primitive is prim.local_p:
+        if eqn.primitive in prim.UNITS:
             return (max(depth, 0), level + 1)
         if not inner_jaxprs(eqn):
             return here

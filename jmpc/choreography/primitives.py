@@ -1,10 +1,12 @@
-"""The seven primitives a choreography is written with, beside ordinary `jax.numpy`.
+"""The ten primitives a choreography is written with, beside ordinary `jax.numpy`.
 
 Two doors, and no bare one: players talk only through `send_masked`, whose receiver sees a value masked
 by a draw that it cannot make itself, and `release`, for what may be seen (every use of it is listed in
 the computation's account). `draw` is the only source of masks. `agree` says that two players computed
 the same value in two ways, `public` declares a constant that everyone knows, `guard` refuses bad input
-at the player that gives it, and `local` is a stretch of one player's own JAX code.
+at the player that gives it, and `local` is a stretch of one player's own JAX code. Three are for players that a run
+can do without: `delivered` says whose contributions have come to a server in time, `quorum` ends a run for which too
+few have, and `contribution` is what others may use of an owner that may be missing.
 
 Players are named by strings; a key is named by the set of players that hold it.
 """
@@ -54,14 +56,20 @@ agree_p = _primitive("agree")
 public_p = _primitive("public")
 guard_p = _primitive("guard")
 local_p = _primitive("local", multiple_results=True)
+delivered_p = _primitive("delivered")
+quorum_p = _primitive("quorum")
+contribution_p = _primitive("contribution")
 
 TALK = (send_masked_p, release_p)
+UNITS = (local_p, delivered_p)  # steps of a program, never part of a segment
 
 # The parameters that results depend on, where not all do: who talks to whom, and why, is not computed with.
 COMPUTED: dict[Primitive, tuple[str, ...]] = {
     send_masked_p: ("group", "bits"),
     release_p: ("bits",),
     guard_p: (),
+    quorum_p: (),
+    contribution_p: (),
 }
 
 
@@ -250,3 +258,65 @@ def local(jaxpr: ClosedJaxpr, args: Sequence[jax.Array], player: str, name: str)
 def _(*args: ShapedArray, jaxpr: ClosedJaxpr, player: str, name: str) -> list[ShapedArray]:
     del args, player, name
     return [ShapedArray(aval.shape, aval.dtype) for aval in jaxpr.out_avals]
+
+
+def delivered(
+    messages: Sequence[jax.Array], owners: Sequence[str], player: str, deadline: float | None = None
+) -> jax.Array:
+    """Whose contributions `player` has: booleans in the order of `owners`, known to `player` alone.
+
+    An owner has delivered if `player` shares all keys with it that they should share, and if all its `messages` are
+    there in time. Only run time tells; whoever does not deliver is missing for the rest of the run, see
+    `choreography.optional`.
+
+    Args:
+      messages: what `player` gets from the owners, of all of them; it may be nothing.
+      deadline: seconds to wait for the messages, from when `player` has come so far that it waits for nothing else;
+        None for as long as it waits for any other player.
+    """
+    return delivered_p.bind(*messages, owners=tuple(owners), player=player, deadline=deadline)
+
+
+@delivered_p.def_abstract_eval
+def _(*messages: ShapedArray, owners: tuple[str, ...], player: str, deadline: float | None) -> ShapedArray:
+    if not owners or len(set(owners)) != len(owners) or player in owners:
+        raise ChoreographyError(f"delivered: {player!r} waits for {owners}")
+    if deadline is not None and not deadline > 0:
+        raise ChoreographyError(f"delivered: a deadline of {deadline} s")
+    return ShapedArray((len(owners),), np.dtype(np.bool_))
+
+
+def quorum(present: jax.Array, owners: Sequence[str], player: str, least: int) -> jax.Array:
+    """`present`, if at least `least` are true; otherwise `player` ends the run before its next message.
+
+    `present` says of each of `owners` whether the players take it to have delivered. Here `player` learns it: it
+    gives up those that are missing, and may refuse the run because of who is there (see `Attendance`). As with
+    `guard`, the result is held by `player` alone, so nobody goes on with a set of owners that it has not judged.
+    """
+    return quorum_p.bind(present, owners=tuple(owners), player=player, least=least)
+
+
+@quorum_p.def_abstract_eval
+def _(present: ShapedArray, *, owners: tuple[str, ...], player: str, least: int) -> ShapedArray:
+    if present.shape != (len(owners),) or present.dtype != np.bool_:
+        raise ChoreographyError(f"quorum: {present.dtype}{present.shape} does not say who of {owners} is there")
+    if player in owners or not 0 <= least <= len(owners):
+        raise ChoreographyError(f"quorum: {player!r} asks for {least} of {owners}")
+    return ShapedArray(present.shape, present.dtype)
+
+
+def contribution(x: jax.Array, present: jax.Array, owner: str) -> jax.Array:
+    """The words `x`, which derive from what `owner` sent, where the scalar `present` is true; otherwise zeros.
+
+    `present` must come from a `quorum`: then all players take the same branch, and whatever stands in `x` at a player
+    that `owner` did not deliver to is forgotten.
+    """
+    return contribution_p.bind(x, present, owner=owner)
+
+
+@contribution_p.def_abstract_eval
+def _(x: ShapedArray, present: ShapedArray, *, owner: str) -> ShapedArray:
+    del owner
+    if present.shape != () or present.dtype != np.bool_ or not np.issubdtype(x.dtype, np.unsignedinteger):
+        raise ChoreographyError(f"contribution: words and a boolean scalar, not {x.dtype} and {present.dtype}")
+    return ShapedArray(x.shape, x.dtype)

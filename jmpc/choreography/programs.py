@@ -49,6 +49,16 @@ class Guard:
 
 
 @dataclass(frozen=True)
+class Quorum:
+    """After its segment has run, `present` says who of `owners` is there; with fewer than `least` the run ends."""
+
+    present: Atom
+    owners: tuple[str, ...]
+    least: int
+    line: str
+
+
+@dataclass(frozen=True)
 class Segment:
     """A stretch between two exchanges that is compiled as one function of `draws` and `inputs`."""
 
@@ -57,6 +67,14 @@ class Segment:
     inputs: tuple[Var, ...]
     outputs: tuple[Var, ...]
     guards: tuple[Guard, ...] = ()
+    quorums: tuple[Quorum, ...] = ()
+
+
+@dataclass(frozen=True)
+class Delivered:
+    """A look at which owners have delivered up to here; see `primitives.delivered`."""
+
+    equation: JaxprEqn
 
 
 @dataclass(frozen=True)
@@ -106,10 +124,14 @@ class Send:
 
 @dataclass(frozen=True)
 class Receive:
-    """Waits for the frames of round `depth`."""
+    """Waits for the frames of round `depth`; for those of players that may be missing up to `deadline` seconds.
+
+    None is as long as for any other player.
+    """
 
     depth: int
     frames: tuple[Frame, ...]
+    deadline: float | None = None
 
 
 @dataclass(frozen=True)
@@ -153,7 +175,7 @@ class Branch:
     programs: tuple[Program, ...]
 
 
-Step = Segment | Local | Send | Receive | Scan | While | Branch
+Step = Segment | Local | Delivered | Send | Receive | Scan | While | Branch
 
 
 @dataclass(frozen=True)

@@ -77,6 +77,8 @@ def _walk(jaxpr: Jaxpr, inputs: Sequence[Origins], found: _Found) -> list[Origin
         outs = [everything] * len(eqn.outvars)
         if eqn.primitive is prim.release_p:
             _note(eqn, frozenset() if eqn.params["independent"] else everything, found)
+        elif eqn.primitive is prim.delivered_p:
+            outs = [frozenset()]  # that something came, not what
         elif eqn.primitive.name in ("scan", "while", "cond"):
             outs = _walk_control(eqn, operands, found)
         env.update(zip(eqn.outvars, outs, strict=True))

@@ -25,6 +25,7 @@ from jmpc.choreography.positions import END, LAST_LEVEL, Position, Positions, ta
 from jmpc.choreography.programs import (
     Atom,
     Branch,
+    Delivered,
     Frame,
     Local,
     Message,
@@ -51,6 +52,7 @@ class Schedule:
     op_ids: dict[Var, int]
     numbers: dict[int, int]  # id of a control-flow equation to its number
     payloads: dict[Var, Var]
+    deadlines: dict[Var, float | None]  # of the messages of players that may be missing
     outputs: dict[str, tuple[Atom, ...]]
 
     def program(self, player: str) -> Program:
@@ -102,6 +104,7 @@ def schedule(
         op_ids={var: number for number, var in enumerate(draws)},
         numbers={id(eqn): number for number, eqn in enumerate(control)},
         payloads={eqn.outvars[0]: _payload(eqn) for eqn in everything if eqn.primitive in prim.TALK},
+        deadlines=_deadlines(everything),
         outputs=wanted,
     )
 
@@ -113,6 +116,16 @@ def _payload(eqn: JaxprEqn) -> Var:
     if bits == 8 * value.aval.dtype.itemsize:
         return value
     return fresh_var(ShapedArray((-(-value.aval.size * bits // 8),), np.uint8))
+
+
+def _deadlines(eqns: Sequence[JaxprEqn]) -> dict[Var, float | None]:
+    return {
+        atom: eqn.params["deadline"]
+        for eqn in eqns
+        if eqn.primitive is prim.delivered_p
+        for atom in eqn.invars
+        if not isinstance(atom, Literal)
+    }
 
 
 class _Projection:
@@ -142,6 +155,8 @@ class _Projection:
                 continue
             elif eqn.primitive is prim.local_p:
                 self._place_unit(eqn, Local(eqn), eqn.invars)
+            elif eqn.primitive is prim.delivered_p:
+                self._place_unit(eqn, Delivered(eqn), eqn.invars)
             else:
                 self._place(eqn)
         return self._assemble(tuple(outputs))
@@ -154,9 +169,9 @@ class _Projection:
                 self.first_use[atom] = min(self.first_use.get(atom, END), at)
 
     def _place(self, eqn: JaxprEqn) -> None:
-        """Puts an equation into the segment of its first use; a guard before the next messages."""
+        """Puts an equation into the segment of its first use; what may end the run before the next messages."""
         at = min(self.first_use.get(var, END) for var in eqn.outvars)
-        if eqn.primitive is prim.guard_p:
+        if eqn.primitive in (prim.guard_p, prim.quorum_p):
             depth, _ = self.positions[eqn]
             at = min(at, (depth, LAST_LEVEL))
         if self.plan.view.eager:
@@ -290,9 +305,16 @@ class _Projection:
         ordered += [((*at, 1), unit) for at, units in self.units.items() for unit in reversed(units)]
         ordered += [((depth, LAST_LEVEL, 1), Send(depth, frames)) for depth, frames in _frames(self.sends)]
         ordered += [((depth, LAST_LEVEL, 2), step) for depth, steps in self.control.items() for step in reversed(steps)]
-        ordered += [((depth, LAST_LEVEL, 3), Receive(depth, frames)) for depth, frames in _frames(self.receives)]
+        ordered += [((depth, LAST_LEVEL, 3), self._receive(depth, frames)) for depth, frames in _frames(self.receives)]
         ordered.sort(key=lambda item: item[0])
         return finish(self.player, [step for _, step in ordered], outputs, self.constants, self.plan.op_ids)
+
+    def _receive(self, depth: int, frames: tuple[Frame, ...]) -> Receive:
+        """The step with the longest deadline of its messages."""
+        values = [message.value for frame in frames for message in frame.messages]
+        found = [self.plan.deadlines[value] for value in values if value in self.plan.deadlines]
+        known = [deadline for deadline in found if deadline is not None]
+        return Receive(depth, frames, max(known) if known and len(known) == len(found) else None)
 
 
 def _frames(messages: dict[tuple[int, str, str], list[Message]]) -> list[tuple[int, tuple[Frame, ...]]]:

@@ -15,6 +15,7 @@ from jmpc.choreography.holders import HolderMap, Holders, all_equations, infer_h
 from jmpc.choreography.inline import inline_calls
 from jmpc.choreography.masks import check_masks
 from jmpc.choreography.needs import TOGETHER
+from jmpc.choreography.optional import check_optional
 from jmpc.choreography.unshare import unshare
 from jmpc.errors import ChoreographyError
 
@@ -28,6 +29,7 @@ class Choreography:
     players: tuple[str, ...]
     holders: HolderMap
     masked_messages: int  # how many (message, receiver) pairs the mask check covered
+    optional: Holders = frozenset()  # players that a run can do without
 
     def equations(self) -> Iterator[JaxprEqn]:
         """Every equation, those in loops and branches included."""
@@ -44,6 +46,7 @@ def trace(
     avals: Sequence[Any],
     inputs: Sequence[Iterable[str]],
     players: Sequence[str],
+    optional: Iterable[str] = (),
 ) -> Choreography:
     """Traces `fn`, a choreography in `jax.numpy` and the primitives, and checks it.
 
@@ -52,9 +55,10 @@ def trace(
       avals: shape and dtype of each argument.
       inputs: who holds each argument.
       players: everyone who takes part.
+      optional: those of them that a run can do without.
 
     Raises:
-      ChoreographyError: naming the author's line; see `infer_holders` and `check_masks`.
+      ChoreographyError: naming the author's line; see `infer_holders`, `check_masks` and `check_optional`.
     """
     located = tuple(frozenset(who) for who in inputs)
     _check_players(located, players)
@@ -62,7 +66,9 @@ def trace(
         closed = inline_calls(jax.make_jaxpr(fn)(*avals))
         closed = unshare(dce(closed, [True] * len(closed.out_avals)))
     holders = infer_holders(closed, located, players)
-    return Choreography(closed, located, tuple(players), holders, check_masks(closed))
+    may_miss = frozenset(optional)
+    check_optional(closed, may_miss)
+    return Choreography(closed, located, tuple(players), holders, check_masks(closed), may_miss)
 
 
 def _check_players(inputs: Sequence[Holders], players: Sequence[str]) -> None:

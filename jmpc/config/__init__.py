@@ -22,5 +22,6 @@ Anything that is not exactly one of these is refused, with the file and the fiel
 from ._local import LocalConfig as LocalConfig
 from ._local import Mode as Mode
 from ._players import Player as Player
+from ._players import player_of as player_of
 from ._players import split_address as split_address
 from ._remote import RemoteConfig as RemoteConfig

@@ -1,7 +1,7 @@
 """A player, its name and its address; and what every configuration says of them."""
 
 import re
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from ipaddress import ip_address
 from typing import Any, Final, Literal
@@ -10,6 +10,7 @@ from ..errors import ConfigError
 from ..precision import HIGHEST, LOWEST, Precision
 
 Role = Literal["server", "owner", "driver"]
+PLAYER_VARIABLE: Final = "JMPC_PLAYER"
 
 _SERVERS: Final = 3
 # A name is also the name of a key file and a routing id.
@@ -28,6 +29,11 @@ class Player:
     public_key: bytes | None = None
     listen: str | None = None
     bulk_port: int | None = None
+
+
+def player_of(environment: Mapping[str, str]) -> str | None:
+    """The player that a script is, of those that all run it; None if the environment does not say that they do."""
+    return environment.get(PLAYER_VARIABLE) or None
 
 
 def split_address(address: str) -> tuple[str, int]:

@@ -16,7 +16,7 @@ from ..net.keys import KeyRing
 from ..net.transport import Transport, is_loopback
 from ..precision import USUAL, Precision
 from ._file import DEFAULT_TIMEOUT, PROTOCOLS, read
-from ._players import Player, checked_precision, split_address
+from ._players import PLAYER_VARIABLE, Player, checked_precision, player_of, split_address
 
 
 @dataclass(frozen=True)
@@ -27,7 +27,8 @@ class RemoteConfig:
     without one, the player that this script acts as. `me` is the player that this script acts as.
     `keys` and `state`, of what players save, are directories. `limits` are of what a player accepts
     of another, `protocol` is what the servers speak. `author` signs the computations of this script,
-    if named.
+    if named. `everywhere` says that every player runs this script, as itself, and no node: `driver` is then the
+    player that leads the others.
     """
 
     players: Mapping[str, Player]
@@ -42,30 +43,43 @@ class RemoteConfig:
     policy: Mapping[str, Any] = field(default_factory=dict)
     author: str | None = None
     protocol: str = PROTOCOLS[0]
+    everywhere: bool = False  # of this process, not of the file
 
     def __post_init__(self) -> None:
         object.__setattr__(self, "precision", checked_precision(self.precision, "RemoteConfig"))
 
     @classmethod
     def load(
-        cls, path: str | os.PathLike[str], player: str | None = None, insecure: bool | None = None
+        cls,
+        path: str | os.PathLike[str],
+        player: str | None = None,
+        insecure: bool | None = None,
+        *,
+        environment: Mapping[str, str] = os.environ,
     ) -> "RemoteConfig":
         """Read and check a configuration file, flat or full.
 
         Arguments:
-            player: the player that this script acts as; the configured driver unless said.
+            player: the player that this script acts as, of others that are nodes; the configured driver unless said.
             insecure: plain text on loopback, or not; what the file says unless said.
+            environment: where JMPC_PLAYER, if `player` is not said, is the player that this script is, and says that
+                all others run it, too. The configured driver leads them; without one the first player of the file
+                that is no server, or the first server.
 
         Raises:
             ConfigError: with the file, the field, what was expected and what is there.
         """
         config = cls(**read(path))
-        driver = config.driver or player
+        scripted = player_of(environment) if player is None else None
+        if scripted is not None and scripted not in config.players:
+            raise ConfigError(f"{PLAYER_VARIABLE} is {scripted!r}: {path} has the players {list(config.players)}")
+        driver = config.driver or (player if scripted is None else config._first)
         config = replace(
             config,
             driver=driver,
-            me=player or driver,
+            me=player or scripted or driver,
             insecure=config.insecure if insecure is None else insecure,
+            everywhere=scripted is not None,
         )
         if player is not None:
             config.get_player(player)
@@ -115,6 +129,12 @@ class RemoteConfig:
         """The servers in the order of their parts in a protocol: by name, numbers as numbers."""
         names = [player.name for player in self.players.values() if player.role == "server"]
         return tuple(sorted(names, key=_natural))
+
+    @property
+    def _first(self) -> str:
+        """Who leads the others where no driver is configured."""
+        names = [player.name for player in self.players.values()]
+        return next((name for name in names if name not in self.servers), self.servers[0])
 
     @functools.cached_property
     def digest(self) -> bytes:

@@ -7,6 +7,7 @@ through a `Reveal` or `Publish` of the computation, and everything else is share
 
 from __future__ import annotations
 
+import itertools
 from collections import Counter
 from collections.abc import Callable, Sequence
 from contextlib import AbstractContextManager
@@ -22,10 +23,13 @@ from jmpc.choreography.trace import Choreography, trace
 from jmpc.computation import (
     ArrayType,
     Assign,
+    Average,
     Call,
     Computation,
     Compute,
     Constant,
+    Gather,
+    Noise,
     Output,
     Publish,
     Read,
@@ -37,8 +41,10 @@ from jmpc.computation import (
 from jmpc.errors import ChoreographyError
 from jmpc.lowering import interval
 from jmpc.lowering.context import Context, Watch
+from jmpc.lowering.gathering import average, gather
 from jmpc.lowering.inputs import reveal, share
 from jmpc.lowering.interpreter import lower
+from jmpc.lowering.noise import add_noise
 from jmpc.lowering.values import Boolean, FixedPoint, Integer, Precision, Public, Secret, Value
 from jmpc.protocols.base import Bits, Protocol, Ring
 
@@ -51,10 +57,11 @@ class Port:
     """One located array that enters or leaves a choreography.
 
     `input` and `output` name a source or output of the computation, `variable` a stored variable; `index`
-    counts the arrays of a source, or the slots of a secret variable (`CLEAR`: one in the clear).
+    counts the arrays of a source, the servers that draw noise, or the slots of a secret variable (`CLEAR`: one in the
+    clear).
     """
 
-    kind: type  # Source, Read, Output or Assign
+    kind: type  # Source, Noise, Read, Output or Assign
     name: str
     index: int
     players: frozenset[str]
@@ -100,14 +107,41 @@ def lower_computation(computation: Computation, make_protocol: ProtocolFactory, 
         [port.aval for port in inputs],
         [port.players for port in inputs],
         computation.players,
+        computation.optional,
     )
+    _check_gathers(computation, outputs)
     return Lowered(computation, traced, inputs, tuple(outputs))
 
 
+def _check_gathers(computation: Computation, outputs: Sequence[Port]) -> None:
+    """What owners that may be missing must not be asked for, and which sums must not stand side by side.
+
+    Two sums over different owners show, by their difference, a sum over those that are only in one of them: it must
+    be of as many as each gather demands.
+    """
+    for port in outputs:
+        if port.kind is Assign and (those := port.players & computation.optional):
+            raise ChoreographyError(
+                f"{port.call.line}: {', '.join(sorted(those))} would keep a variable, but contributes to a gather, so "
+                "that a run can do without it: assign it in a computation of its own"
+            )
+    for call, other in itertools.combinations(computation.gathers, 2):
+        apart, least = set(call.owners) ^ set(other.owners), max(call.min_owners, other.min_owners)
+        if 0 < len(apart) < least:
+            raise ChoreographyError(
+                f"{other.line}: this gather and that at {call.line} differ in {', '.join(sorted(apart))} alone: the "
+                f"difference of two sums would be about fewer than {least} owners. Gather from the same owners"
+            )
+
+
 def _input_ports(computation: Computation, protocol: Protocol) -> list[Port]:
-    ports = []
-    for call in computation.calls:
+    ports: list[Port] = []
+    for number, call in enumerate(computation.calls):
         match call:
+            case Noise(arg=arg):
+                words = jax.ShapeDtypeStruct(computation.types[arg].shape, np.uint64)
+                whose = enumerate(computation.servers)
+                ports += [Port(Noise, f"noise/{number}", i, frozenset({server}), words, call) for i, server in whose]
             case Source(player=player, types=types, key=key):
                 who = frozenset({player})
                 ports += [Port(Source, key, i, who, _aval(t), call) for i, t in enumerate(types)]
@@ -177,6 +211,13 @@ class _Builder:
                 return [self._secret(arg, range_)]
             case Secure(jaxpr=jaxpr, args=args):
                 return lower(jaxpr, [self._operand(number) for number in args], self.context)
+            case Gather():
+                return gather(self.context, call, self._contributions(call))
+            case Average(args=args, arg=arg):
+                return [average(self.context, [self.values[number] for number in args], self._public(arg))]
+            case Noise(arg=arg, deviation=deviation):
+                drawn = dict(zip(self.context.parties, self._ports(call), strict=True))
+                return [add_noise(self.context, self._operand(arg), deviation, drawn)]
             case Reveal(arg=arg, player=player):
                 return [_Clear(self._revealed(arg, player), player, call.line)]
             case Publish(arg=arg):
@@ -213,6 +254,16 @@ class _Builder:
     def _operand(self, number: int) -> Value:
         value = self.values[number]
         return self._secret(number, None) if isinstance(value, _Clear) else value
+
+    def _contributions(self, call: Gather) -> list[Any]:
+        per = len(call.args) // len(call.owners)
+        return [self._at(arg, call.owners[i // per], "a contribution") for i, arg in enumerate(call.args)]
+
+    def _public(self, number: int) -> Public:
+        value = self.values[number]
+        if not isinstance(value, Public):
+            raise ChoreographyError(f"{self.context.line}: who is there must be public")
+        return value
 
     def _secret(self, number: int, range_: tuple[float, float] | None) -> Secret:
         value = self.values[number]

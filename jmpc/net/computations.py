@@ -22,10 +22,13 @@ from jmpc._compat import JAX_VERSION, LINE_LENGTH
 from jmpc.computation import (
     ArrayType,
     Assign,
+    Average,
     Call,
     Computation,
     Compute,
     Constant,
+    Gather,
+    Noise,
     Output,
     Publish,
     Read,
@@ -35,13 +38,17 @@ from jmpc.computation import (
     Source,
     result_count,
 )
+from jmpc.gaussian import MOST_DEVIATION
 from jmpc.net.codec import CodecError, Limits, Tally, decode_jaxpr, encode_jaxpr, unpack
 from jmpc.net.codec._encode import BLOCK
 from jmpc.net.codec._plain import as_bytes, as_float, as_list, as_size, as_text
 
 VERSION = 1
 _MAGIC = "jmpc run"
-_KINDS: tuple[type, ...] = (Source, Constant, Read, Compute, Share, Secure, Reveal, Publish, Assign, Output)
+_KINDS: tuple[type, ...] = (
+    *(Source, Constant, Read, Compute, Share, Secure, Reveal, Publish, Assign, Output),
+    *(Noise, Gather, Average),
+)
 _NAME = re.compile(r"[A-Za-z0-9_.@/<>-]{0,128}")
 _KEY = re.compile(r"[A-Za-z0-9_.@/<>-]{1,100}/[0-9]{1,9}")
 _DTYPES = frozenset("bool int8 int16 int32 int64 uint8 uint16 uint32 uint64 float16 bfloat16 float32 float64".split())
@@ -123,7 +130,24 @@ def _decode_call(data: list[Any], made: int, tally: Tally) -> Call:
         raise CodecError(
             f"{kind.__name__} {call.name!r} takes {len(call.jaxpr.in_avals)} arguments, got {len(call.args)}"
         )
+    if isinstance(call, Gather):
+        _check_gather(call)
+    if isinstance(call, Average) and not call.args:
+        raise CodecError("a mean of nothing")
     return call
+
+
+def _check_gather(call: Gather) -> None:
+    count = len(call.owners)
+    if not count or len(set(call.owners)) != count or not call.args or len(call.args) % count:
+        raise CodecError(f"a gather of {len(call.args)} contributions of {count} owners")
+    if len(call.ranges) != len(call.args) or not 1 <= call.min_owners <= count:
+        raise CodecError(f"a gather of {count} owners, at least {call.min_owners}, with {len(call.ranges)} ranges")
+
+
+def is_name(data: Any) -> bool:
+    """Whether it can be the name of a variable."""
+    return type(data) is str and data != "" and _NAME.fullmatch(data) is not None
 
 
 def _name(data: Any) -> str:
@@ -190,6 +214,21 @@ def _range(data: Any) -> tuple[float, float] | None:
     return low, high
 
 
+def _deadline(data: Any) -> float | None:
+    if data is None:
+        return None
+    seconds = as_float(float(data) if type(data) is int else data)
+    if not 0 < seconds < math.inf:
+        raise CodecError("a deadline that is no number of seconds")
+    return seconds
+
+
+def _deviation(data: Any) -> float:
+    if not 0 < as_float(data) <= MOST_DEVIATION:
+        raise CodecError("a standard deviation that is not positive, or too large")
+    return data
+
+
 _READERS: dict[str, Callable[[Any], Any]] = {
     "player": _player,
     "provider": _name,
@@ -198,5 +237,10 @@ _READERS: dict[str, Callable[[Any], Any]] = {
     "name": _label,
     "line": lambda data: _label(data, LINE_LENGTH),
     "range": _range,
+    "deviation": _deviation,
     "sink": _name,
+    "owners": lambda data: tuple(_name(item) for item in as_list(data)),
+    "ranges": lambda data: tuple(_range(item) for item in as_list(data)),
+    "min_owners": as_size,
+    "deadline": _deadline,
 }

@@ -56,6 +56,7 @@ class Kind(IntEnum):
     PING = 9  # is a player there?
     PONG = 10  # it is, in this version
     KEY = 11  # for large arrays beside CURVE; the transport's own
+    STEP = 12  # where a script is that all players run, and how its steps end
 
 
 @dataclass(frozen=True)

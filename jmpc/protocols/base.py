@@ -125,6 +125,10 @@ class Protocol(abc.ABC):
         """
 
     @abc.abstractmethod
+    def arrivals(self, x: Sharing) -> dict[str, list[Array]]:
+        """Of what `share` or `share_bits` gave for a player that is no party: what each party got of it by message."""
+
+    @abc.abstractmethod
     def constant(self, x: Array) -> Ring:
         """The public uint64 array `x` as a sharing. No message."""
 

@@ -3,6 +3,7 @@
     {"after": MAC, "time": T, "opens": DIGEST, "opened": [{"to": ..., "by": ..., "what": ..., "of": [...]}, ...], ...}
     {"after": MAC, "time": T, "run": ID, "driver": NAME, "computation": DIGEST, "opens": DIGEST, ...}
     {"after": MAC, "time": T, "run": ID, "driver": NAME, "ended": "well" or why not, "mac": ...}
+                                                      and "missing": [...], the owners that it went on without
     {"after": MAC, "time": T, "computation": DIGEST, "judged": "approved" or "withdrawn", "mac": ...}
     {"after": MAC, "time": T, "driver": NAME, "stored": "save" or "load", "name": ..., "variables": ..., "mac": ...}
 
@@ -20,8 +21,6 @@ import hmac
 import json
 import os
 import threading
-import time
-from collections import deque
 from collections.abc import Callable, Iterable
 from pathlib import Path
 from typing import Any, Final
@@ -33,10 +32,10 @@ from jmpc.choreography.releases import ReleaseAccount
 from jmpc.errors import PolicyError, StorageError
 from jmpc.private_files import make_folder
 from jmpc.remember import Remembered
+from jmpc.runtime.lately import LastHour
 
 _FIRST: Final = "0" * 64
 _REMEMBERED: Final = 4096  # digests of what was written already
-_HOUR: Final = 3600.0
 _REASON: Final = 200  # characters of why a run ended
 _SPARE: Final = 600  # bytes of the line that says how it ended
 _MAC: Final = ', "mac": "'  # and 64 digits, a quotation mark and a brace end every line
@@ -59,7 +58,7 @@ class AuditLog:
         self._lock = threading.Lock()
         self._last: str | None = None  # the MAC of the last line; not read yet
         self._known: Remembered[str, None] = Remembered(_REMEMBERED)
-        self._written: dict[str, deque[tuple[float, int]]] = {}  # in the last hour, by driver
+        self._written: dict[str, LastHour] = {}  # bytes, by driver
 
     def begins(
         self,
@@ -87,12 +86,14 @@ class AuditLog:
             entry = {"run": run.hex(), "driver": driver, "computation": computation.hex(), "opens": digest}
             self._write(entry | {"approved": approved, "author": author}, driver)
 
-    def ended(self, run: bytes, driver: str, how: str) -> None:
-        """A run has ended, "well" or for a reason."""
+    def ended(self, run: bytes, driver: str, how: str, missing: Iterable[str] = ()) -> None:
+        """A run has ended, "well" or for a reason; without which owners."""
+        entry: dict[str, Any] = {"run": run.hex(), "driver": driver}
+        entry["ended"] = how.encode("ascii", "replace").decode()[:_REASON]
+        if without := sorted(missing):
+            entry["missing"] = without
         with self._lock:
-            self._write(
-                {"run": run.hex(), "driver": driver, "ended": how.encode("ascii", "replace").decode()[:_REASON]}
-            )
+            self._write(entry)
 
     def judged(self, identity: str, how: str) -> None:
         """The operator has approved a computation, or has withdrawn that."""
@@ -121,15 +122,13 @@ class AuditLog:
             raise StorageError(f"the audit log cannot be written ({error.strerror}): see {self.path.name}") from error
 
     def _check_room(self, driver: str, nbytes: int) -> None:
-        written, now = self._written.setdefault(driver, deque()), time.monotonic()
-        while written and now - written[0][0] > _HOUR:
-            written.popleft()
-        if (total := nbytes + sum(size for _, size in written)) > self._most_bytes:
+        written = self._written.setdefault(driver, LastHour())
+        if (total := nbytes + written.total) > self._most_bytes:
             raise PolicyError(
                 f"the runs of {driver} would fill {total:,} bytes of the audit log within an hour, at most "
                 f"{self._most_bytes:,} (rule max_audit_bytes): open less, or in fewer runs"
             )
-        written.append((now, nbytes))
+        written.add(nbytes)
 
 
 def read(path: Path, key: bytes) -> tuple[list[dict[str, Any]], list[str]]:

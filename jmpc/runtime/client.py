@@ -11,24 +11,27 @@ from dataclasses import dataclass, field
 
 from jmpc.api.describe import describe
 from jmpc.choreography.programs import Guard
+from jmpc.computation import Output
 from jmpc.errors import ChoreographyError, InputError, JmpcError, PolicyError, RunAborted, StorageError
 from jmpc.net.authors import Signature
 from jmpc.net.framing import Header, Kind
 from jmpc.remember import Remembered
 from jmpc.runtime import orders
 from jmpc.runtime.approvals import Pending
+from jmpc.runtime.attendance import Attendance
+from jmpc.runtime.gate import Take
 from jmpc.runtime.grants import written
 from jmpc.runtime.guard import approved_receivers, check_permitted, check_run, may_tell
 from jmpc.runtime.host import Host
 from jmpc.runtime.inputs import Results, deliver
 from jmpc.runtime.machine import refuse
-from jmpc.runtime.orders import Order, Ready, Submission, order_digest
-from jmpc.runtime.party import Party, reason_of
+from jmpc.runtime.orders import Done, Order, Ready, Submission, order_digest
+from jmpc.runtime.party import Party, fellows, reason_of
 from jmpc.runtime.prepare import Prepared
 from jmpc.runtime.pulse import Pulse
 from jmpc.runtime.repertoire import Repertoire
 from jmpc.runtime.saving import Request, Task, perform
-from jmpc.runtime.store import Store
+from jmpc.runtime.store import Named, Store
 from jmpc.runtime.worker import Worker
 
 _log = logging.getLogger("jmpc.node")
@@ -100,7 +103,8 @@ class Client:
     def submit(self, submission: bytes, submitted: Submission) -> None:
         """Takes a computation in and answers at once; prepares it and answers again."""
         self._tell(submission, orders.TAKEN, SOON)  # first: what is known already is ready in no time
-        self._submissions.put(submission, _PREPARING)
+        if self._submissions.get(submission) is None:  # who asks again may run it as before in the meantime
+            self._submissions.put(submission, _PREPARING)
         if not self._preparing.offer(functools.partial(self._prepare, submission, submitted)):
             self._submissions.drop(submission)
             self._tell(submission, orders.refused(f"{self._host.name}: too many computations are waiting here"), SOON)
@@ -121,6 +125,7 @@ class Client:
                 _log.debug("while preparing", exc_info=True)
             self._submissions.drop(submission)
             answer = orders.refused(reason)
+            host.gate.refused(error)
         self._tell(submission, answer)
 
     def _is_approved(self, prepared: Prepared) -> bool:
@@ -162,25 +167,30 @@ class Client:
         try:
             order = Order.decode(body)
             prepared, signature = self._submitted(order)
-            told |= set(prepared.players)
-            transport.open_run(run, told)
-            opened, self.active = True, ActiveRun(run, told)
-            approved = self._is_approved(prepared)
-            with self._told_to_operator(prepared):
-                check_permitted(prepared, host.policy, signature, approved=approved)  # it may have been withdrawn
-            releases = check_run(prepared, host.policy, self.store, order, approved=approved)
-            identity = prepared.lowered.computation.identity
-            host.audit.begins(run, self.driver, identity, releases, approved=approved, author=signature.author)
-            logged = True
-            peers = told - {host.name}
-            pulse = Pulse(transport, run, peers, host.config.timeout, host.policy)
-            terms, failed = order_digest(body), self._failed(prepared, order)
-            party = Party(host.name, prepared, transport, run, pulse, terms=terms, failed=failed)
-            results = party.play(host.feed, self.store)
-            transport.send(self.driver, Header(Kind.DONE, run, body=results.run))
-            pulse.wait(self.driver, functools.partial(transport.wait_control, Kind.COMMIT, run, self.driver))
-            self._commit(prepared, run, order, results)
-            self._ended(run, "well", "well", party)
+            peers, guests = fellows(prepared, host.name, order.receivers, self.driver)
+            told |= peers
+            with host.gate.turn(prepared, order) as take:
+                transport.open_run(run, told, guests)
+                opened, self.active = True, ActiveRun(run, told | {host.name})
+                approved = self._is_approved(prepared)
+                with self._told_to_operator(prepared):
+                    check_permitted(prepared, host.policy, signature, approved=approved)  # it may have been withdrawn
+                store = self.store.named(order.names)
+                releases = check_run(prepared, host.policy, store, order, approved=approved)
+                identity = prepared.lowered.computation.identity
+                host.audit.begins(run, self.driver, identity, releases, approved=approved, author=signature.author)
+                logged = True
+                attendance = self._attendance(prepared, run, guests)
+                pulse = Pulse(transport, run, peers, host.config.timeout, host.policy, attendance)
+                terms, failed = order_digest(body), self._failed(prepared, order)
+                party = Party(host.name, prepared, transport, run, pulse, terms=terms, failed=failed)
+                results = party.play(host.feed, store)
+                if host.name not in prepared.optional:  # whom the driver does not wait for
+                    done = Done(results.run, attendance.missing).encode()
+                    transport.send(self.driver, Header(Kind.DONE, run, body=done))
+                pulse.wait(self.driver, functools.partial(transport.wait_control, Kind.COMMIT, run, self.driver))
+                self._commit(prepared, store, order, results, take)
+                self._ended(run, "well", "well", party)
         except Exception as error:
             self._fail(run, told, error)
             self._ended(run, "failed" if logged else "refused", orders.printable(reason_of(error)), party)
@@ -193,10 +203,30 @@ class Client:
         """Tells the operator; whatever fails here changes nothing for the others, who have ended the run as well."""
         try:
             if how != "refused":
-                self._host.audit.ended(run, self.driver, why)
+                missing = () if party is None else party.pulse.attendance.missing
+                self._host.audit.ended(run, self.driver, why, missing)
             self._host.ended(self.driver, how, None if party is None else party.report())
         except Exception:
             _log.exception("%s: the end of run %s could not be written down", self._host.name, run.hex()[:8])
+
+    def _attendance(self, prepared: Prepared, run: bytes, guests: frozenset[str]) -> Attendance:
+        """Of the players that this one can do without: none, if the others can do without it."""
+        host, short = self._host, run.hex()[:8]
+        if self.driver in prepared.optional:
+            raise PolicyError(f"{self.driver} is the driver, without which no run goes on: it cannot be left out")
+        if host.name in prepared.optional:
+            return Attendance()
+
+        def judge(owners: frozenset[str], present: frozenset[str]) -> None:
+            if host.policy.min_set_difference:
+                host.sets.check(host.name, present, host.policy.min_set_difference)
+
+        def left_out(player: str, why: str) -> None:
+            _log.warning("%s: run %s of %s goes on without %s: %s", host.name, short, self.driver, player, why)
+            host.transport.dismiss(run, player, f"{host.name} goes on without {player}: {why}")
+
+        unknown = dict.fromkeys(prepared.optional - guests, "it has not agreed to this computation")
+        return Attendance(prepared.optional, judge, left_out, unknown)
 
     def _submitted(self, order: Order) -> tuple[Prepared, Signature]:
         submitted = self._submissions.get(order.submission)
@@ -210,7 +240,7 @@ class Client:
     def _failed(self, prepared: Prepared, order: Order) -> Callable[[Guard], None]:
         """What happens when an input fails a check: an error for all, or zeros in its place and a line in the log."""
         host = self._host
-        if may_tell(prepared, order, self.driver, host.policy, host.config, host.registry):
+        if may_tell(prepared, order, self.driver, host.policy, host.config, host.supply):
             return refuse
         return lambda guard: _log.warning(
             "%s: zeros take the place of an input (%s); %s is not told, it may not see all data of this run",
@@ -219,12 +249,13 @@ class Client:
             self.driver,
         )
 
-    def _commit(self, prepared: Prepared, run: bytes, order: Order, results: Results) -> None:
-        self.store.commit(results.generation, written(prepared, order, results.run))
-        sinks = {}
+    def _commit(self, prepared: Prepared, store: Named, order: Order, results: Results, take: Take) -> None:
+        store.commit(results.generation, written(prepared, order, results.run))
+        take(results.outputs)
+        sinks, me = {}, self._host.name
         for port in prepared.lowered.outputs:
-            if (sink := getattr(port.call, "sink", "")) and self._host.name in port.players:
-                sinks[port.name.rpartition("/")[0]] = self._host.registry.sinks[sink]
+            if isinstance(port.call, Output) and me in port.players and (sink := self._host.supply.sink(me, port.call)):
+                sinks[port.name.rpartition("/")[0]] = sink
         try:
             deliver(results.outputs, sinks)
         except Exception:  # the run has ended well everywhere; this is between the node and its operator
@@ -241,6 +272,7 @@ class Client:
         host = self._host
         try:
             request = Request.decode(body)
+            host.gate.request(request)
             if request.task in (Task.SAVE, Task.LOAD):
                 host.audit.stored(self.driver, request.task.name.lower(), request.name, len(request.variables))
             check_size = lambda size: host.policy.check_size(max_stored_bytes=size)

@@ -34,6 +34,11 @@ def _first(eqn: JaxprEqn, x: Array, *_: Array) -> Array:
     return x
 
 
+def _contribution(eqn: JaxprEqn, x: Array, present: Array) -> Array:
+    del eqn
+    return x * present.astype(x.dtype)
+
+
 # What the choreography's primitives do, on arrays of numpy or JAX.
 CHOREOGRAPHY: dict[Any, Callable[..., Array]] = {
     prim.send_masked_p: _send_masked,
@@ -41,6 +46,8 @@ CHOREOGRAPHY: dict[Any, Callable[..., Array]] = {
     prim.agree_p: _first,
     prim.public_p: _first,
     prim.guard_p: _first,
+    prim.quorum_p: _first,
+    prim.contribution_p: _contribution,
 }
 
 

@@ -17,13 +17,18 @@ def granted(prepared: Prepared, order: Order, *, opened: bool = False) -> Grants
 
     With `opened`, of what the run itself opens: then also those to whom the player's operator has approved that.
     """
-    found = {player: order.receivers[player] for player in prepared.owners}
+    found = {player: order.receivers[player] for player in prepared.owners - uninvited(prepared, order)}
     if opened:
         found = {player: may | order.approved.get(player, frozenset()) for player, may in found.items()}
     for name in prepared.reads:
         for owner, receivers in order.variables[name].grants.items():
             found[owner] = found.get(owner, receivers) & receivers
     return found
+
+
+def uninvited(prepared: Prepared, order: Order) -> frozenset[str]:
+    """The players that a run can do without and that have not said who may see their inputs: they bring none."""
+    return prepared.optional - order.receivers.keys()
 
 
 def form(prepared: Prepared, type_: ArrayType, player: str | None) -> str:
@@ -38,6 +43,6 @@ def written(prepared: Prepared, order: Order, run: bytes) -> dict[str, Generatio
     every = granted(prepared, order)
     types = prepared.lowered.computation.written
     return {
-        name: Generation(run, {owner: every[owner] for owner in owners}, form(prepared, *types[name]))
+        name: Generation(run, {it: every[it] for it in sorted(owners & every.keys())}, form(prepared, *types[name]))
         for name, owners in origins.items()
     }

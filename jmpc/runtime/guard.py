@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
+import dataclasses
 import math
-from collections.abc import Mapping
 
 from jmpc.choreography.releases import ReleaseAccount
 from jmpc.choreography.sizes import size_of
@@ -12,6 +12,7 @@ from jmpc.computation import (
     Assign,
     Computation,
     Compute,
+    Gather,
     Output,
     Publish,
     Read,
@@ -26,12 +27,12 @@ from jmpc.net.authors import Signature
 from jmpc.net.codec import LimitError, Limits
 from jmpc.net.computations import decode_computation
 from jmpc.policy import Policy
-from jmpc.providers import Registry
-from jmpc.runtime.grants import form, granted
+from jmpc.providers import Supply
+from jmpc.runtime.grants import form, granted, uninvited
 from jmpc.runtime.orders import Order
 from jmpc.runtime.prepare import Prepared
 from jmpc.runtime.sizes import check_size, size_of_computation
-from jmpc.runtime.store import Store
+from jmpc.runtime.store import Named
 
 _ELEMENTS = 100  # of lists and maps as it travels, for one equation: some five times as many as usual
 
@@ -72,7 +73,7 @@ def _decoding_limits(policy: Policy) -> Limits:
     )
 
 
-def check_computation(computation: Computation, policy: Policy, config: RemoteConfig, registry: Registry) -> None:
+def check_computation(computation: Computation, policy: Policy, config: RemoteConfig, supply: Supply) -> None:
     """Judges a computation as it was written: who is in it, what it asks of this player, and how large it is.
 
     Raises:
@@ -90,25 +91,16 @@ def check_computation(computation: Computation, policy: Policy, config: RemoteCo
         )
     for call in computation.calls:
         if isinstance(call, Source) and call.player == me:
-            _check_source(call, me, registry)
-        if isinstance(call, Output) and call.player == me and call.sink and call.sink not in registry.sinks:
-            raise InputError(me, f"{me} has no sink {call.sink!r}; {_registered(me, registry.sinks)}")
-    _check_published(computation, me, registry)
+            _check_source(call, me, supply)
+        if isinstance(call, Output) and call.player == me:
+            supply.sink(me, call)
+    _check_published(computation, me, supply)
     _check_types(computation, policy)
     check_size(size_of_computation(computation, me), policy)
 
 
-def _check_source(source: Source, me: str, registry: Registry) -> None:
-    if not source.provider:
-        raise InputError(
-            me,
-            f"{me} was asked for an input that only a script of its own could give: register what brings it with "
-            f"@jmpc.provider, and pass that to define_private_input",
-        )
-    provider = registry.providers.get(source.provider)
-    if provider is None:
-        raise InputError(me, f"{me} has no provider {source.provider!r}; {_registered(me, registry.providers)}")
-    given, asked = provider.array_types, source.types
+def _check_source(source: Source, me: str, supply: Supply) -> None:
+    given, asked = supply.provider(me, source).array_types, source.types
     if given != asked:
         raise InputError(
             me,
@@ -117,13 +109,13 @@ def _check_source(source: Source, me: str, registry: Registry) -> None:
         )
 
 
-def _check_published(computation: Computation, me: str, registry: Registry) -> None:
+def _check_published(computation: Computation, me: str, supply: Supply) -> None:
     """Whoever declares an input public, its own player must have said so first."""
     published = {call.arg for call in computation.calls if isinstance(call, Publish)}
     for numbers, call in computation.numbered():
         if not isinstance(call, Source) or call.player != me or published.isdisjoint(numbers):
             continue
-        if not registry.providers[call.provider].public:
+        if not supply.provider(me, call).public:
             raise PolicyError(
                 f"{me} does not let everybody know what its provider {call.provider!r} gives (rule public): use it as "
                 "a private input, or register it there with @jmpc.provider(..., public=True)"
@@ -168,7 +160,7 @@ def check_permitted(prepared: Prepared, policy: Policy, signature: Signature, *,
     releases = prepared.releases(dict.fromkeys(prepared.reads, frozenset()))
     checks = [lambda: policy.check_inputs(sorted(own), computation.identity, signature)]
     if not prepared.reads:  # of variables it is not known yet whose inputs they derive from
-        checks.append(lambda: policy.check_owners(releases))
+        checks.append(lambda: policy.check_owners(releases, prepared.may_miss))
     checks.append(lambda: policy.check_release(releases))
     broken = []
     for check in checks:  # who is asked to approve must see all of them
@@ -187,10 +179,11 @@ def approved_receivers(prepared: Prepared, me: str) -> frozenset[str]:
 
 
 def check_run(
-    prepared: Prepared, policy: Policy, store: Store, order: Order, *, approved: bool = False
+    prepared: Prepared, policy: Policy, store: Named, order: Order, *, approved: bool = False
 ) -> tuple[ReleaseAccount, ...]:
     """Judges one run: that its variables are what the driver claims, what it opens of them, what it stores.
 
+    `store` is this player's, by the order's names.
     `approved` says whether this player's operator has approved the computation.
 
     Returns:
@@ -201,18 +194,22 @@ def check_run(
       PolicyError: naming the rule and everything that breaks it.
     """
     me, claims = policy.me, order.variables
-    if untold := sorted(prepared.owners - order.receivers.keys()):
+    absent = uninvited(prepared, order)
+    if untold := sorted(prepared.owners - order.receivers.keys() - (absent - {me})):
         raise PolicyError(f"{me} is not told who may see the inputs of {untold} (rule reveal_to)")
     if me in prepared.owners and (more := order.receivers[me] - policy.receivers):
         raise PolicyError(f"{me} does not let {sorted(more)} see its inputs, as the driver says (rule reveal_to)")
     allowed = approved_receivers(prepared, me) if approved else frozenset()
     if more := order.approved.get(me, frozenset()) - allowed:
         raise PolicyError(f"the operator of {me} has approved nothing for {sorted(more)}, as the driver says")
-    for name in prepared.reads:
-        if name not in claims:
+    if order.names.keys() != set(prepared.lowered.computation.variables):
+        raise PolicyError(f"{me} is not told which variables the computation means, or which others (rule variables)")
+    for variable in prepared.reads:
+        if variable not in claims:
+            name = store.names[variable]
             raise InputError(me, f"the driver does not say which generation of {name!r} to use: assign it first")
-    for name in prepared.reads_of(me):
-        here, claimed = store.generation(name), claims[name]
+    for variable in prepared.reads_of(me):
+        here, claimed, name = store.generation(variable), claims[variable], store.names[variable]
         if here is None:
             raise InputError(
                 me,
@@ -224,7 +221,7 @@ def check_run(
                 f"{me} has another generation of {name!r} than the driver expects: a run was committed there in part; "
                 "assign the variable again",
             )
-        if other := _read_as(prepared, name) - {here.form}:
+        if other := _read_as(prepared, variable) - {here.form}:
             raise PolicyError(
                 f"{me} holds {name!r} as {here.form}, the computation reads it as {', '.join(other)} (rule type)"
             )
@@ -236,8 +233,10 @@ def check_run(
     origins = {name: claims[name].origins for name in prepared.reads}
     releases = prepared.releases(origins)
     if not approved:
-        policy.check_owners(releases)
-    policy.check_release(releases, granted(prepared, order, opened=True), approved=approved)
+        policy.check_owners(releases, prepared.may_miss)
+    grants = granted(prepared, order, opened=True)
+    releases = tuple(dataclasses.replace(it, inputs=it.inputs - (absent - grants.keys())) for it in releases)
+    policy.check_release(releases, grants, approved=approved)
     if (size := store.bytes_after(prepared.writes_of(me))) > policy.max_stored_bytes:
         raise PolicyError(
             f"{me} would keep {size:,} bytes of this driver's variables, at most {policy.max_stored_bytes:,} (rule "
@@ -254,7 +253,7 @@ def _read_as(prepared: Prepared, variable: str) -> set[str]:
 
 
 def may_tell(
-    prepared: Prepared, order: Order, driver: str, policy: Policy, config: RemoteConfig, registry: Registry
+    prepared: Prepared, order: Order, driver: str, policy: Policy, config: RemoteConfig, supply: Supply
 ) -> bool:
     """Whether all may learn that an input of this player failed a check.
 
@@ -273,14 +272,18 @@ def may_tell(
     chosen: set[int] = set()  # what else this player has in the clear
     for numbers, call in computation.numbered():
         match call:
-            case Source(player=player, provider=provider) if player == me:
-                declared.update(dict.fromkeys(numbers, registry.providers[provider].range))
+            case Source(player=player) if player == me:
+                declared.update(dict.fromkeys(numbers, supply.provider(me, call).range))
             case Compute(player=player, args=args) if player == me and args:
                 return False
             case Read(player=player) | Reveal(player=player) if player == me:
                 chosen.update(numbers)
             case Share(arg=arg) | Publish(arg=arg) if arg in chosen:
                 return False
+            case Gather(args=args, ranges=ranges):
+                rows = [row for row in zip(args, ranges, strict=True) if row[0] in declared or row[0] in chosen]
+                if any(arg in chosen or range_ not in (None, declared[arg]) for arg, range_ in rows):
+                    return False
             case Share(arg=arg, range=range_) if arg in declared and range_ not in (None, declared[arg]):
                 return False
             case Secure(args=args) if not chosen.isdisjoint(args):
@@ -288,10 +291,6 @@ def may_tell(
             case Assign(arg=arg, player=None) if arg in chosen:
                 return False
     return True
-
-
-def _registered(me: str, names: Mapping[str, object]) -> str:
-    return f"registered are {sorted(names)}. Start it with: jmpc-node {me} --providers FILE.py"
 
 
 def _shown(types: tuple[ArrayType, ...]) -> str:

@@ -17,11 +17,13 @@ from jmpc.errors import InputError, JmpcError
 from jmpc.lowering.computation import ProtocolFactory
 from jmpc.net.transport import Transport
 from jmpc.policy import Policy
-from jmpc.providers import Registry
+from jmpc.providers import Supply
 from jmpc.runtime.approvals import Approvals
 from jmpc.runtime.audit import AuditLog
 from jmpc.runtime.cache import prune_compilation_cache
 from jmpc.runtime.compiler import Compiler
+from jmpc.runtime.differencing import Sets
+from jmpc.runtime.gate import Gate
 from jmpc.runtime.metrics import Metrics
 from jmpc.runtime.report import RunReport, trace_events
 from jmpc.storage.archive import Archive
@@ -52,6 +54,11 @@ def approvals_path(config: RemoteConfig, player: str) -> Path:
     return config.state / player / "approved.json"
 
 
+def sets_path(config: RemoteConfig, player: str) -> Path:
+    """The sets of owners of which a node has helped to open sums."""
+    return config.state / player / "sets.json"
+
+
 def control_path(config: RemoteConfig, player: str) -> Path:
     """The socket at which a node takes its operator's commands."""
     return config.state / player / "control"
@@ -64,12 +71,14 @@ class Host:
     name: str
     config: RemoteConfig
     policy: Policy
-    registry: Registry
+    supply: Supply
     make_protocol: ProtocolFactory
     transport: Transport
     archive: Archive
     audit: AuditLog
     approvals: Approvals
+    sets: Sets
+    gate: Gate
     make_compiler: Callable[[], Compiler] = Compiler
     metrics: Metrics | None = None
     traces: Path | None = None  # a folder for the events of every run
@@ -101,7 +110,7 @@ class Host:
 
     def feed(self, source: Source) -> Any:
         """What the operator's provider brings; an error of it is told without its text, which may quote data."""
-        provider = self.registry.providers[source.provider]
+        provider = self.supply.provider(self.name, source)
         with self._feeding.setdefault(source.provider, threading.Lock()):
             try:
                 return provider(self.name)

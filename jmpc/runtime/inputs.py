@@ -11,10 +11,12 @@ import numpy as np
 from jax.extend.core import Var
 
 from jmpc.complexes import parts
-from jmpc.computation import Assign, Output, Source
+from jmpc.computation import Assign, Noise, Output, Source
 from jmpc.errors import InputError
 from jmpc.lowering.computation import Lowered, Port
-from jmpc.runtime.store import SIMULATED, Key, Store
+from jmpc.lowering.noise import noise_of_server
+from jmpc.runtime.attendance import Attendance
+from jmpc.runtime.store import SIMULATED, Key, Named
 
 Feed = Callable[[Source], Any]  # brings the pytree of arrays of a source
 
@@ -31,8 +33,12 @@ class Results:
     run: bytes = SIMULATED
 
 
-def gather(lowered: Lowered, players: Iterable[str], feed: Feed, store: Store) -> dict[Var, Any]:
-    """The arrays of the choreography's constants and of the inputs that `players` hold.
+def gather(
+    lowered: Lowered, players: Iterable[str], feed: Feed, store: Named, attendance: Attendance | None = None
+) -> dict[Var, Any]:
+    """The arrays of the choreography's constants and of the inputs that `players` hold, noise among them.
+
+    A player that the run can do without is left out of `attendance` if it cannot bring an input; zeros stand for that.
 
     Raises:
       InputError: if a source's arrays are not of the declared types, or a variable was never written.
@@ -43,25 +49,40 @@ def gather(lowered: Lowered, players: Iterable[str], feed: Feed, store: Store) -
     for var, port in zip(closed.jaxpr.invars, lowered.inputs, strict=True):
         if not who & port.players:
             continue
-        if not isinstance(port.call, Source):
-            env[var] = _stored(port, store, min(who & port.players))
-        else:
-            if port.name not in fed:
-                fed[port.name] = _checked(port.call, feed(port.call))
-            env[var] = fed[port.name][port.index]
+        match port.call:
+            case Source() as source:
+                if port.name not in fed:
+                    fed[port.name] = _fed(source, feed, attendance)
+                env[var] = fed[port.name][port.index]
+            case Noise(deviation=deviation):  # anew for every server and every run, from its own generator
+                noise = noise_of_server(deviation, lowered.computation.fraction)
+                env[var] = noise.sample(port.aval.shape).view(np.uint64)
+            case _:
+                env[var] = _stored(port, store, min(who & port.players))
     return env
 
 
-def _stored(port: Port, store: Store, player: str) -> Any:
-    key = (port.name, port.index)
+def _fed(source: Source, feed: Feed, attendance: Attendance | None) -> list[np.ndarray]:
+    try:
+        return _checked(source, feed(source))
+    except Exception as error:
+        if attendance is None or source.player not in attendance.optional:
+            raise
+        why = error.message if isinstance(error, InputError) else f"its input failed ({type(error).__name__})"
+        attendance.leave_out(source.player, why)
+        return [np.zeros(type_.shape, type_.dtype) for type_ in source.types]
+
+
+def _stored(port: Port, store: Named, player: str) -> Any:
+    key, name = (port.name, port.index), store.names[port.name]
     if key not in store:
         raise InputError(
-            player, f"{player} has no {port.name!r}: it was never assigned here, or jmpc-node {player} was restarted"
+            player, f"{player} has no {name!r}: it was never assigned here, or jmpc-node {player} was restarted"
         )
     array = store.read(key)
     if array.shape != port.aval.shape or array.dtype != port.aval.dtype:
         raise InputError(
-            player, f"{port.name!r} at {player} is {array.dtype}{array.shape}, the computation reads {port.aval}"
+            player, f"{name!r} at {player} is {array.dtype}{array.shape}, the computation reads {port.aval}"
         )
     return array
 

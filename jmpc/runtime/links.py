@@ -24,11 +24,12 @@ class TransportLink:
     run: bytes
     timeout: float
     recorder: Recorder | None = None
+    send_timeout: float | None = None  # None: the transport's
 
     def send(self, frame: Frame, slot: Slot, buffers: Sequence[np.ndarray]) -> None:
         if self.recorder is not None:
             self.recorder(frame.src, frame, slot, buffers)
-        self.transport.send(frame.dst, Header(Kind.DATA, self.run, slot), buffers)
+        self.transport.send(frame.dst, Header(Kind.DATA, self.run, slot), buffers, self.send_timeout)
 
     def receive(self, frame: Frame, slot: Slot) -> Sequence[memoryview]:
         return self.transport.receive(frame.src, self.run, slot, self.timeout)

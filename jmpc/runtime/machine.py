@@ -6,6 +6,7 @@ The same machine runs every mode. In a fused simulation the program has no excha
 
 from __future__ import annotations
 
+import time
 from collections import Counter
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any, Protocol
@@ -19,6 +20,7 @@ from jax.extend.core import Literal, Var
 from jmpc.choreography.programs import (
     Atom,
     Branch,
+    Delivered,
     Frame,
     Guard,
     Local,
@@ -31,6 +33,7 @@ from jmpc.choreography.programs import (
     While,
 )
 from jmpc.errors import FrameError, InputError
+from jmpc.runtime.attendance import Attendance
 from jmpc.runtime.compiler import Compiler
 from jmpc.runtime.evaluate import literal
 from jmpc.runtime.keystream import Keystream
@@ -46,6 +49,15 @@ class Link(Protocol):
 
     def receive(self, frame: Frame, slot: Slot) -> Sequence[memoryview | np.ndarray]: ...
 
+    def receive_by(self, frame: Frame, slot: Slot, deadline: float) -> Sequence[memoryview | np.ndarray] | None:
+        """A frame of a player that may be missing; None if it does not come by `deadline` (of `time.monotonic`)."""
+        ...
+
+    @property
+    def timeout(self) -> float:
+        """Seconds for which a player may be silent."""
+        ...
+
 
 class NoLink:
     """The link of a fused simulation: nothing is sent."""
@@ -55,6 +67,11 @@ class NoLink:
 
     def receive(self, frame: Frame, slot: Slot) -> Sequence[memoryview | np.ndarray]:
         raise AssertionError("a fused program receives nothing")
+
+    def receive_by(self, frame: Frame, slot: Slot, deadline: float) -> Sequence[memoryview | np.ndarray] | None:
+        raise AssertionError("a fused program receives nothing")
+
+    timeout = 0.0
 
 
 def refuse(guard: Guard) -> None:
@@ -71,6 +88,7 @@ class Machine:
       link: to the other players.
       progress: called in every iteration of a loop; what it raises ends the run.
       failed: called for every guard that fails; what it raises ends the run before anything more is sent.
+      attendance: of the players that it can do without.
     """
 
     def __init__(
@@ -80,12 +98,14 @@ class Machine:
         link: Link | None = None,
         progress: Callable[[], None] | None = None,
         failed: Callable[[Guard], None] = refuse,
+        attendance: Attendance | None = None,
     ) -> None:
         self._compile = compiler
         self._keystream = keystream
         self._link = link or NoLink()
         self._progress = progress
         self._failed = failed
+        self._attendance = attendance or Attendance()
         self._iterations: Counter[int] = Counter()  # of every loop, never reset within a run
         self._prefetched: dict[tuple[int, int], Sequence[Any]] = {}
         self._has_run = False
@@ -107,13 +127,14 @@ class Machine:
                 case Local(equation=eqn):
                     results = self._compile(step)(*(_read(env, atom) for atom in eqn.invars))
                     env.update(zip(eqn.outvars, results, strict=True))
+                case Delivered(equation=eqn):
+                    env[eqn.outvars[0]] = self._attendance.delivered(eqn.params["owners"])
                 case Send(depth=depth, frames=frames):
                     for frame in frames:
                         self._link.send(frame, (*path, depth), [_wire(env[m.payload]) for m in frame.messages])
-                case Receive(depth=depth, frames=frames):
+                case Receive():
                     self._prefetch(program, index + 1, iteration)
-                    for frame in frames:
-                        self._receive(frame, (*path, depth), env)
+                    self._receive(step, (*path, step.depth), env)
                 case Scan():
                     self._scan(step, env, path)
                 case While():
@@ -134,7 +155,16 @@ class Machine:
         env.update(zip(step.outputs, results, strict=True))
         for guard in step.guards:
             if not bool(_read(env, guard.ok)):
-                self._failed(guard)
+                self._fail(guard)
+        for quorum in step.quorums:
+            self._attendance.settle(quorum, np.asarray(_read(env, quorum.present)))
+
+    def _fail(self, guard: Guard) -> None:
+        """In a fused simulation, too, a run can do without an optional player whose input is refused."""
+        if guard.player in self._attendance.optional:
+            self._attendance.leave_out(guard.player, guard.message)
+        else:
+            self._failed(guard)
 
     def _prefetch(self, program: Program, index: int, iteration: int) -> None:
         """Makes the next segment's keystream while the network is at work."""
@@ -144,8 +174,31 @@ class Machine:
 
     # -- exchanges ---------------------------------------------------------------------------------------------
 
-    def _receive(self, frame: Frame, slot: Slot, env: dict[Var, Array]) -> None:
-        buffers = self._link.receive(frame, slot)
+    def _receive(self, step: Receive, slot: Slot, env: dict[Var, Array]) -> None:
+        """First what must come, then, by one deadline for all of them, what players send that may be missing."""
+        optional = self._attendance.optional
+        for frame in step.frames:
+            if frame.src not in optional:
+                self._take(frame, slot, self._link.receive(frame, slot), env)
+        if awaited := [frame for frame in step.frames if frame.src in optional]:
+            deadline = time.monotonic() + (self._link.timeout if step.deadline is None else step.deadline)
+            for frame in awaited:
+                self._take_or_leave(frame, slot, deadline, env)
+
+    def _take_or_leave(self, frame: Frame, slot: Slot, deadline: float, env: dict[Var, Array]) -> None:
+        """A frame that may not come, or not as it should: then its sender is missing, and zeros take its place."""
+        if self._attendance.is_there(frame.src):
+            buffers = self._link.receive_by(frame, slot, deadline)
+            try:
+                if buffers is not None:
+                    return self._take(frame, slot, buffers, env)
+            except FrameError as error:
+                self._attendance.leave_out(frame.src, str(error))
+        env.update((m.payload, np.zeros(m.payload.aval.shape, m.payload.aval.dtype)) for m in frame.messages)
+
+    def _take(
+        self, frame: Frame, slot: Slot, buffers: Sequence[memoryview | np.ndarray], env: dict[Var, Array]
+    ) -> None:
         if len(buffers) != len(frame.messages):
             raise FrameError(
                 f"frame {slot} from {frame.src!r} has {len(buffers)} arrays, expected {len(frame.messages)}"

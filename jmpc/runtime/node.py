@@ -5,7 +5,7 @@ from __future__ import annotations
 import logging
 import threading
 import time
-from collections import Counter, deque
+from collections import Counter
 from pathlib import Path
 from typing import Any
 
@@ -15,24 +15,28 @@ from jmpc.lowering.computation import ProtocolFactory
 from jmpc.net.framing import RUN_BYTES, Header, Kind
 from jmpc.net.ping import answer, answers, ping
 from jmpc.policy import Policy
-from jmpc.providers import Registry
+from jmpc.providers import Supply
 from jmpc.runtime import orders
 from jmpc.runtime.approvals import Approvals
 from jmpc.runtime.client import SOON, Client
 from jmpc.runtime.control import Command, Control
-from jmpc.runtime.host import Host, approvals_path, archive_of, audit_of, control_path
+from jmpc.runtime.differencing import Sets
+from jmpc.runtime.gate import Gate
+from jmpc.runtime.heap import Heap
+from jmpc.runtime.host import Host, approvals_path, archive_of, audit_of, control_path, sets_path
+from jmpc.runtime.lately import LastHour
 from jmpc.runtime.metrics import Metrics
 from jmpc.runtime.orders import Order, Submission
 from jmpc.runtime.party import RUNTIME
 from jmpc.runtime.repertoire import Repertoire
 from jmpc.runtime.saving import session_of
+from jmpc.runtime.steps import Over, Step, decode
 from jmpc.storage.key import storage_key
 
 _log = logging.getLogger("jmpc.node")
 
 _TICK_SECONDS = 0.2  # how soon `stop` is noticed
 _GRACE_SECONDS = 2.0  # for what is going on when a node stops
-_HOUR = 3600.0
 _ENDING_SESSIONS = 2  # of one driver, that still have something going on, beside its present one
 
 
@@ -42,9 +46,10 @@ class Node:
     Args:
       config: of the cluster.
       name: this player.
-      registry: its providers and sinks.
+      supply: its providers and sinks.
       make_protocol: the protocol among the servers.
       policy: what it agrees to; by default what the configuration says.
+      gate: what it takes part in, of what its policy allows; in everything unless said.
       metrics: "host:port" at which Prometheus finds its figures.
       traces: a folder for the events of every run.
     """
@@ -53,10 +58,11 @@ class Node:
         self,
         config: RemoteConfig,
         name: str,
-        registry: Registry,
+        supply: Supply,
         make_protocol: ProtocolFactory,
         policy: Policy | None = None,
         *,
+        gate: Gate | None = None,
         metrics: str | None = None,
         traces: Path | None = None,
     ) -> None:
@@ -67,12 +73,12 @@ class Node:
         self._repertoires: dict[str, Repertoire] = {}  # by driver, as are the clients
         self._clients: dict[str, Client] = {}
         self._ending: list[Client] = []  # of sessions that are over, as long as something in them goes on
-        self._started: dict[str, deque[float]] = {}  # when the runs of the last hour were, by driver
+        self._started: dict[str, LastHour] = {}  # runs, by driver
         self._refused: Counter[str] = Counter()  # orders, by sender
         self._stopped = threading.Event()
         self.transport = config.transport(name)
         try:
-            self._host = self._made(registry, make_protocol, metrics, traces)
+            self._host = self._made(supply, make_protocol, gate or Gate(), metrics, traces)
             self._since = time.monotonic()
             self._control = Control(control_path(config, name), self._commands)
         except BaseException:
@@ -80,7 +86,7 @@ class Node:
             raise
 
     def _made(
-        self, registry: Registry, make_protocol: ProtocolFactory, metrics: str | None, traces: Path | None
+        self, supply: Supply, make_protocol: ProtocolFactory, gate: Gate, metrics: str | None, traces: Path | None
     ) -> Host:
         config, name, policy = self._config, self.name, self._policy
         storage_key(config.keys, name)  # made now, not in the middle of a run
@@ -88,12 +94,14 @@ class Node:
             name,
             config,
             policy,
-            registry,
+            supply,
             make_protocol,
             self.transport,
             archive_of(config, name, policy.max_saved_bytes),
             audit_of(config, name, policy.max_audit_bytes),
             Approvals(approvals_path(config, name)),
+            Sets(sets_path(config, name)),
+            gate,
             metrics=None if metrics is None else Metrics(name, metrics),
             traces=traces,
         )
@@ -106,8 +114,11 @@ class Node:
         """
         whose = ", ".join(sorted(self._policy.drivers)) or "nobody, because no driver is configured"
         _log.info("%s listens at %s and takes computations of %s", self.name, self._address, whose)
-        kinds = {Kind.SUBMIT, Kind.RUN, Kind.STATUS, Kind.STORAGE, Kind.PING}
+        kinds = {Kind.SUBMIT, Kind.RUN, Kind.STATUS, Kind.STORAGE, Kind.PING, Kind.STEP}
+        heap = Heap()
         while not self._stopped.is_set():
+            heap.tidy_up()
+            self._ending = [ended for ended in self._ending if not ended.join(0)]
             try:
                 order = self.transport.control(kinds, timeout=_TICK_SECONDS)
                 if order is not None:
@@ -122,13 +133,18 @@ class Node:
         """Ends `serve` soon; safe in a signal handler."""
         self._stopped.set()
 
+    def interrupt(self, reason: str) -> None:
+        """Ends the runs that are going on, everywhere."""
+        for client in [*self._clients.values(), *self._ending]:
+            client.cancel(reason)
+
     def _close(self) -> bool:
         self._control.close()
         if self._host.metrics is not None:
             self._host.metrics.close()
         clients = [*self._clients.values(), *self._ending]
         for client in clients:
-            client.close(f"jmpc-node {self.name} was stopped")
+            client.close(self._host.gate.farewell(self.name))
         self.transport.close()
         return all([client.join(_GRACE_SECONDS) for client in clients])
 
@@ -160,6 +176,9 @@ class Node:
                     self._refuse(sender, header, error)
                     return
                 client.keep(header.run, header.body[RUN_BYTES:])
+            case Kind.STEP:
+                if (said := self._host.gate.hear(self.name, header)) is not None:
+                    self.transport.send(sender, Header(Kind.STEP, header.run, body=said.encode()), timeout=SOON)
             case Kind.STATUS if header.body == orders.CLOSED:
                 client = self._clients.get(sender)
                 if client is not None and client.session == header.run:
@@ -175,6 +194,8 @@ class Node:
         """Says why an order is not taken, to its sender alone: a run of that id may be another's."""
         refused = Kind.STATUS, orders.refused(reason)
         answers = {Kind.SUBMIT: refused, Kind.STORAGE: refused, Kind.RUN: (Kind.ABORT, orders.aborted(reason))}
+        if header.kind is Kind.STEP and isinstance(step := decode(header.body), Step):
+            answers[Kind.STEP] = Kind.STEP, Over(step.number, self.name, reason).encode()
         if header.kind in answers:
             kind, body = answers[header.kind]
             try:
@@ -193,7 +214,6 @@ class Node:
             return client
         if client is not None:
             self._forget(driver)
-        self._ending = [ended for ended in self._ending if not ended.join(0)]
         if sum(ended.driver == driver for ended in self._ending) > _ENDING_SESSIONS:
             raise JmpcError(
                 f"{self.name} is still at work for earlier sessions of {driver}: wait until what they have submitted "
@@ -302,13 +322,11 @@ class Node:
         if client is None or client.session != session:
             self._answer(sender, header, orders.UNKNOWN)
             return
-        started, now = self._started.setdefault(sender, deque()), time.monotonic()
-        while started and now - started[0] > _HOUR:
-            started.popleft()
+        started = self._started.setdefault(sender, LastHour())
         try:
-            self._policy.check_size(max_runs_per_hour=len(started) + 1)
+            self._policy.check_size(max_runs_per_hour=started.total + 1)
         except PolicyError as error:
             self._refuse(sender, header, error)
             return
-        started.append(now)
+        started.add(1)
         client.run(header.run, header.body)

@@ -3,7 +3,8 @@
     driver -> node  SUBMIT  a computation; the frame's run is the submission's id
     node -> driver  STATUS  taken; then ready to run it, and who may see the node's data; or why not
     driver -> node  RUN     run the computation of a submission now, on these generations of variables
-    node -> driver  DONE    this part of the run of that identity has ended well; nothing is committed yet
+    node -> driver  DONE    this part of the run of that identity has ended well, without which owners, and why; nothing
+                            is committed yet
     driver -> node  COMMIT  all parts have: keep what was written
     anyone -> all   DONE    still at work, see `jmpc.runtime.pulse`
     anyone -> all   ABORT   the run is over, and why
@@ -11,12 +12,14 @@
 
 A driver's computations and variables belong to its session. Its nodes forget them when it says so, and
 when the same driver comes with another session: names of variables are random, so nobody could ask for
-them again.
+them again. A computation has names of its own for the variables that it uses, which are the same in every session; an
+order says which variables it means.
 """
 
 from __future__ import annotations
 
 import hashlib
+from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -24,6 +27,7 @@ import msgpack
 
 from jmpc.errors import FrameError
 from jmpc.net.authors import Signature
+from jmpc.net.computations import is_name
 from jmpc.net.framing import RUN_BYTES
 from jmpc.net.unpacking import unpack
 from jmpc.runtime.store import Generation, Grants
@@ -37,6 +41,7 @@ TAKEN, CLOSED, WORKING = b"taken", b"closed", b"working"
 _READY = b"ready: "
 _REFUSED = b"refused: "
 MAX_REASON = 2000  # characters
+_MOST_WHY = 120  # of why an owner is missing
 
 # The reason of an abort that the driver answers by submitting again.
 UNKNOWN = "it does not know this computation: submit it again"
@@ -66,13 +71,23 @@ class Submission:
 
 @dataclass(frozen=True)
 class Order:
-    """Body of RUN: the submission to run, who may see whose inputs, and the generation of each variable that it reads.
+    """Body of RUN: the submission to run, who may see whose inputs, which variables it is about, in which generations.
 
     `receivers` says of each player that brings an input who may see what derives from it; that player refuses what is
-    not in its policy. `approved` says who else may see it in this very computation, which the player's operator has
-    approved; that does not go with what the run stores. A generation comes with the same of the run that wrote it; who
-    holds the variable refuses another claim. All players of the run compare a digest of the order, so that all judge
-    the same claims.
+    not in its policy. Of players that the run can do without, only those are expected that are in it: who has not said
+    who may see its inputs brings none. `approved` says who else may see it in this very computation, which the player's
+    operator has approved; that does not go with what the run stores. A generation comes with the same of the run that
+    wrote it; who holds the variable refuses another claim. All players of the run compare a digest of the order, so
+    that all judge the same claims.
+
+    `names` gives, for what the computation calls each of its variables, the name of the variable that is meant;
+    `variables` has generations by the former. The names of a run are thereby those that a computation written for it
+    alone would have: a driver gains nothing by them that it could not submit. It cannot give two players different
+    ones, nor one of them none: before the first share moves all players compare the digest of the whole order, beside
+    that of the computation. Two names that mean one variable would have it written twice, or be read as two: that is
+    no order. What a variable holds is judged by the generation that its holders have under its name, whatever a
+    computation calls it. A server that takes another variable than it was told computes on other shares than it should,
+    as any server could that lies.
     """
 
     session: bytes
@@ -80,25 +95,27 @@ class Order:
     receivers: Grants
     variables: dict[str, Generation]
     approved: Grants = field(default_factory=dict)
+    names: Mapping[str, str] = field(default_factory=dict)
 
     def encode(self) -> bytes:
         rows = [[name, it.run, _rows(it.grants)] for name, it in sorted(self.variables.items())]
         fields = [self.session, self.submission, _rows(self.receivers), rows, _rows(self.approved)]
+        fields.append([[called, name] for called, name in sorted(self.names.items())])
         return msgpack.packb(fields, use_bin_type=True)
 
     @classmethod
     def decode(cls, body: bytes) -> Order:
         """Raises FrameError for anything that is not an order."""
         fields = _unpack(body)
-        if type(fields) is not list or len(fields) != 5:
+        if type(fields) is not list or len(fields) != 6:
             raise FrameError("a malformed order to run")
-        session, submission, receivers, rows, approved = fields
+        session, submission, receivers, rows, approved, names = fields
         if not _is_id(session) or not _is_id(submission) or type(rows) is not list:
             raise FrameError("a malformed order to run")
         variables = dict(_variable(row) for row in rows)
         if len(variables) != len(rows):
             raise FrameError("an order that names a variable twice")
-        return cls(session, submission, _grants(receivers), variables, _grants(approved))
+        return cls(session, submission, _grants(receivers), variables, _grants(approved), _names(names))
 
 
 def _variable(row: Any) -> tuple[str, Generation]:
@@ -106,6 +123,16 @@ def _variable(row: Any) -> tuple[str, Generation]:
         raise FrameError("a malformed order to run")
     name, run, grants = row
     return name, Generation(run, _grants(grants))
+
+
+def _names(rows: Any) -> dict[str, str]:
+    good = type(rows) is list and all(type(row) is list and len(row) == 2 and all(map(is_name, row)) for row in rows)
+    if not good:
+        raise FrameError("a malformed order to run")
+    names = dict(rows)
+    if not len(names) == len(set(names.values())) == len(rows):
+        raise FrameError("an order in which two names mean one variable, or one name means two")
+    return names
 
 
 def _rows(grants: Grants) -> list[list[Any]]:
@@ -135,6 +162,25 @@ def order_digest(body: bytes) -> bytes:
 def is_taken(body: bytes) -> bool | None:
     """Whether the body of a STATUS says that a computation was taken; None if it says something else."""
     return True if body == TAKEN else None
+
+
+@dataclass(frozen=True)
+class Done:
+    """Body of the last DONE: the identity of the run, and the owners that it went on without, with the reasons."""
+
+    run: bytes
+    missing: dict[str, str] = field(default_factory=dict)
+
+    def encode(self) -> bytes:
+        return self.run + msgpack.packb([[player, why[:_MOST_WHY]] for player, why in sorted(self.missing.items())])
+
+    @classmethod
+    def decode(cls, body: bytes) -> Done:
+        """Raises FrameError for anything that is none."""
+        rows = _unpack(body[RUN_BYTES:]) if len(body) > RUN_BYTES else None
+        if type(rows) is not list or not all(_is_names(row) and len(row) == 2 for row in rows):
+            raise FrameError("a malformed word that a part of a run has ended")
+        return cls(body[:RUN_BYTES], {printable(player): printable(why) for player, why in rows})
 
 
 @dataclass(frozen=True)

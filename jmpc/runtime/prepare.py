@@ -18,7 +18,7 @@ from jmpc.choreography.needs import TOGETHER
 from jmpc.choreography.programs import Program
 from jmpc.choreography.releases import ReleaseAccount, releases_and_origins
 from jmpc.choreography.schedule import Schedule, schedule
-from jmpc.computation import Assign, Computation, Publish, Read, Source
+from jmpc.computation import Assign, Computation, Noise, Publish, Read, Source
 from jmpc.lowering.computation import Lowered, Port, ProtocolFactory, lower_computation
 from jmpc.lowering.context import Watch
 from jmpc.remember import Remembered
@@ -55,6 +55,28 @@ class Prepared:
     def keys(self) -> tuple[tuple[str, ...], ...]:
         """The sets of players that need a common key."""
         return self.lowered.choreography.keys
+
+    @property
+    def optional(self) -> frozenset[str]:
+        """The players that a run can do without."""
+        return self.lowered.choreography.optional
+
+    def patience(self, timeout: float) -> float:
+        """Seconds for which a run may wait for such players before it begins; no longer than for others."""
+        deadlines = [call.deadline for call in self.lowered.computation.gathers]
+        return min([timeout, *([] if None in deadlines or not deadlines else [max(d for d in deadlines if d)])])
+
+    def may_miss(self, owners: frozenset[str]) -> int:
+        """How many of these owners may at most be missing in a value that derives from their inputs.
+
+        Of each gather in which one of them is counted, as many as it can do without.
+        """
+        spare: dict[frozenset[str], int] = {}
+        for call in self.lowered.computation.gathers:
+            if not owners.isdisjoint(call.owners):
+                those = frozenset(call.owners)
+                spare[those] = max(spare.get(those, 0), len(those) - call.min_owners)
+        return sum(spare.values())
 
     @functools.cached_property
     def located(self) -> Schedule:
@@ -117,10 +139,7 @@ class Prepared:
         """Releases and provenance; remembered, because a loop asks for the same in every run."""
         traced, lowered = self.lowered.choreography, self.lowered
         everyone = frozenset(self.players) - set(lowered.computation.servers)
-        origins = tuple(
-            self._source_origins(port) if port.kind is Source else (variables or {}).get(port.name, everyone)
-            for port in lowered.inputs
-        )
+        origins = tuple(self._origins_of(port, variables or {}, everyone) for port in lowered.inputs)
         found = self._known_origins.get(origins)
         if found is None:
             written: dict[str, Origins] = {}
@@ -132,9 +151,11 @@ class Prepared:
             self._known_origins.put(origins, found)
         return found
 
-    def _source_origins(self, port: Port) -> Origins:
-        """Nobody's, of what its own player lets everybody know: that player's node judges that."""
-        return frozenset() if (port.name, port.index) in self.published else port.players
+    def _origins_of(self, port: Port, variables: Mapping[str, Origins], everyone: Origins) -> Origins:
+        """Nobody's, of noise, and of what its own player lets everybody know: that player's node judges that."""
+        if port.kind is Read:
+            return variables.get(port.name, everyone)
+        return frozenset() if port.kind is Noise or (port.name, port.index) in self.published else port.players
 
     @functools.cached_property
     def published(self) -> frozenset[tuple[str, int]]:

@@ -12,20 +12,22 @@ from collections.abc import Callable, Collection
 from dataclasses import dataclass, field
 from typing import TypeVar
 
-from jmpc.errors import LinkTimeout, PolicyError
+from jmpc.errors import AuthenticationError, LinkTimeout, PeerError, PolicyError
 from jmpc.net.framing import Header, Kind
 from jmpc.net.transport import Transport
 from jmpc.policy import Policy
+from jmpc.runtime.attendance import Attendance
 from jmpc.runtime.orders import WORKING
 
 _T = TypeVar("_T")
 _BEATS = 4  # in the time of a timeout
+_OPTIONAL = 2  # parts of a timeout: for a full link to take a frame of a player that the run can do without
 _LOOK_SECONDS = 0.2  # between looks whether a run that receives nothing has been ended
 
 
 @dataclass
 class Pulse:
-    """One player's in one run that is open on its transport.
+    """One player's in one run that is open on its transport, with those `peers` that it talks to.
 
     Calling it says that the player gets on. It raises what has ended the run, and ends one that its
     `policy` finds too long.
@@ -36,7 +38,8 @@ class Pulse:
     peers: Collection[str]
     timeout: float
     policy: Policy | None = None
-    _ended: dict[str, bytes] = field(default_factory=dict)  # the run that each player that is done means
+    attendance: Attendance = field(default_factory=Attendance)
+    _last: dict[str, bytes] = field(default_factory=dict)  # words of peers that have done their part
     _steps: int = 0
     _start: float = field(default_factory=time.monotonic)
     _looked: float = field(default_factory=time.monotonic)
@@ -56,8 +59,43 @@ class Pulse:
             self.transport.check(self.run)
         if now - self._said > self.timeout / _BEATS:
             self._said = now
+            working = Header(Kind.DONE, self.run, body=WORKING)
             for peer in self.peers:
-                self.transport.send(peer, Header(Kind.DONE, self.run, body=WORKING))
+                self.send(peer, lambda timeout, peer=peer: self.transport.send(peer, working, timeout=timeout))
+
+    def send(self, peer: str, attempt: Callable[[float | None], None]) -> None:
+        """Calls `attempt(timeout)`, which sends something to `peer`.
+
+        A player that the run can do without is left out if it takes nothing or is gone, and then told nothing.
+        """
+        if peer not in self.attendance.optional:
+            attempt(None)
+        elif self.attendance.is_there(peer):
+            try:
+                attempt(self.timeout / _OPTIONAL)
+            except (PeerError, AuthenticationError) as error:
+                if isinstance(error, PeerError) and error.player != peer:
+                    raise
+                self.attendance.leave_out(peer, str(error))
+                self._beat()
+
+    def wait_by(self, peer: str, attempt: Callable[[float], _T], deadline: float) -> _T | None:
+        """What `attempt(seconds)` returns by a deadline (of `time.monotonic`); None if `peer` is left out."""
+        while self.attendance.is_there(peer):
+            left = max(0.0, deadline - time.monotonic())
+            try:
+                return attempt(min(left, self.timeout / _BEATS))
+            except LinkTimeout:
+                if left <= self.timeout / _BEATS:
+                    self.attendance.leave_out(peer, f"nothing came of it in time: {self.transport.hint(peer)}")
+            except PeerError as error:
+                if error.player != peer:
+                    raise
+                self.attendance.leave_out(peer, str(error))
+            except AuthenticationError as error:
+                self.attendance.leave_out(peer, str(error))
+            self._beat()
+        return None
 
     def wait(self, peer: str, attempt: Callable[[float], _T]) -> _T:
         """What `attempt(seconds)` returns, tried until `peer` has been silent for the whole timeout.
@@ -74,33 +112,37 @@ class Pulse:
                 self._beat()
                 if self._heard(peer):
                     heard = time.monotonic()
-        hint = self.transport.hint(peer)
+        hint = "it says that it is done" if peer in self._last else self.transport.hint(peer)
         raise LinkTimeout(peer, f"{peer} did not get on with the run for {self.timeout:g} s: {hint}")
 
     def done(self, peer: str) -> bytes:
-        """Waits until `peer` has done its part; the run that it means."""
-        while (run := self.wait(peer, lambda seconds: self._word(peer, seconds))) == WORKING:
+        """Waits until `peer` has done its part; its last word."""
+
+        def word(seconds: float) -> bytes:
+            return self._last[peer] if peer in self._last else self._word(peer, seconds)
+
+        while (last := self.wait(peer, word)) == WORKING:
             self()
-        return run
+        return last
 
     def _word(self, peer: str, seconds: float) -> bytes:
-        """What `peer` says next; its last word as often as it is asked for."""
-        if peer in self._ended:
-            return self._ended[peer]
-        word = self.transport.wait_control(Kind.DONE, self.run, peer, seconds).body
-        if word != WORKING:
-            self._ended[peer] = word
-        return word
+        return self.transport.wait_control(Kind.DONE, self.run, peer, seconds).body
 
     def _heard(self, peer: str) -> bool:
-        """Whether `peer` has said since last time that it is at work."""
+        """Whether `peer` has said since last time that it is at work, or done.
+
+        A last word is kept for `done`: what it has sent before may still be on its way, and what is waited for may be
+        that very word, come just now.
+        """
         heard = False
         try:
-            while self._word(peer, 0.0) == WORKING:
+            while peer not in self._last:
+                if (word := self._word(peer, 0.0)) != WORKING:
+                    self._last[peer] = word
                 heard = True
         except LinkTimeout:
             pass
-        return heard  # who is done says no more: what it has sent is there, or about to be
+        return heard
 
     def _check(self, policy: Policy, seconds: float) -> None:
         if seconds > policy.max_run_seconds:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import atexit
+import functools
 import logging
 import secrets
 import threading
@@ -24,6 +25,7 @@ from jmpc.errors import (
     JmpcError,
     LinkTimeout,
     NotStarted,
+    OwnersMissing,
     PeerError,
     PolicyError,
     RunAborted,
@@ -36,34 +38,36 @@ from jmpc.precision import Precision
 from jmpc.protocols.families import FAMILIES
 from jmpc.remember import Remembered
 from jmpc.runtime import orders
+from jmpc.runtime.attendance import Absences, Attendance
 from jmpc.runtime.client import KEPT_SUBMISSIONS
 from jmpc.runtime.compiler import Compiler
 from jmpc.runtime.grants import written
 from jmpc.runtime.host import archive_of
 from jmpc.runtime.inputs import Results, deliver
-from jmpc.runtime.orders import Order, Ready, Submission, order_digest
-from jmpc.runtime.party import Party, lost_player, reason_of
+from jmpc.runtime.invitations import PREPARE_TIMEOUT, Invitation, Invitations
+from jmpc.runtime.orders import Done, Order, Ready, Submission, order_digest
+from jmpc.runtime.party import Party, fellows, lost_player, reason_of
 from jmpc.runtime.prepare import Prepared, prepare
 from jmpc.runtime.pulse import Pulse
 from jmpc.runtime.saving import Answer, Request, perform
 from jmpc.runtime.simulate import source_feed
 from jmpc.runtime.storages import Loaded, Places, Storages
-from jmpc.runtime.store import Generation, Store
+from jmpc.runtime.store import Generation, Named, Store
 
 _log = logging.getLogger("jmpc")
 
 _T = TypeVar("_T")
-_PREPARE_TIMEOUT = 20  # times the configured one: nodes trace and compile before they are ready
+_SOON = 0.2  # seconds between looks whether owners have come back
 
 
 @dataclass
 class _Known:
-    """A computation as this player has prepared it, as it travels, and by its id at the nodes if they have it."""
+    """A computation as this player has prepared it, as it travels, and as it was submitted, if it was."""
 
     prepared: Prepared
     encoded: bytes
-    submission: bytes | None = None
-    ready: Mapping[str, Ready] = field(default_factory=dict)  # what each player said when it took the submission
+    invitation: Invitation | None = None
+    ready: Mapping[str, Ready] = field(default_factory=dict)  # what each player said that no run can do without
 
 
 class RemoteSession:
@@ -76,7 +80,7 @@ class RemoteSession:
                 "RemoteConfig.load(path, player=NAME)"
             )
         self.servers = config.servers[:3]
-        self.driver = config.me
+        self.driver = self.me = config.me
         self.fraction = Precision.of(config.precision).fraction
         self.built: Remembered[tuple[Any, ...], Built] = Remembered(KEPT_GRAPHS)
         self._config = config
@@ -93,10 +97,16 @@ class RemoteSession:
         self._archive = archive_of(config, self.driver, Policy.default(config, self.driver).max_saved_bytes)
         self._storages = Storages(self.servers, self._ask)
         self.transport = config.transport(self.driver)
+        self._invitations = Invitations(self.transport, config.timeout)
+        self._absences = Absences()
         atexit.register(_close, weakref.ref(self))
 
     def knows(self, variable: str) -> bool:
         return variable in self._variables
+
+    def called(self, variable: str) -> str:
+        """What all players call a variable: what this script does."""
+        return variable
 
     def announce(self, built: Built) -> None:
         """Logs who takes part, whenever someone new does."""
@@ -125,24 +135,35 @@ class RemoteSession:
         Raises what made it fail, naming the player; then nothing is committed and the next run can start.
         """
         with self._running:
-            self._check(built)
-            known = self._know(built.computation)
-            try:
-                results = self._run(known, built)
-            except NotStarted as error:
-                if error.reason != orders.UNKNOWN:
-                    raise
-                _log.info("%s does not know a computation any more; it is submitted again", error.player)
-                known.submission = None
-                results = self._run(known, built)
+            results = self._perform(built)
         deliver(results.outputs, {g: sink for g, (owner, sink) in built.sinks.items() if owner == self.driver})
         return results.outputs
+
+    def _perform(self, built: Built) -> Results:
+        self._check(built)
+        known = self._know(built.computation)
+        try:
+            return self._run(known, built)
+        except NotStarted as error:
+            if error.reason != orders.UNKNOWN:
+                raise
+            _log.info("%s does not know a computation any more; it is submitted again", error.player)
+            known.invitation = None
+            return self._run(known, built)
 
     def _check(self, built: Built) -> None:
         """What can be said without asking anybody."""
         players = built.computation.players
+        if self.driver in built.computation.optional:
+            raise ConfigError(
+                f"{self.driver!r} is the driver, without which no run goes on: it contributes to no gather"
+            )
         if missing := [player for player in players if player not in self._config.players]:
             raise ConfigError(f"players {missing} are not in the configuration; known are {list(self._config.players)}")
+        self._check_functions(built)
+
+    def _check_functions(self, built: Built) -> None:
+        """Functions do not travel: who is to call one must have it."""
         for call in built.computation.calls:
             if isinstance(call, Source) and not call.provider and call.player != self.driver:
                 raise InputError(
@@ -160,47 +181,89 @@ class RemoteSession:
 
     def _run(self, known: _Known, built: Built) -> Results:
         prepared = known.prepared
-        peers = [player for player in prepared.players if player != self.driver]
-        if known.submission is None:
-            known.submission, known.ready = self._submit(known, peers)
+        invitation, invited = self._invite(known)
+        ready = {**known.ready, **invited}
         run = secrets.token_bytes(RUN_BYTES)
-        self.transport.open_run(run, {*prepared.players, self.driver})
+        peers, guests = fellows(prepared, self.driver, invited, self.driver)
+        self.transport.open_run(run, peers | {self.driver}, guests)
+        attendance = Attendance(prepared.optional, left_out=functools.partial(self.transport.dismiss, run))
+        for owner in prepared.optional - guests:
+            attendance.missing[owner] = "it has not agreed to the computation since it was last away"
+        well = False
         try:
-            receivers = {player: known.ready[player].receivers for player in prepared.owners}
-            approved = {player: known.ready[player].approved for player in prepared.owners}
-            order = Order(self._id, known.submission, receivers, self._reads(prepared), approved)
-            results = self._play(prepared, built, run, peers, order.encode())
-            self._commit(run, peers, written(prepared, order, results.run), results)
+            asked = (prepared.owners | prepared.optional) & ready.keys()
+            receivers = {player: ready[player].receivers for player in asked}
+            approved = {player: ready[player].approved for player in asked}
+            reads = self._reads(built, prepared)
+            order = Order(self._id, invitation.submission, receivers, reads, approved, built.names)
+            store = self._store.named(built.names)
+            pulse = Pulse(self.transport, run, peers, self._config.timeout, attendance=attendance)
+            results = self._play(prepared, built, store, pulse, order.encode())
+            self._commit(pulse, store, written(prepared, order, results.run), results)
+            well = True
+            self._absences.tell(prepared.optional, attendance.missing)
             return results
         finally:
+            self._invitations.ended(guests, attendance.missing, well=well)
             self.transport.close_run(run)
 
     # -- submitting --------------------------------------------------------------------------------------------
 
-    def _submit(self, known: _Known, peers: list[str]) -> tuple[bytes, Mapping[str, Ready]]:
-        """Makes a computation known to all nodes in it; its id there, and who may see whose data."""
+    def _invite(self, known: _Known) -> tuple[Invitation, Mapping[str, Ready]]:
+        """Makes a computation known to all nodes in it, if need be; those owners that no run waits for, if they agree.
+
+        Raises:
+          OwnersMissing: if of those too few do.
+        """
+        prepared, timeout = known.prepared, self._config.timeout
+        owners = sorted(prepared.optional)
+        began, submitted = time.monotonic(), known.invitation is None
+        if known.invitation is None:
+            known.invitation, known.ready = self._submit(known)
+        invitation, invitations = known.invitation, self._invitations
+        if not submitted:
+            invitations.ask(invitation, owners)
+        # Owners have as long again to get ready as the others took.
+        seconds = timeout + time.monotonic() - began
+        invitations.answers(invitation, owners, seconds, all_of=submitted)
+        gathers, deadline = prepared.lowered.computation.gathers, time.monotonic() + timeout
+        while True:
+            try:
+                invitations.check(invitation, gathers)
+                return invitation, invitations.ready(invitation)
+            except OwnersMissing:
+                if time.monotonic() > deadline:
+                    raise
+            invitations.ask(invitation, owners)
+            invitations.answers(invitation, owners, _SOON, all_of=True)
+
+    def _submit(self, known: _Known) -> tuple[Invitation, Mapping[str, Ready]]:
+        """Submits a computation to the nodes that no run can do without, asks the others; who may see whose data."""
         prepared = known.prepared
+        peers = [player for player in prepared.players if player != self.driver and player not in prepared.optional]
         while self.transport.control({Kind.STATUS}, timeout=0) is not None:
             pass  # answers to a submission that was given up
-        submission = secrets.token_bytes(RUN_BYTES)
         body = Submission(self._id, known.encoded, self._signature(known)).encode()
         if len(body) > (most := self.transport.limits.max_body_bytes):
             raise PolicyError(
                 f"the computation takes {len(body):,} bytes, at most {most:,} travel: give large arrays as inputs "
                 "or variables, not as constants"
             )
+        invitation = Invitation(secrets.token_bytes(RUN_BYTES), body)
+        submission = invitation.submission
         for peer in peers:
             self.transport.send(peer, Header(Kind.SUBMIT, submission, body=body))
-        self._told.update(peers)
+        self._invitations.ask(invitation, sorted(prepared.optional))
+        self._told.update(peers, prepared.optional)
         if self.driver in prepared.players:
             self._compiler.prepare(prepared.program(self.driver))
         timeout = self._config.timeout
         self._answers(submission, peers, "take the computation", orders.is_taken, timeout)
         if self.driver in prepared.players:
             self._compiler.finish(prepared.program(self.driver))
-        told = self._answers(submission, peers, "get ready", Ready.decode, _PREPARE_TIMEOUT * timeout)
+        told = self._answers(submission, peers, "get ready", Ready.decode, PREPARE_TIMEOUT * timeout)
         own = Policy.default(self._config, self.driver).receivers
-        return submission, {self.driver: Ready(own), **told}
+        return invitation, {self.driver: Ready(own), **told}
 
     def _signature(self, known: _Known) -> Signature:
         if self._author is None:
@@ -232,26 +295,32 @@ class RemoteSession:
 
     # -- running -----------------------------------------------------------------------------------------------
 
-    def _reads(self, prepared: Prepared) -> dict[str, Generation]:
-        if unknown := sorted(prepared.reads - self._variables.keys()):
+    def _reads(self, built: Built, prepared: Prepared) -> dict[str, Generation]:
+        names = {variable: built.names[variable] for variable in prepared.reads}
+        if unknown := sorted(set(names.values()) - self._variables.keys()):
             raise InputError(self.driver, f"no run of this session has assigned {unknown}")
-        return {name: self._variables[name] for name in prepared.reads}
+        return {variable: self._variables[name] for variable, name in names.items()}
 
-    def _play(self, prepared: Prepared, built: Built, run: bytes, peers: list[str], order: bytes) -> Results:
+    def _play(self, prepared: Prepared, built: Built, store: Named, pulse: Pulse, order: bytes) -> Results:
         """Everybody's part of a run, up to the point where all are done; whatever goes wrong ends it everywhere."""
         results: Results | None = None
-        pulse = Pulse(self.transport, run, peers, self._config.timeout)
+        run, peers, attendance = pulse.run, sorted(pulse.peers), pulse.attendance
+        required = [peer for peer in peers if peer not in attendance.optional]
+        begin = Header(Kind.RUN, run, body=order)
         try:
             for peer in peers:
-                self.transport.send(peer, Header(Kind.RUN, run, body=order))
+                pulse.send(peer, lambda timeout, peer=peer: self.transport.send(peer, begin, timeout=timeout))
             if self.driver in prepared.players:
                 party = Party(self.driver, prepared, self.transport, run, pulse, terms=order_digest(order))
                 feeds = {key: feed for key, feed in built.feeds.items() if feed[0] == self.driver}
-                results = party.play(source_feed(feeds), self._store)
-            done = {peer: pulse.done(peer) for peer in peers}
-            results = results or Results(run=done[peers[0]])
-            if other := [peer for peer, identity in done.items() if identity != results.run]:
+                results = party.play(source_feed(feeds), store)
+            done = {peer: Done.decode(pulse.done(peer)) for peer in required}
+            results = results or Results(run=done[required[0]].run)
+            if other := [peer for peer, said in done.items() if said.run != results.run]:
                 raise AgreementError(f"{', '.join(other)} ended another run than {self.driver} and the others")
+            for server in reversed(self.servers):  # the first one gets no contributions, and knows no reasons
+                for player, why in done[server].missing.items():
+                    attendance.leave_out(player, why)
         except RunAborted as error:
             self.transport.abort(run, reason_of(error), peers)
             if error.reason == orders.UNKNOWN and self.driver not in prepared.players:
@@ -264,16 +333,20 @@ class RemoteSession:
             raise
         return results
 
-    def _commit(self, run: bytes, peers: list[str], written: Mapping[str, Generation], results: Results) -> None:
-        """All parts have ended well. From here on there is no way back: who is not told has lost its variables."""
+    def _commit(self, pulse: Pulse, store: Named, written: Mapping[str, Generation], results: Results) -> None:
+        """All parts have ended well. From here on there is no way back: who is not told has lost its variables.
+
+        Owners that the run could have gone on without keep none, and are told in case that they wait for it.
+        """
         lost: JmpcError | None = None
-        for peer in peers:
+        commit = Header(Kind.COMMIT, pulse.run)
+        for peer in sorted(pulse.peers):
             try:
-                self.transport.send(peer, Header(Kind.COMMIT, run))
+                pulse.send(peer, lambda timeout, peer=peer: self.transport.send(peer, commit, timeout=timeout))
             except JmpcError as error:
                 lost = lost or error
-        self._store.commit(results.generation, written)
-        self._variables.update(written)
+        store.commit(results.generation, written)
+        self._variables.update((store.names[variable], generation) for variable, generation in written.items())
         if lost is not None:
             raise lost
 
@@ -303,7 +376,7 @@ class RemoteSession:
         found: dict[str, Answer] = {}
         if self.driver in requests:
             found[self.driver] = perform(requests[self.driver], self.driver, self._store, self._archive)
-        what, patience = "answer for its storage", _PREPARE_TIMEOUT * self._config.timeout
+        what, patience = "answer for its storage", PREPARE_TIMEOUT * self._config.timeout
         return found | self._answers(number, peers, what, Answer.decode, patience)
 
     def close(self) -> None:

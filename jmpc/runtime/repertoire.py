@@ -50,7 +50,8 @@ class Repertoire:
     def _made(self, data: bytes, closed: Callable[[], bool]) -> Prepared:
         host, policy = self._host, self._host.policy
         computation = read_computation(data, policy)
-        check_computation(computation, policy, host.config, host.registry)
+        host.gate.check(computation)
+        check_computation(computation, policy, host.config, host.supply)
         bound = functools.partial(bound_loops, policy=policy)
         prepared = prepare(computation, host.make_protocol, self._compiler, bound, Watch(policy, closed))
         check_size_of(prepared, policy)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from typing import Any, Final
@@ -62,7 +62,8 @@ class RunReport:
     """What a run has taken at a player.
 
     `waited` and `sending` are seconds by peer, `sent` and `received` what went over the links; a frame is one message
-    of a round to one peer. `timeline` has the events behind the figures.
+    of a round to one peer. `missing` are the owners that the run went on without. `timeline` has the events behind the
+    figures.
     """
 
     player: str
@@ -73,18 +74,26 @@ class RunReport:
     sending: Mapping[str, float]
     sent: Mapping[str, Count]
     received: Mapping[str, Count]
+    missing: tuple[str, ...]
     timeline: Timeline = field(repr=False)
 
     @classmethod
     def of(
-        cls, player: str, run: bytes, timeline: Timeline, sent: Mapping[str, Count], received: Mapping[str, Count]
+        cls,
+        player: str,
+        run: bytes,
+        timeline: Timeline,
+        sent: Mapping[str, Count],
+        received: Mapping[str, Count],
+        missing: Iterable[str] = (),
     ) -> RunReport:
         def seconds(which: str) -> dict[str, float]:
             return {peer: ns * 1e-9 for (what, peer), ns in timeline.sums.items() if what == which}
 
         agreeing = sum(seconds(AGREE).values())
         waited, sending = seconds(WAIT), seconds(SEND)
-        return cls(player, run.hex(), timeline.seconds, agreeing, waited, sending, sent, received, timeline)
+        figures = timeline.seconds, agreeing, waited, sending, sent, received
+        return cls(player, run.hex(), *figures, tuple(missing), timeline)
 
     @property
     def computing(self) -> float:
@@ -116,13 +125,16 @@ class RunReport:
             for peer in peers
         }
         seconds = {"seconds": self.seconds, "agreeing": self.agreeing, "computing": self.computing}
-        return {"player": self.player, "run": self.run, **{k: round(v, 6) for k, v in seconds.items()}, "peers": rows}
+        rounded = {name: round(value, 6) for name, value in seconds.items()}
+        return {"player": self.player, "run": self.run, **rounded, "missing": list(self.missing), "peers": rows}
 
     def __str__(self) -> str:
         waits = ", ".join(f"{peer} {seconds:.3f}" for peer, seconds in sorted(self.waited.items()) if seconds > 5e-4)
+        bytes_ = f"{self.bytes_sent:,} bytes sent, {self.bytes_received:,} received"
+        without = f"; without {', '.join(self.missing)}" if self.missing else ""
         return (
             f"{self.seconds:.3f} s, of which {self.computing:.3f} computing, {sum(self.waited.values()):.3f} waiting"
-            f"{f' ({waits})' if waits else ''}; {self.bytes_sent:,} bytes sent, {self.bytes_received:,} received"
+            f"{f' ({waits})' if waits else ''}; {bytes_}{without}"
         )
 
 

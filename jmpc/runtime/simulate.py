@@ -18,15 +18,16 @@ from jmpc.net.framing import RUN_BYTES
 from jmpc.net.handshake import KEY_BYTES
 from jmpc.net.transport import Transport
 from jmpc.remember import Remembered
+from jmpc.runtime.attendance import Absences, Attendance
 from jmpc.runtime.compiler import Compiler
 from jmpc.runtime.device_keystream import keystream_for
 from jmpc.runtime.inputs import Feed, Results, gather, scatter
 from jmpc.runtime.links import Recorder
 from jmpc.runtime.machine import Link, Machine
-from jmpc.runtime.party import Party
+from jmpc.runtime.party import Party, fellows
 from jmpc.runtime.prepare import Prepared, prepare
 from jmpc.runtime.pulse import Pulse
-from jmpc.runtime.store import Generation, Store
+from jmpc.runtime.store import Generation, Named, Store
 
 Keys = Mapping[tuple[str, ...], bytes]
 KEPT_COMPUTATIONS = 256  # a script that makes new ones for ever must not grow
@@ -45,6 +46,7 @@ class _Simulation:
         self._prepared: Remembered[bytes, Prepared] = Remembered(KEPT_COMPUTATIONS)  # by structure
         self.compiler = Compiler()
         self.stores: dict[str, Store] = {}  # by player
+        self.absences = Absences()
 
     def store_of(self, player: str) -> Store:
         return self.stores.setdefault(player, Store())
@@ -84,15 +86,23 @@ class FusedSimulation(_Simulation):
     def store(self) -> Store:
         return self.stores["all-players"]
 
-    def run(self, prepared: Prepared, feed: Feed, link: Link | None = None) -> dict[str, dict[str, Any]]:
-        """Runs a computation; the outputs of each player. `link` records messages (tests)."""
+    def run(
+        self, prepared: Prepared, feed: Feed, names: Mapping[str, str] | None = None, link: Link | None = None
+    ) -> dict[str, dict[str, Any]]:
+        """Runs a computation on the variables of these `names` (`Built.names`); the outputs of each player.
+
+        `link` records messages (tests).
+        """
+        store = self.store.named(names or {})
         program = prepared.program(TOGETHER) if link is None else prepared.recorded()
         lowered = prepared.lowered
-        env = gather(lowered, prepared.players, feed, self.store)
-        machine = Machine(self.compiler, keystream_for(self._keys(prepared)), link)
+        attendance = Attendance(prepared.optional)
+        env = gather(lowered, prepared.players, feed, store, attendance)
+        machine = Machine(self.compiler, keystream_for(self._keys(prepared)), link, attendance=attendance)
         positions = sorted({i for player in prepared.players for i in lowered.outputs_of(player)})
         results = scatter(lowered, positions, machine.run(program, env))
-        self.store.commit(results.generation)
+        store.commit(results.generation)
+        self.absences.tell(prepared.optional, attendance.missing)
         return _by_player(prepared, results)
 
 
@@ -127,12 +137,13 @@ class ThreadedSimulation(_Simulation):
         self._timeout = timeout
         self._recorder = recorder
 
-    def run(self, prepared: Prepared, feed: Feed) -> dict[str, dict[str, Any]]:
-        """Runs a computation; the outputs of each player.
+    def run(self, prepared: Prepared, feed: Feed, names: Mapping[str, str] | None = None) -> dict[str, dict[str, Any]]:
+        """Runs a computation on the variables of these `names` (`Built.names`); the outputs of each player.
 
         Raises what the first player to fail raised; the others end with it, and nothing is committed.
         """
         players, run = prepared.players, secrets.token_bytes(RUN_BYTES)
+        stores = {player: self.store_of(player).named(names or {}) for player in players}
         fixed = dict(self._keys(prepared)) if self._keys else None
         endpoints = {player: f"inproc://{run.hex()}/{player}" for player in players}
         with contextlib.ExitStack() as stack:
@@ -140,30 +151,36 @@ class ThreadedSimulation(_Simulation):
             parties = {}
             for player in players:
                 transport = stack.enter_context(Transport(player, endpoints, context=context))
-                transport.open_run(run, players)
-                others = [peer for peer in players if peer != player]
-                pulse = Pulse(transport, run, others, self._timeout)
+                peers, guests = fellows(prepared, player, prepared.optional)
+                transport.open_run(run, peers | {player}, guests)
+                leave = lambda other, why, transport=transport: transport.dismiss(run, other, why)
+                pulse = Pulse(transport, run, peers, self._timeout, attendance=Attendance(guests, left_out=leave))
                 parties[player] = Party(player, prepared, transport, run, pulse, fixed, self._recorder)
             with ThreadPoolExecutor(len(players), thread_name_prefix="jmpc-player") as pool:
-                futures = {player: pool.submit(self._play, party, feed) for player, party in parties.items()}
-        results = _first_error_or_results(futures)
+                futures = {player: pool.submit(_play, party, feed, stores[player]) for player, party in parties.items()}
+        results = _first_error_or_results(futures, prepared.optional)
         for player in players:
-            self.store_of(player).commit(results[player].generation)
+            stores[player].commit(results[player].generation)
+        missing = parties[players[1]].pulse.attendance.missing  # by a server that gets contributions
+        self.absences.tell(prepared.optional, missing)
         return {player: results[player].outputs for player in players}
 
-    def _play(self, party: Party, feed: Feed) -> Results:
-        try:
-            return party.play(feed, self.store_of(party.me))
-        except Exception as error:
-            party.abort(error)
-            raise
+
+def _play(party: Party, feed: Feed, store: Named) -> Results:
+    try:
+        return party.play(feed, store)
+    except Exception as error:
+        party.abort(error)
+        raise
 
 
-def _first_error_or_results(futures: Mapping[str, Future[Results]]) -> dict[str, Results]:
-    errors = [error for future in futures.values() if (error := future.exception()) is not None]
+def _first_error_or_results(futures: Mapping[str, Future[Results]], optional: frozenset[str]) -> dict[str, Results]:
+    """What each player has at the end; of one that the others can do without, nothing if it failed."""
+    failed = {player: error for player, future in futures.items() if (error := future.exception()) is not None}
+    errors = [error for player, error in failed.items() if player not in optional]
     for error in sorted(errors, key=lambda e: isinstance(e, RunAborted)):  # the cause, not its echo at the others
         raise error
-    return {player: future.result() for player, future in futures.items()}
+    return {player: Results() if player in failed else future.result() for player, future in futures.items()}
 
 
 def source_feed(feeds: Mapping[str, tuple[str, Callable[[], Any]]]) -> Feed:

@@ -49,6 +49,10 @@ class Store:
         with self._lock:
             return key in self._arrays
 
+    def named(self, names: Mapping[str, str]) -> Named:
+        """This store for a computation; `names` gives for what it calls each of its variables the name here."""
+        return Named(self, names)
+
     def knows(self, variable: str) -> bool:
         """Whether this player holds anything of a variable."""
         return self.generation(variable) is not None
@@ -98,3 +102,34 @@ class Store:
             kept = {key: array for key, array in self._arrays.items() if key[0] not in written}
             self._arrays = kept | dict(arrays)
             self._generations.update((name, known.get(name, Generation(SIMULATED))) for name in written)
+
+
+@dataclass(frozen=True)
+class Named:
+    """A store by the names that a computation has for its variables; no other variable can be reached by it."""
+
+    store: Store
+    names: Mapping[str, str]
+
+    def _key(self, key: Key) -> Key:
+        return self.names[key[0]], key[1]
+
+    def __contains__(self, key: Key) -> bool:
+        return self._key(key) in self.store
+
+    def read(self, key: Key) -> Any:
+        """As `Store.read`."""
+        return self.store.read(self._key(key))
+
+    def generation(self, variable: str) -> Generation | None:
+        """As `Store.generation`."""
+        return self.store.generation(self.names[variable])
+
+    def bytes_after(self, sizes: Mapping[Key, int]) -> int:
+        """As `Store.bytes_after`."""
+        return self.store.bytes_after({self._key(key): size for key, size in sizes.items()})
+
+    def commit(self, arrays: Mapping[Key, Any], generations: Mapping[str, Generation] | None = None) -> None:
+        """As `Store.commit`."""
+        known = {self.names[variable]: generation for variable, generation in (generations or {}).items()}
+        self.store.commit({self._key(key): array for key, array in arrays.items()}, known)

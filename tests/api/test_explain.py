@@ -72,7 +72,7 @@ def recorded(fn: Callable[..., Any], mode: Mode) -> tuple[Prepared, dict[Any, li
     if mode is Mode.FUSED:
         fused = FusedSimulation(Rep3, keys)
         prepared = fused.prepare(built.computation)
-        outputs = fused.run(prepared, source_feed(built.feeds), link)
+        outputs = fused.run(prepared, source_feed(built.feeds), link=link)
     else:
         threads = ThreadedSimulation(Rep3, keys, recorder=link.record)
         prepared = threads.prepare(built.computation)

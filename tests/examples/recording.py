@@ -37,7 +37,7 @@ from jmpc.runtime.party import Party
 from jmpc.runtime.prepare import Prepared
 from jmpc.runtime.remote import RemoteSession
 from jmpc.runtime.simulate import FusedSimulation, ThreadedSimulation, source_feed
-from jmpc.runtime.store import Store
+from jmpc.runtime.store import Named, Store
 
 EXAMPLES = Path(__file__).parents[2] / "examples"
 OWNERS = ("model-owner", "data-owner-0", "data-owner-1", "data-owner-2", "input-provider")
@@ -72,6 +72,7 @@ class Recorded:
     messages: dict[tuple[Slot, str, str], list[np.ndarray]] = field(default_factory=dict)  # by slot, sender, receiver
     values: Copies = field(default_factory=lambda: defaultdict(dict))  # by loops and iterations, number of variable
     prepared: Prepared | None = None
+    names: Mapping[str, str] = field(default_factory=dict)  # of variables
     outputs: Mapping[str, Mapping[str, Any]] = field(default_factory=dict)
 
 
@@ -102,8 +103,8 @@ class Tape:
             digest = hashlib.blake2b(np.ascontiguousarray(array), digest_size=8).digest()
             assert self._run.values[path, self._numbers[var]].setdefault(player, digest) == digest
 
-    def end(self, prepared: Prepared, outputs: Mapping[str, Mapping[str, Any]]) -> None:
-        self._run.prepared, self._run.outputs = prepared, outputs
+    def end(self, prepared: Prepared, names: Mapping[str, str], outputs: Mapping[str, Mapping[str, Any]]) -> None:
+        self._run.prepared, self._run.names, self._run.outputs = prepared, names, outputs
         self.runs.append(self._run)
         self._run = Recorded()
 
@@ -136,7 +137,7 @@ class Tape:
         agree, play, run = Party._agree, Party.play, RemoteSession.run
         outputs: dict[str, Mapping[str, Any]] = {}
 
-        def played(party: Party, feed: Any, store: Store) -> Any:
+        def played(party: Party, feed: Any, store: Named) -> Any:
             self.number(party.prepared)
             results = play(dataclasses.replace(party, recorder=lambda _, *said: self.send(*said)), feed, store)
             outputs[party.me] = results.outputs
@@ -145,7 +146,7 @@ class Tape:
         def ran(session: RemoteSession, built: Built) -> Mapping[str, Any]:
             outputs.clear()
             opened = run(session, built)
-            self.end(session.prepare(built.computation), dict(outputs))
+            self.end(session.prepare(built.computation), built.names, dict(outputs))
             return opened
 
         def agreed(party: Party) -> tuple[dict[KeySet, bytes], bytes]:
@@ -177,8 +178,8 @@ class RecordingSession(LocalSession):
     def run(self, built: Built) -> Mapping[str, Any]:
         prepared = self.prepare(built.computation)
         self.tape.number(prepared)
-        outputs = self._simulate(prepared, source_feed(built.feeds))
-        self.tape.end(prepared, outputs)
+        outputs = self._simulate(prepared, source_feed(built.feeds), built.names)
+        self.tape.end(prepared, built.names, outputs)
         for player, results in outputs.items():
             deliver(results, {g: sink for g, (owner, sink) in built.sinks.items() if owner == player})
         return outputs.get(self.driver, {})
@@ -204,13 +205,15 @@ class Recording:
     @classmethod
     def of(cls, result: Any, runs: Sequence[Recorded], stores: Mapping[str, Store]) -> Recording:
         """Names of variables are random, the order in which they are written is not."""
-        ports = [port for run in runs for port in run.prepared.lowered.outputs if port.kind is Assign]
-        order = {name: rank for rank, name in enumerate(dict.fromkeys(port.name for port in ports))}
+        ports = [
+            (run.names[port.name], port) for run in runs for port in run.prepared.lowered.outputs if port.kind is Assign
+        ]
+        order = {name: rank for rank, name in enumerate(dict.fromkeys(name for name, _ in ports))}
         slots: Copies = defaultdict(dict)
         for player, store in stores.items():
             for (name, index), array in store._arrays.items():
                 slots[order[name], index][player] = np.asarray(array)
-        return cls(result, runs, slots, {(order[port.name], port.index): port.players for port in ports})
+        return cls(result, runs, slots, {(order[name], port.index): port.players for name, port in ports})
 
 
 def record(name: str, mode: Mode, *arguments: str) -> Recording:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import argparse
+import itertools
 import logging
 import re
 
@@ -37,7 +38,7 @@ def test_opened_means_are_exact_to_one_ulp(monkeypatch: pytest.MonkeyPatch) -> N
             jmpc.run([train, *keep])
             encoded = [
                 np.round(np.asarray(gradient(parameters, *twins(owner)), np.float64) * SCALE)
-                for owner in example.DATA_OWNERS
+                for owner in example.data_owners()
             ]
             exact = sum(encoded) / 3
             assert np.abs(means[-1].astype(np.float64) * SCALE - exact).max() <= 1.0
@@ -86,6 +87,15 @@ def test_log_lines(monkeypatch: pytest.MonkeyPatch, tmp_path, capsys, caplog) ->
     assert (tmp_path / "loss.png").stat().st_size > 1000
 
 
+def test_noise_and_what_it_guarantees(tmp_path, capsys) -> None:
+    options = ["--quiet", "--out", str(tmp_path), "--noise-multiplier", "20", "--clip", "0.5"]
+    with script("federated_learning") as example:
+        example.main(["--iterations", "3", *options])
+    jmpc.set_config(jmpc.LocalConfig())
+    guarantee = jmpc.privacy.Gaussian(0.5, 20.0).epsilon(1e-5, 3)
+    assert f"({guarantee:.3g}, 1e-5)-differential privacy for every data owner after 3" in capsys.readouterr().out
+
+
 def test_training_goes_on_from_a_checkpoint(tmp_path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.chdir(tmp_path)  # where state/ comes to be
     options = ["--quiet", "--out", str(tmp_path), "--checkpoint", "model", "--checkpoint-every", "5"]
@@ -101,11 +111,45 @@ def test_training_goes_on_from_a_checkpoint(tmp_path, monkeypatch: pytest.Monkey
             example.main(["--resume"])
 
 
+def test_iterations_go_on_without_owners_that_have_died(tmp_path, caplog, monkeypatch: pytest.MonkeyPatch) -> None:
+    options = ["--quiet", "--out", str(tmp_path), "--owners", "5", "--min-owners", "3", "--log-every", "4"]
+    with script("federated_learning") as example:
+        batches = example.providers._batches
+
+        def dies(shard, seed):
+            """Owners 1 and 3 bring nothing any more after a while."""
+            made = batches(shard, seed)
+            return itertools.islice(made, 2 + 2 * seed) if seed in (1, 3) else made
+
+        monkeypatch.setattr(example.providers, "_batches", dies)
+        monkeypatch.setattr(example, "train_in_plaintext", lambda arguments: ([0.0] * 4, 0.0))
+        with caplog.at_level(logging.WARNING, logger="jmpc"):
+            example.main(["--iterations", "10", *options])
+        jmpc.set_config(jmpc.LocalConfig())
+        told = [r.getMessage() for r in caplog.records if "left out" in r.getMessage()]
+        assert [re.findall(r"data-owner-\d", text) for text in told] == [
+            ["data-owner-1"],
+            ["data-owner-1", "data-owner-3"],
+        ]
+        with pytest.raises(SystemExit):
+            example.main(["--deadline", "3"])
+
+
 @pytest.mark.slow
 @pytest.mark.timeout(1800)
 def test_accuracy_over_five_splits() -> None:
     arguments = argparse.Namespace(
-        data=None, config=None, iterations=2000, log_every=1000, quiet=True, checkpoint=None, resume=False
+        data=None,
+        config=None,
+        iterations=2000,
+        log_every=1000,
+        quiet=True,
+        checkpoint=None,
+        resume=False,
+        owners=3,
+        min_owners=None,
+        deadline=None,
+        noise_multiplier=None,
     )
     private, plain = [], []
     with script("federated_learning") as example:

@@ -26,6 +26,8 @@ from jmpc.net.transport._bulk import _HEAD_BYTES, Bulk, Lane
 from jmpc.runtime import orders
 from jmpc.runtime.orders import Order, Ready, Submission
 from jmpc.runtime.saving import Answer, Part, Request, Task
+from jmpc.runtime.steps import End, Over, Step
+from jmpc.runtime.steps import decode as decode_word
 from jmpc.runtime.store import Generation
 from jmpc.storage.saved import Head, Reader, Saved, SavedVariable
 
@@ -43,13 +45,21 @@ class Decoder:
     samples: tuple[bytes, ...]
 
 
+FOUR = jax.ShapeDtypeStruct((4,), "float32")
+
+
 def _computations() -> Iterator[bytes]:
-    x = jmpc.define_private_input("alice", "vector", types=jax.ShapeDtypeStruct((4,), "float32"))
+    x = jmpc.define_private_input("alice", "vector", types=FOUR)
     kept = jmpc.define_private_variable(x * 2.0)
     loop = jmpc.function(lambda v: jax.lax.scan(lambda c, r: (c * r, c), v[0], v)[1])
     layer = jmpc.function(lambda v: jax.nn.relu(jnp.dot(v.reshape(2, 2), np.ones((2, 3), np.float32))).sum())
     local = jmpc.define_local_computation("alice", lambda v: jnp.sort(v), x)
-    for fetches in ([x.sum().reveal()], [kept.assign(kept + x), layer(x).reveal("bob")], [loop(local).reveal()]):
+    others = [jmpc.define_private_input(who, "vector", types=FOUR, range=(-1, 2)) for who in ("alice", "carol")]
+    mean = jmpc.aggregate(others, min_owners=1, deadline=2.5)
+    private = jmpc.privacy.private_mean([x, x], jmpc.privacy.Gaussian(clip=1.0, noise_multiplier=2.0))
+    assigned = [kept.assign(kept + x), layer(x).reveal("bob")]
+    yield encode_computation(build([mean.reveal()], SERVERS, "driver", 18).computation)
+    for fetches in ([x.sum().reveal()], assigned, [loop(local).reveal()], [private.reveal()]):
         yield encode_computation(build(fetches, SERVERS, "driver", 18).computation)
 
 
@@ -107,10 +117,12 @@ def decoders() -> dict[str, Decoder]:
     grants = {"alice": frozenset({"driver", "bob"})}
     generation = Generation(RUN, grants)
     hello = Hello("jmpc/1", KEY, KEY, SERVERS, (SERVERS[:2],), ())
-    order = Order(RUN, RUN, grants, {"variable/a": generation}, {"alice": frozenset({"carol"})})
+    order = Order(RUN, RUN, grants, {"v": generation}, {"alice": frozenset({"carol"})}, {"v": "w"})
     signature = Signature("alice", bytes(64))
     saving = Request(Task.SAVE, "model", (3, RUN), b"descriptor", {"variable/a": RUN})
     loading = Request(Task.LOAD, "model", (3, RUN), b"", {"variable/a": "variable/b"})
+    names = {"variable/0": "variable/a"}
+    words = (Step(RUN, 3, KEY, "step 3: run", names), Over(3, "alice", "why", False, b"descriptor", names), End())
     computations = tuple(_computations())
     opened, sealed = _sealed()
     return {
@@ -127,6 +139,7 @@ def decoders() -> dict[str, Decoder]:
             Answer.decode, FrameError, (Answer(((3, RUN),), Part(b"d", {"variable/a": generation})).encode(),)
         ),
         "pong": Decoder(lambda body: ping._read(body, 0.0), FrameError, (msgpack.packb(["jmpc/1", KEY]),)),
+        "word of a step": Decoder(decode_word, FrameError, tuple(word.encode() for word in words)),
         "sealed": Decoder(opened, FrameError, sealed),
         "saved": Decoder(_decode_saved, StorageError, (b"".join(bytes(piece) for piece in _saved().encode()),)),
     }

@@ -17,6 +17,7 @@ from jax.extend.core import jaxpr_as_fun
 
 from jmpc import _compat
 from jmpc.choreography.inline import inline_calls
+from jmpc.clipping import clip_norm
 from jmpc.net.codec import (
     CodecError,
     LimitError,
@@ -84,6 +85,7 @@ doubled.defvjp(lambda x: (2 * x, x), lambda x, g: (g * jnp.cos(x),))
 
 WEIGHTS = [np.full((4, 5), 0.1, np.float32), np.full((5, 3), -0.2, np.float32)]
 CASES = {
+    "clipping": (lambda x: clip_norm(x, 0.5), X),
     "arithmetic": (lambda x: (x + 1) * x / 3 - x**2, X),
     "comparison": (lambda x: jnp.where((x > 0) & ~(x == 1), x, -x), X),
     "mlp": (mlp_loss, WEIGHTS, X),
@@ -530,6 +532,15 @@ def test_parameters_that_would_end_the_process(function, path, value):
     for step in parents:
         place = place[step]
     place[last] = value
+    with pytest.raises(CodecError):
+        decode_jaxpr(data)
+
+
+@pytest.mark.parametrize("norm", [0.0, -1.0, float("inf"), float("nan"), 1, "1", None])
+def test_a_norm_to_clip_to_is_positive_and_finite(norm):
+    data = encode_jaxpr(jax.make_jaxpr(lambda x: clip_norm(x, 1.0))(X))
+    (eqn,) = data["body"]["eqns"][0]
+    eqn[2]["norm"] = norm
     with pytest.raises(CodecError):
         decode_jaxpr(data)
 

@@ -1,15 +1,16 @@
 import hashlib
 import hmac
 import threading
+import time
 
 import msgpack
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from jmpc.errors import AgreementError, ChoreographyError, LinkTimeout, RunAborted
-from jmpc.net import Header, Kind
-from jmpc.net.handshake import Hello, agree, decode_hello, derive, encode_hello
+from jmpc.errors import AgreementError, ChoreographyError, LinkTimeout, PeerError, RunAborted
+from jmpc.net import Header, Kind, handshake
+from jmpc.net.handshake import Guests, Hello, agree, decode_hello, derive, encode_hello
 
 RUN = bytes(range(16))
 DIGEST = hashlib.sha256(b"computation").digest()
@@ -197,3 +198,170 @@ def test_a_malformed_hello_is_blamed_on_its_sender(inproc):
     b.send("a", Header(Kind.HELLO, RUN, (0,), body=b"nonsense"))
     with pytest.raises(AgreementError, match="b sent a a HELLO"):
         agree(a, "a", ["a", "b"], [], RUN, DIGEST)
+
+
+# -- players that a run can do without ----------------------------------------------------------------------------
+
+GUESTS = ("alice", "bob")
+ALL = (*SERVERS, "owner", *GUESTS)
+WITH_GUESTS = [*PAIRS, *(frozenset({guest, *pair}) for guest in GUESTS for pair in ("server0 server1".split(),))]
+WITH_GUESTS += [frozenset({guest, "server0", "server2"}) for guest in GUESTS]
+
+
+@pytest.fixture
+def everybody(inproc):
+    transports = inproc(*ALL)
+    for transport in transports:
+        mine = set(ALL) - (set(GUESTS) - {transport.name})
+        transport.open_run(RUN, ALL if transport.name not in GUESTS else mine, set(GUESTS) - {transport.name})
+    return transports
+
+
+def agree_with_guests(transports, expected=GUESTS, patience=1.0):
+    """What `agree` returned or raised at every player that has a transport here."""
+    results = {}
+
+    def run(transport):
+        name, guests = transport.name, Guests(frozenset(GUESTS), frozenset(expected), patience)
+        try:
+            results[name] = agree(transport, name, ALL, WITH_GUESTS, RUN, DIGEST, 3, guests=guests)
+        except Exception as error:
+            results[name] = error
+            transport.abort(RUN, "no agreement", set(ALL) - {name})
+
+    threads = [threading.Thread(target=run, args=(transport,)) for transport in transports]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+    return results
+
+
+def without(transports, *names):
+    return [transport for transport in transports if transport.name not in names]
+
+
+def check_agreement(results, *there):
+    """All required players have one identity, and common keys with those guests that are there, and with no others."""
+    required = [results[name] for name in (*SERVERS, "owner")]
+    assert len({agreement.identity for agreement in required}) == 1
+    for key_set in WITH_GUESTS:
+        if key_set & set(GUESTS) <= set(there):
+            keys = {results[name].keys[key_set] for name in key_set}
+            assert len(keys) == 1
+        else:
+            assert not any(key_set in results[name].keys for name in key_set & set(SERVERS))
+    missing = set(GUESTS) - set(there)
+    assert all(set(results[name].missing) <= missing for name in (*SERVERS, "owner"))
+
+
+def test_guests_have_keys_of_their_own(everybody):
+    results = agree_with_guests(everybody)
+    check_agreement(results, *GUESTS)
+    assert all(results[guest].identity == results["owner"].identity for guest in GUESTS)
+    assert not any(results["alice"].keys.keys() & results["bob"].keys.keys())
+
+
+def test_a_guest_that_does_not_come_is_missing(everybody):
+    check_agreement(agree_with_guests(without(everybody, "bob"), patience=0.3), "alice")
+
+
+def test_nobody_waits_for_a_guest_that_is_not_expected(everybody):
+    start = time.monotonic()
+    check_agreement(agree_with_guests(without(everybody, "bob"), expected=["alice"], patience=60.0), "alice")
+    assert time.monotonic() - start < 2
+
+
+def test_nothing_of_a_guest_goes_into_the_keys_of_others(everybody, monkeypatch):
+    """With or without one, and whatever it says: the salts of all other keys are the same."""
+    salts = []
+    derived = handshake.derive
+
+    def noted(contributions, nonces, key_set, *args, **kwargs):
+        salts.append((key_set, frozenset(nonces)))
+        return derived(contributions, nonces, key_set, *args, **kwargs)
+
+    monkeypatch.setattr(handshake, "derive", noted)
+    agree_with_guests(everybody)
+    for key_set, names in salts:
+        assert names == {*SERVERS, "owner"} | (key_set & set(GUESTS))
+
+
+def liar(transports, change):
+    """The HELLOs of bob are changed on their way to server0."""
+    transport = next(transport for transport in transports if transport.name == "bob")
+    send = transport.send
+
+    def lie(peer, header, *args, **kwargs):
+        if peer == "server0" and (body := change(header)) is not None:
+            header = Header(Kind.HELLO, RUN, header.slot, body=body)
+        send(peer, header, *args, **kwargs)
+
+    transport.send = lie
+
+
+def _other_digest(header):
+    if header.slot == (0,):
+        hello = decode_hello(header.body)
+        return encode_hello(Hello(hello.runtime, bytes(32), *_rest(hello)), hello.contributions)
+
+
+def _rest(hello):
+    return hello.nonce, hello.players, hello.key_sets, ()
+
+
+def _other_contribution(header):
+    if header.slot == (0,):
+        hello = decode_hello(header.body)
+        return encode_hello(hello, [bytes(32), *hello.contributions[1:]])
+
+
+def _other_nonce(header):
+    if header.slot == (0,):
+        hello = decode_hello(header.body)
+        changed = Hello(hello.runtime, hello.digest, bytes(32), hello.players, hello.key_sets, ())
+        return encode_hello(changed, hello.contributions)
+
+
+@pytest.mark.parametrize(
+    "change",
+    [
+        _other_digest,
+        _other_contribution,
+        _other_nonce,
+        lambda header: b"nonsense" if header.slot == (0,) else None,
+        lambda header: b"nonsense" if header.slot == (1,) else None,
+        lambda header: bytes(96) if header.slot == (1,) else None,
+    ],
+)
+def test_a_guest_that_tells_servers_different_things_leaves_out_itself(everybody, change):
+    liar(everybody, change)
+    results = agree_with_guests(everybody, patience=0.5)
+    for name in (*SERVERS, "owner", "alice"):
+        assert not isinstance(results[name], Exception), results[name]
+    assert "bob" in results["server0"].missing
+    assert (
+        results["alice"].keys.items()
+        <= {**results["server0"].keys, **results["server2"].keys, **results["server1"].keys}.items()
+    )
+    both = frozenset({"bob", "server0", "server2"})
+    assert both not in results["server0"].keys, "a server that doubts it has no key with it"
+
+
+def test_a_guest_that_ends_the_run_ends_its_own(everybody):
+    bob = next(transport for transport in everybody if transport.name == "bob")
+    for peer in (*SERVERS, "owner", "alice"):
+        bob.send(peer, Header(Kind.ABORT, RUN, body=b"enough"))
+    start = time.monotonic()
+    check_agreement(agree_with_guests(without(everybody, "bob"), patience=60.0), "alice")
+    assert time.monotonic() - start < 2, "and nobody waits for it"
+
+
+def test_a_required_player_that_does_not_come_is_as_ever(everybody):
+    results = agree_with_guests(without(everybody, "server2"), patience=0.2)
+    assert all(isinstance(results[name], PeerError | RunAborted) for name in ("server0", "server1", "owner", *GUESTS))
+
+
+def test_no_key_has_two_guests(everybody):
+    with pytest.raises(ChoreographyError, match="two members that a run can do without"):
+        agree(everybody[0], "server0", ALL, [frozenset(ALL)], RUN, DIGEST, guests=Guests(frozenset(GUESTS)))

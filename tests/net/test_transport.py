@@ -468,3 +468,64 @@ def test_peers_are_checked_by_name(pair):
         a.send("nobody", data(0))
     with pytest.raises(ChoreographyError, match="itself"):
         a.send("a", data(0))
+
+
+# -- players that a run goes on without -----------------------------------------------------------------------------
+
+
+def test_an_optional_player_ends_its_own_part_alone(inproc):
+    a, b, c = inproc("a", "b", "c")
+    a.open_run(RUN, ["b", "c"], ["b"])
+    thread, raised = in_thread(lambda: a.receive("b", RUN, (0,), timeout=20))
+    b.send("a", Header(Kind.ABORT, RUN, body=b"enough"))
+    thread.join(10)
+    (error,) = raised
+    assert isinstance(error, PeerError) and error.player == "b" and str(error) == "enough"
+    c.send("a", Header(Kind.DATA, RUN, (0,)), [b"still"])
+    assert a.receive("c", RUN, (0,), timeout=5) == [b"still"]
+    b.send("a", Header(Kind.DATA, RUN, (1,)), [b"late"])
+    b.send("a", Header(Kind.DONE, RUN))
+    until(lambda: a.dropped.get("of a player that the run goes on without") == 2)
+    a.check(RUN)
+    c.send("a", Header(Kind.ABORT, RUN, body=b"over"))
+    with pytest.raises(RunAborted, match="over"):
+        a.receive("c", RUN, (1,), timeout=5)
+
+
+def test_aborts_that_are_early_count_for_their_senders(inproc):
+    """That of a player which the run needs is not forgotten because of another's."""
+    a, b, c = inproc("a", "b", "c")
+    c.send("a", Header(Kind.ABORT, RUN, body=b"over"))
+    until(lambda: a.received.peers().get("c") is not None)
+    b.send("a", Header(Kind.ABORT, RUN, body=b"enough"))
+    until(lambda: a.received.peers().get("b") is not None)
+    a.open_run(RUN, ["b", "c"], ["b"])
+    with pytest.raises(RunAborted, match="over"):
+        a.check(RUN)
+
+
+def test_a_player_that_is_dismissed_is_told_and_heard_no_more(inproc):
+    a, b = inproc("a", "b")
+    b.open_run(RUN, ["a"])
+    a.open_run(RUN, ["b"], ["b"])
+    a.send("b", Header(Kind.DATA, RUN, (0,)), [b"x"])
+    assert b.receive("a", RUN, (0,), timeout=5) == [b"x"]
+    b.send("a", Header(Kind.DATA, RUN, (0,)), [b"y"])
+    until(lambda: a.received.peers().get("b") is not None)
+    a.dismiss(RUN, "b", "too late")
+    with pytest.raises(PeerError, match="too late"):
+        a.receive("b", RUN, (0,), timeout=5)
+    with pytest.raises(RunAborted, match="too late"):
+        b.receive("a", RUN, (1,), timeout=5)
+    a.check(RUN)
+
+
+def test_an_optional_player_that_floods_leaves_out_itself(inproc):
+    a, b = inproc("a", "b", limits=Limits(max_pending_bytes=20_000))
+    a.open_run(RUN, ["b"], ["b"])
+    for slot in range(30):
+        b.send("a", Header(Kind.DATA, RUN, (slot,)), [bytes(1000)])
+    until(lambda: a.dropped.get("of a player that the run goes on without", 0) > 0)
+    a.check(RUN)
+    with pytest.raises(PeerError, match="not asked for yet"):
+        a.receive("b", RUN, (0,), timeout=5)

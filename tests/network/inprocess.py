@@ -20,6 +20,7 @@ from network import my_data
 
 import jmpc
 from jmpc.api.graph import build
+from jmpc.api.run import opened
 from jmpc.computation import Computation
 from jmpc.config import RemoteConfig
 from jmpc.net.computations import encode_computation
@@ -177,8 +178,7 @@ def private(player: str, name: str = "vector", **options: Any) -> jmpc.Value:
 def run(session: RemoteSession, *fetches: Any) -> list[Any]:
     """`jmpc.run` in a session of its own, without variables that have not been assigned."""
     built = build(fetches, session.servers, session.driver, session.fraction)
-    outputs = session.run(built)
-    return [None if key is None else outputs[key] for key in built.outputs]
+    return opened(built, session.run(built), session.me)
 
 
 def works(session: RemoteSession) -> None:

@@ -168,7 +168,7 @@ def _begun(fetch: jmpc.Value) -> Callable[[], BaseException | None]:
     jmpc.explain(fetch)  # the driver knows it now
     *_, (known, _) = current_session()._known._entries.values()  # type: ignore[attr-defined]
     end = in_background(lambda: jmpc.run(fetch))
-    eventually(lambda: known.submission is not None, 60)
+    eventually(lambda: known.invitation is not None, 60)
     return end
 
 

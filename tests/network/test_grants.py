@@ -28,6 +28,7 @@ from jmpc.runtime.prepare import prepare
 from jmpc.runtime.remote import RemoteSession
 
 VECTOR = ArrayType((4,), "float32")
+V = {"v": "v"}
 SOURCE = Source("data-owner", "vector", (VECTOR,), "input/0")
 
 
@@ -119,7 +120,7 @@ def test_nor_by_checks_of_what_it_has_put_elsewhere(
     ):
         caplog.clear()
         with caplog.at_level(logging.WARNING, "jmpc.node"):
-            session.run(Built(moved, {}, {}, (), ()))
+            session.run(Built(moved, {}, {}, (), {name: name for name in moved.variables}, ()))
         assert "data-owner: zeros take the place of an input" in caplog.text and "failed" not in caplog.text
 
 
@@ -179,13 +180,14 @@ def test_slots_of_two_runs_never_meet(nodes: Nodes) -> None:
     with nodes.stranger() as transport:
         made = submitted(nodes, transport, session, calls(SOURCE, Share(0), Assign("v", 1)), *everybody)
         grants = {"data-owner": frozenset({"data-owner"})}
-        written = ordered(transport, Order(session, made, grants, {}), secrets.token_bytes(RUN_BYTES), *everybody)
+        order = Order(session, made, grants, {}, names=V)
+        written = ordered(transport, order, secrets.token_bytes(RUN_BYTES), *everybody)
         assert len(set(written)) == 1
         identities = []
         for server in SERVERS:
             zeros = calls(Source(server, "vector", (VECTOR,), "input/0"), Assign("v", 0, player=server))
             made = submitted(nodes, transport, session, zeros, *SERVERS)
-            order = Order(session, made, {server: nodes.nodes[server]._policy.receivers}, {})
+            order = Order(session, made, {server: nodes.nodes[server]._policy.receivers}, {}, names=V)
             identities += ordered(transport, order, secrets.token_bytes(RUN_BYTES), *SERVERS)[:1]
         assert len({*identities, *written}) == 4 and started not in identities
         for server in SERVERS:
@@ -198,4 +200,4 @@ def test_shares_are_not_read_as_a_servers_own_data(nodes: Nodes, session: Remote
     for word in (ArrayType((4,), "uint64"), ArrayType((4,), "float32")):
         stolen = calls(Read(kept.name, word, player="server0"), Reveal(0, "driver"), Output(1, "driver", "", "fetch/0"))
         with pytest.raises(RunAborted, match="rule reveal_to|in the clear at server0 .rule type"):
-            session.run(Built(stolen, {}, {}, (), ("fetch/0",)))
+            session.run(Built(stolen, {}, {}, (), {kept.name: kept.name}, ("fetch/0",)))

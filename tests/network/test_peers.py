@@ -16,7 +16,7 @@ import zmq
 from network import inprocess, my_data
 from network.inprocess import EVERYBODY, Nodes, in_background, private, run, works
 
-from jmpc.errors import AgreementError, PeerError, RunAborted
+from jmpc.errors import AgreementError, FrameError, PeerError, RunAborted
 from jmpc.net.framing import RUN_BYTES, Header, Kind
 from jmpc.runtime import orders
 from jmpc.runtime.orders import Order, Submission
@@ -55,19 +55,31 @@ def test_frames_that_are_none(nodes: Nodes) -> None:
 
 def test_orders_that_are_none(nodes: Nodes, nothing_sent: None) -> None:
     grants = {"alice": frozenset({"bob"})}
-    honest = Order(bytes(16), bytes(16), grants, {"v": Generation(bytes(16), grants)}).encode()
+    honest = Order(bytes(16), bytes(16), grants, {"v": Generation(bytes(16), grants)}, names={"v": "w"}).encode()
     bodies = [b"", honest[:-1], honest + b"x", b"\x91" * 10_000, msgpack.packb([1, 2, 3])]
     bodies.append(msgpack.packb([[[]] * 60_000] * 20))
-    for receivers, variables in [
-        ([], {}),
-        ({}, []),
-        ([["alice", "bob"]], []),
-        ([["alice", []]] * 2, []),
-        ([], [["v", bytes(16), [1]]]),
-        ([], [["v", bytes(16), [["alice", [1]]]]]),
-        ([], [["v", bytes(16), []]] * 2),
+    for receivers, variables, names in [
+        ([], {}, []),
+        ({}, [], []),
+        ([["alice", "bob"]], [], []),
+        ([["alice", []]] * 2, [], []),
+        ([], [["v", bytes(16), [1]]], []),
+        ([], [["v", bytes(16), [["alice", [1]]]]], []),
+        ([], [["v", bytes(16), []]] * 2, []),
+        ([], [], {"v": "w"}),
+        ([], [], ["v", "w"]),
+        ([], [], [["v"]]),
+        ([], [], [["v", 1]]),
+        ([], [], [["v", ""]]),
+        ([], [], [["v", "no name"]]),
+        ([], [], [["v", "w" * 200]]),
+        ([], [], [["v", "w"], ["v", "x"]]),
+        ([], [], [["v", "w"], ["u", "w"]]),
     ]:
-        bodies.append(msgpack.packb([bytes(16), bytes(16), receivers, variables]))
+        body = msgpack.packb([bytes(16), bytes(16), receivers, variables, [], names])
+        with pytest.raises(FrameError, match="order"):
+            Order.decode(body)
+        bodies.append(body)
     with nodes.stranger() as transport:
         for body in bodies:
             started = secrets.token_bytes(RUN_BYTES)
@@ -107,7 +119,7 @@ def test_computations_of_another_driver_cannot_be_run(nodes: Nodes) -> None:
     with nodes.session() as session:
         works(session)
         ((known, _),) = session._known._entries.values()
-        order = Order(session._id, known.submission, {}, {}).encode()
+        order = Order(session._id, known.invitation.submission, {}, {}).encode()
         with nodes.stranger("second-driver") as transport:
             started = secrets.token_bytes(RUN_BYTES)
             transport.open_run(started)

@@ -20,7 +20,6 @@ RUN = b"r" * 16
 
 @pytest.fixture
 def pair() -> Iterator[tuple[Transport, Transport]]:
-    """Two players; the run is open at the first one."""
     with zmq.Context() as context:
         endpoints = {name: f"inproc://{name}" for name in "ab"}
         with Transport("a", endpoints, context=context) as a, Transport("b", endpoints, context=context) as b:
@@ -28,12 +27,12 @@ def pair() -> Iterator[tuple[Transport, Transport]]:
             yield a, b
 
 
-def say(b: Transport, a: Transport, *words: bytes) -> None:
-    """Until a has them all."""
+def say(a: Transport, b: Transport, *words: bytes) -> None:
+    """Has b say these words to a, and waits until they are there."""
     for word in words:
         b.send("a", Header(Kind.DONE, RUN, body=word))
     b.send("a", Header(Kind.STATUS, RUN))
-    a.wait_control(Kind.STATUS, RUN, "b", 20)
+    a.wait_control(Kind.STATUS, RUN, "b", 5)
 
 
 def test_what_was_said_before_a_wait_hardly_makes_it_longer(
@@ -48,23 +47,46 @@ def test_what_was_said_before_a_wait_hardly_makes_it_longer(
         raise LinkTimeout("b", "nothing came")
 
     a, b = pair
-    say(b, a, WORKING, WORKING, WORKING)
+    say(a, b, WORKING, WORKING, WORKING)
     start = clock.now
     with pytest.raises(LinkTimeout, match="b did not get on"):
         Pulse(a, RUN, ["b"], 30.0).wait("b", nothing_comes)
     assert 30.0 < clock.now - start < 30.5
 
 
-def test_who_is_done_is_still_heard_out(pair: tuple[Transport, Transport]) -> None:
-    """The last word of a player may be there just before its last array, at somebody who waits for that."""
+def test_a_last_word_that_comes_between_two_looks_is_not_lost(pair: tuple[Transport, Transport]) -> None:
     a, b = pair
-    beats = Pulse(a, RUN, ["b"], 30.0)
+    made = Pulse(a, RUN, ["b"], 30.0)
+    looks = iter([LinkTimeout("b", "nothing yet"), b"arrays"])
 
-    def array(seconds: float) -> bytes:
-        if not beats._ended:
-            say(b, a, WORKING, b"identity")
-            raise LinkTimeout("b", "nothing came")
-        return b"array"
+    def arrays(seconds: float) -> bytes:
+        """They come later than the last word of who has sent them."""
+        if isinstance(look := next(looks), LinkTimeout):
+            say(a, b, WORKING, b"the end")
+            raise look
+        return look
 
-    assert beats.wait("b", array) == b"array"
-    assert beats.done("b") == b"identity"
+    assert made.wait("b", arrays) == b"arrays"
+    assert made.done("b") == b"the end"
+
+
+def test_a_last_word_is_what_is_waited_for(pair: tuple[Transport, Transport], monkeypatch: pytest.MonkeyPatch) -> None:
+    a, b = pair
+    made, whole = Pulse(a, RUN, ["b"], 30.0), Pulse._word
+    looks = iter([True])
+
+    def word(self: Pulse, peer: str, seconds: float) -> bytes:
+        if next(looks, False):  # it comes when the first look has just ended
+            say(a, b, b"the end")
+            raise LinkTimeout(peer, "nothing yet")
+        return whole(self, peer, seconds)
+
+    monkeypatch.setattr(Pulse, "_word", word)
+    assert made.done("b") == b"the end"
+
+
+def test_a_peer_that_is_done_and_has_not_sent_all_is_given_up(pair: tuple[Transport, Transport]) -> None:
+    a, b = pair
+    say(a, b, b"the end")
+    with pytest.raises(LinkTimeout, match="for 0.3 s: it says that it is done"):
+        Pulse(a, RUN, ["b"], 0.3).wait("b", lambda seconds: a.receive("b", RUN, (1,), seconds))

@@ -1,6 +1,7 @@
 """The rules, by family; importing this package fills the registry."""
 
 from jmpc.lowering.rules import cast as cast
+from jmpc.lowering.rules import clipping as clipping
 from jmpc.lowering.rules import comparison as comparison
 from jmpc.lowering.rules import control as control
 from jmpc.lowering.rules import eigen as eigen

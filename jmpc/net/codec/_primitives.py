@@ -1,8 +1,8 @@
 """The closed list: every primitive that may travel, with the kind of each of its parameters.
 
-All of jax.lax that computes numbers from numbers. Not here, and therefore refused at both ends: callbacks, FFI and
-custom calls, prints, references, tokens, collectives, placement, and random numbers that do not come from a key
-(`rng_uniform`, `rng_bit_generator`). Calls are inlined before encoding.
+All of jax.lax that computes numbers from numbers, and one of our own, the clipping of norms. Not here, and therefore
+refused at both ends: callbacks, FFI and custom calls, prints, references, tokens, collectives, placement, and random
+numbers that do not come from a key (`rng_uniform`, `rng_bit_generator`). Calls are inlined before encoding.
 """
 
 import functools as ft
@@ -14,6 +14,7 @@ from jax import lax
 from jax.extend.core import JaxprEqn, Primitive, jaxpr_as_fun, primitives
 
 from jmpc import _compat
+from jmpc.clipping import clip_norm_p
 from jmpc.net.codec import _bodies
 from jmpc.net.codec._params import (
     AXES,
@@ -71,6 +72,7 @@ def schemas() -> dict[str, Schema]:
         if isinstance(value, Primitive)
     }
     known.update(_compat.key_primitives())
+    known[clip_norm_p.name] = clip_norm_p  # the only one that is not JAX's own
     plain = (lambda eqn: dict(eqn.params), lambda params, avals: params)
     return {
         name: Schema(known[name], kinds, *_SPECIAL.get(name, plain)) for name, kinds in _TABLE.items() if name in known
@@ -128,6 +130,7 @@ _TABLE: dict[str, dict[str, Kind]] = {
     **dict.fromkeys(_SCATTERED, _SCATTER),
     "bitcast_convert_type": {"new_dtype": DTYPE},
     "broadcast_in_dim": {"shape": INTS, "broadcast_dimensions": INTS, "sharding": SHARDING},
+    "clip_norm": {"norm": FLOAT},
     "concatenate": {"dimension": AXIS},
     "cbrt": {key: optional(kind) for key, kind in _ACCURACY.items()},
     # inlining has chosen the branch for all platforms, where there was a choice by platform

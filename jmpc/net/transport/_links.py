@@ -65,7 +65,8 @@ class Link:
         self.lane: Lane | None = None  # for large arrays
         self._to_bulk = to_bulk
         self.note = note
-        self._up = False
+        # Since when the other end is there; within a process it always is.
+        self.up_since: float | None = time.monotonic() if monitor is None else None
         self._lost_since: float | None = None
         self._given_up = False
         self._down_since: float | None = None  # without a word that ZeroMQ tries again
@@ -117,9 +118,14 @@ class Link:
             _try_send(self.lane.dealer, self.lane.probe())
         return self.lane if self.lane.ready else None
 
+    @property
+    def up(self) -> bool:
+        """Whether the connection stands."""
+        return self.up_since is not None
+
     def hint(self) -> str:
         """What somebody who waits in vain for the peer should know."""
-        if self._up:
+        if self.up_since is not None:
             return "its link is up, so it is busy, stuck, cut off, or waits for somebody else"
         return ask(self.peer, self.note)
 
@@ -131,8 +137,9 @@ class Link:
         if event == zmq.EVENT_CONNECT_RETRIED:
             self._down_since = None
             return
-        was_up, self._up = self._up, event == zmq.EVENT_HANDSHAKE_SUCCEEDED
-        if self._up:
+        was_up, self.up_since = self.up_since is not None, None
+        if event == zmq.EVENT_HANDSHAKE_SUCCEEDED:
+            self.up_since = time.monotonic()
             self.connections += 1
             self._lost_since, self._given_up, self._down_since, self.note = None, False, None, ""
             mail.regain(self.peer)
@@ -159,7 +166,7 @@ class Link:
         if self._lost_since is None:
             self.ended = self._down_since is not None and now - self._down_since > _RETRY_SECONDS
             return
-        if self._up or now - self._lost_since <= lost_after:
+        if self.up_since is not None or now - self._lost_since <= lost_after:
             return
         self._lost_since, self._given_up = None, True
         text = f"the link to {self.peer} ({self.endpoint}) broke: did jmpc-node {self.peer} end?"

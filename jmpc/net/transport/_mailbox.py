@@ -18,6 +18,7 @@ from ..framing import Header, Kind, Limits
 
 MAX_REASON: Final = 1000  # characters of an abort's reason
 LATE: Final = "of a run that is over"  # nothing strange, where a run was aborted
+GONE: Final = "of a player that the run goes on without"  # nor is this
 
 # Frames that mean nothing once their run is over.
 _RUN_BOUND: Final = frozenset({Kind.DATA, Kind.HELLO, Kind.DONE, Kind.COMMIT, Kind.ABORT})
@@ -34,7 +35,9 @@ class _Run:
     """What has arrived for a run that is open."""
 
     players: frozenset[str] | None
+    optional: frozenset[str] = frozenset()
     failure: Failure | None = None
+    gone: dict[str, Failure] = field(default_factory=dict)  # of the optional players, and why
     inbox: dict[tuple[str, Slot], list[memoryview]] = field(default_factory=dict)
     seen: dict[str, dict[Slot, None]] = field(default_factory=dict)
     pending: Counter[str] = field(default_factory=Counter)
@@ -46,13 +49,15 @@ class _Run:
         """Keep a DATA frame; why not, if it is dropped."""
         if not self.admits(sender):
             return "of a player that takes no part in the run"
+        if sender in self.gone:
+            return GONE
         seen = self.seen.setdefault(sender, {})
         if header.slot in seen or (sender, header.slot) in self.inbox:
             return "of a slot that came before"
         nbytes = sum(header.sizes) + _OVERHEAD
         if self.pending[sender] + nbytes > limits.max_pending_bytes:
             text = f"{sender} sent over {limits.max_pending_bytes} bytes that were not asked for yet"
-            self.failure = self.failure or (lambda: PeerError(sender, text))
+            self.fail(sender, lambda: PeerError(sender, text))
             return "beyond what may wait"
         # Slots leave the window oldest first. A repeated frame that old is never asked for again,
         # so it only waits.
@@ -62,6 +67,22 @@ class _Run:
         self.inbox[sender, header.slot] = arrays
         self.pending[sender] += nbytes
         return None
+
+    def fail(self, sender: str, failure: Failure) -> None:
+        """`sender` has ended the run: for all, or, if that can go on without it, for itself."""
+        if sender not in self.optional:
+            self.failure = self.failure or failure
+            return
+        self.gone.setdefault(sender, failure)
+        self.inbox = {key: arrays for key, arrays in self.inbox.items() if key[0] != sender}
+        self.pending[sender] = 0
+
+    def check(self, sender: str | None = None) -> None:
+        """Raise what ended the run, or took `sender` out of it."""
+        if self.failure is not None:
+            raise self.failure()
+        if sender in self.gone:
+            raise self.gone[sender]()
 
     def take(self, sender: str, slot: Slot) -> list[memoryview] | None:
         arrays = self.inbox.pop((sender, slot), None)
@@ -97,20 +118,23 @@ class Mailbox:
         self._control: dict[str, deque[Header]] = {}
         self._control_bytes: Counter[str] = Counter()
         self._past: Remembered[bytes, None] = Remembered(_REMEMBERED_RUNS)
-        self._aborts: Remembered[bytes, tuple[str, str]] = Remembered(_REMEMBERED_RUNS)
+        self._aborts: Remembered[bytes, dict[str, str]] = Remembered(_REMEMBERED_RUNS)  # reasons, by player
         self._lost: dict[str, Failure] = {}
         self._shut = False
 
-    def open_run(self, run: bytes, players: Iterable[str] | None) -> list[tuple[str, str]]:
+    def open_run(
+        self, run: bytes, players: Iterable[str] | None, optional: Iterable[str] = ()
+    ) -> list[tuple[str, str]]:
         """Accept frames of a run; sender and reason of every early one that was dropped."""
-        state = _Run(None if players is None else frozenset(players))
+        state = _Run(None if players is None else frozenset(players), frozenset(optional))
         with self._changed:
             if run in self._runs or run in self._past:
                 raise ChoreographyError(f"run {run.hex()} was opened before: every run needs a fresh id")
             self._runs[run] = state
             if (aborted := self._aborts.get(run)) is not None:
                 self._aborts.drop(run)
-                self._mark_aborted(run, *aborted)
+                for player, reason in aborted.items():
+                    self._mark_aborted(run, player, reason)
             early = [frame for frame in self._early if frame.header.run == run]
             self._drop_early(lambda frame: frame.header.run == run)
             reasons = [
@@ -148,8 +172,7 @@ class Mailbox:
         with self._changed:
             while True:
                 state = self._state(run)
-                if state.failure is not None:
-                    raise state.failure()
+                state.check(sender)
                 if (arrays := state.take(sender, slot)) is not None:
                     return arrays
                 if not self._wait(sender, deadline):
@@ -164,8 +187,8 @@ class Mailbox:
         """
         with self._changed:
             while True:
-                if run is not None and run in self._runs and (failure := self._runs[run].failure) is not None:
-                    raise failure()
+                if run is not None and run in self._runs:
+                    self._runs[run].check(sender)
                 for who in list(self._control) if sender is None else [sender]:
                     for index, header in enumerate(self._control.get(who, ())):
                         if header.kind in kinds and run in (None, header.run):
@@ -179,14 +202,27 @@ class Mailbox:
     def check(self, run: bytes) -> None:
         """Raise what ended the run, if something did."""
         with self._changed:
-            if run in self._runs and (failure := self._runs[run].failure) is not None:
-                raise failure()
+            if run in self._runs:
+                self._runs[run].check()
+
+    def check_peer(self, peer: str) -> None:
+        """Raise what those who wait for `peer` would, if it is lost."""
+        with self._changed:
+            if peer in self._lost:
+                raise self._lost[peer]()
 
     def abort(self, run: bytes, me: str, reason: str) -> None:
         """End a run at this player, at its own wish."""
         with self._changed:
             self._mark_aborted(run, me, reason, always=True)
             self._changed.notify_all()
+
+    def dismiss(self, run: bytes, player: str, why: str) -> None:
+        """Go on with a run without one of its optional players: what came of it, and still comes, is forgotten."""
+        with self._changed:
+            if (state := self._runs.get(run)) is not None and player in state.optional:
+                state.fail(player, lambda: PeerError(player, why))
+                self._changed.notify_all()
 
     def lose(self, peer: str, failure: Failure) -> None:
         """Make everybody who waits for `peer` fail, until `regain`."""
@@ -231,14 +267,20 @@ class Mailbox:
     def _mark_aborted(self, run: bytes, player: str, reason: str, always: bool = False) -> None:
         state = self._runs.get(run)
         if state is None:
-            self._aborts.put(run, (player, reason))
-        elif always or state.admits(player):
+            self._aborts.put(run, {**(self._aborts.get(run) or {}), player: reason})
+        elif always:
             state.failure = state.failure or (lambda: RunAborted(player, reason))
+        elif player in state.optional:
+            state.fail(player, lambda: PeerError(player, reason))
+        elif state.admits(player):
+            state.fail(player, lambda: RunAborted(player, reason))
 
     def _put_control(self, sender: str, header: Header) -> str | None:
         state = self._runs.get(header.run)
         if header.kind in _RUN_BOUND and state is not None and not state.admits(sender):
             return "of a player that takes no part in the run"
+        if header.kind in _RUN_BOUND and state is not None and sender in state.gone:
+            return GONE
         if header.kind == Kind.ABORT:
             self._mark_aborted(header.run, sender, _printable(header.body))
         queue = self._control.setdefault(sender, deque())

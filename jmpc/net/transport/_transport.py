@@ -17,7 +17,7 @@ from ..keys import Authenticator, KeyRing
 from ._bulk import KEY_BYTES, KNOWN, LOST, READY, Arrived, Port, listening, sending
 from ._endpoints import check_endpoints, check_plain_text, resolve
 from ._links import EVENTS, Link, ask
-from ._mailbox import LATE, MAX_REASON, Mailbox, Slot
+from ._mailbox import GONE, LATE, MAX_REASON, Mailbox, Slot
 
 _log: Final = logging.getLogger("jmpc.net")
 
@@ -119,6 +119,11 @@ class Transport:
         with self._lock:
             return dict(self._dropped)
 
+    @property
+    def closed(self) -> bool:
+        """Whether it was closed."""
+        return self._closed
+
     def admit(self, keys: KeyRing) -> None:
         """Use other public keys from now on: who has none is let in no longer, also where it is connected already.
 
@@ -141,14 +146,38 @@ class Transport:
                 text = f"the key of {peer} was revoked at {self.name}"
                 self._mail.lose(peer, lambda text=text: AuthenticationError(text))
 
-    def open_run(self, run: bytes, players: Iterable[str] | None = None) -> None:
+    def open_run(self, run: bytes, players: Iterable[str] | None = None, optional: Iterable[str] = ()) -> None:
         """Accept frames of `run`, from `players` only if given. Open it before saying HELLO.
+
+        If one of the `optional` players ends the run, or sends more than may wait, it goes on without that one: who
+        waits for it fails with a PeerError.
 
         Raises:
             ChoreographyError: a run of this id was opened before.
         """
-        for sender, reason in self._mail.open_run(run, players):
+        for sender, reason in self._mail.open_run(run, players, optional):
             self._drop(sender, reason)
+
+    def dismiss(self, run: bytes, player: str, why: str) -> None:
+        """Go on with a run without one of its optional players, for the reason `why`, and tell it if it can be told.
+
+        What came of it and still comes is forgotten, and who waits for it fails with a PeerError.
+        """
+        self._mail.dismiss(run, player, why)
+        with self._lock:
+            link = self._links.get(player)
+        if link is not None and link.up_since is not None:
+            try:
+                body = why[:MAX_REASON].encode()
+                self.send(player, Header(Kind.ABORT, run, body=body), timeout=0)
+            except JmpcError as error:
+                _log.debug("%s could not tell %s that a run goes on without it: %s", self.name, player, error)
+
+    def up_since(self, peer: str) -> float | None:
+        """Since when (of `time.monotonic`) there is a link to `peer`; None if there is none, as far as can be told."""
+        with self._lock:
+            link = self._links.get(peer)
+        return None if link is None else link.up_since
 
     def close_run(self, run: bytes) -> None:
         """Forget a run: what it left behind is dropped, what still comes for it as well."""
@@ -160,6 +189,28 @@ class Transport:
             link = self._links.get(peer)
             note = self._notes.get(peer, "")
         return ask(peer, note) if link is None else link.hint()
+
+    def reach(self, peer: str) -> None:
+        """Open the link to `peer`, so that it shows when that player comes and goes.
+
+        Raises:
+            AuthenticationError, ConfigError: as `send`.
+        """
+        self._link(peer)
+
+    def is_up(self, peer: str) -> bool:
+        """Whether the link to `peer` is open and stands. ZeroMQ's heartbeats notice who is gone within 15 seconds."""
+        with self._lock:
+            link = self._links.get(peer)
+        return link is not None and link.up
+
+    def check_peer(self, peer: str) -> None:
+        """Raise what is known to keep `peer` from answering.
+
+        Raises:
+            PeerError, AuthenticationError: as `receive`.
+        """
+        self._mail.check_peer(peer)
 
     def check(self, run: bytes) -> None:
         """Raise what ended a run, if something did; for stretches without messages.
@@ -409,7 +460,7 @@ class Transport:
             self._dropped[reason] += 1
             count = self._dropped[reason]
         if count & (count - 1) == 0:  # the 1st, 2nd, 4th, 8th...: a flood must not fill the log
-            level = logging.INFO if reason == LATE else logging.WARNING
+            level = logging.INFO if reason in (LATE, GONE) else logging.WARNING
             _log.log(level, "%s dropped a frame of %s: %s %s(%d so far)", self.name, sender, reason, detail, count)
 
     # What follows runs in the transport's own thread.

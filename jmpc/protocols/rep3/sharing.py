@@ -55,6 +55,10 @@ class SharingMixin(Parties):
         }
         return slots[0], slots[1], slots[2]
 
+    def arrivals(self, x: Sharing) -> dict[str, list[Array]]:
+        """The rest, x_2, at P_1 and P_2; P_0 has its slots by keys alone."""
+        return {party: [x.slots[2]] for party in self.parties[1:]}
+
     def constant(self, x: Array) -> Ring:
         """The public array `x` in slot 0; no message. Truncating it rounds deterministically."""
         zero = jnp.zeros_like(x)
