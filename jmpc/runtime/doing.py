@@ -83,7 +83,7 @@ class Running(Doing):
 
     @property
     def digest(self) -> bytes:
-        return digest_of("run", self.computation.identity)
+        return digest_of("run", self.computation.identity, *self.computation.variables)
 
     @property
     def takes_part(self) -> bool:
@@ -92,14 +92,19 @@ class Running(Doing):
     def check(self, computation: Computation) -> None:
         if computation.identity != self.computation.identity:
             super().check(computation)
+        if computation.variables != self.computation.variables:  # identity is the same whatever they are called
+            raise self._others()
 
     def begin(self, computation: Computation, order: Order, names: Mapping[str, str]) -> None:
         self.check(computation)
         if self.begun:
             raise AgreementError(f"{self.me} has begun {self.what} already, and does so once")
         if order.names != {called: names.get(name) for called, name in self.built.names.items()}:
-            raise AgreementError(f"{self.me} is told to use other variables than its script does at {self.what}")
+            raise self._others()
         self.begun = True
+
+    def _others(self) -> AgreementError:
+        return AgreementError(f"{self.me} is told to use other variables than its script does at {self.what}")
 
 
 @dataclass

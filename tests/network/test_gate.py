@@ -21,6 +21,7 @@ from network.inprocess import COMPILER, SERVERS
 import jmpc
 from jmpc.api.graph import build
 from jmpc.api.run import initialise, opened
+from jmpc.computation import Assign, Read
 from jmpc.config import RemoteConfig
 from jmpc.errors import AgreementError, FrameError, InputError, PeerError, RunAborted
 from jmpc.net.computations import encode_computation
@@ -310,7 +311,7 @@ def test_an_earlier_submission_is_refused_in_another_step_and_between_steps(scri
             RemoteSession._perform(lead, earlier[0])
 
     scripts.do(lambda session: run(session, constant(3).reveal()), first)
-    assert scripts.lead._know(earlier[0].computation).submission is not None
+    assert scripts.lead._know(earlier[0].computation).invitation is not None  # so it is not submitted again
 
     refused(scripts.do(script, lies), "was told something else")
     with pytest.raises(RunAborted, match="which is at its own code"):
@@ -345,6 +346,37 @@ def test_an_order_with_other_variables_is_refused(scripts: Scripts) -> None:
 
     refused(scripts.do(again, lies_from_the_start), "is told to use other variables than its script does")
     np.testing.assert_allclose(scripts.do(again)["lead"], [[1, 1]], atol=1e-4)
+
+
+def test_a_computation_in_which_two_variables_have_changed_places_is_refused(scripts: Scripts) -> None:
+    """It has the same identity, and its order says the same of what the script's own calls them."""
+    kept: dict[str, list[Any]] = {}
+
+    def script(session: Session) -> Any:
+        kept[session.me] = [jmpc.define_private_variable(np.full(2, x, np.float32)) for x in (1.0, 42.0)]
+        return again(session)
+
+    def again(session: Session) -> Any:
+        shown, secret = kept[session.me]
+        return run(session, shown.reveal(), secret.assign(secret * 2.0))
+
+    def lies(lead: LeadSession) -> Any:
+        shown, secret = kept["lead"]
+        honest = built_by(lead, shown.reveal(), secret.assign(secret * 2.0))
+        one, two = honest.computation.variables
+        places = {one: two, two: one}
+        calls = [
+            dataclasses.replace(call, variable=places[call.variable]) if isinstance(call, Read | Assign) else call
+            for call in honest.computation.calls
+        ]
+        other = dataclasses.replace(honest, computation=dataclasses.replace(honest.computation, calls=tuple(calls)))
+        assert other.computation.identity == honest.computation.identity and other.names == honest.names
+        with lead._step(Running.of(lead.me, honest, lead._travelled(honest.computation)), honest.names):
+            return RemoteSession._perform(lead, other)
+
+    scripts.do(script)
+    refused(scripts.do(again, lies), "is told to use other variables than its script does")
+    np.testing.assert_allclose(scripts.do(again)["lead"][0], [1, 1], atol=1e-4)
 
 
 def test_a_request_to_the_storage_is_refused_out_of_turn(scripts: Scripts) -> None:
