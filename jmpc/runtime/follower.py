@@ -141,7 +141,6 @@ class FollowerSession:
                 self.script.leave(reason)
                 self._node.interrupt(reason)
                 raise
-            self.script.leave()
             if not over.well:
                 raise self._error(doing, over)
             check(over)

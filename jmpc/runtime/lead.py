@@ -36,6 +36,7 @@ class LeadSession(RemoteSession):
         self._joined: dict[str, bytes] = {}  # the scripts that have been heard, by their players
         self._travelled = Travelled()
         self._number = 0
+        self._last: Over | None = None  # how the last step has ended
         self._stepping = threading.Lock()
         self._say(Step(self._id, 0, bytes(32), "its own code"), self._others)
 
@@ -53,7 +54,7 @@ class LeadSession(RemoteSession):
     def close(self) -> None:
         if not self.transport.closed:
             there = {player for player in self._others if self.transport.is_up(player)}
-            self._say(End(), there)
+            self._say_on(End(), there)
             self._told &= there  # nobody else is listening
         super().close()
 
@@ -78,11 +79,14 @@ class LeadSession(RemoteSession):
                 yield loaded.append
             except BaseException as error:
                 player = error.player if isinstance(error, RunAborted | PeerError) else self.me
-                agreed = not isinstance(error, AgreementError)
-                self._say(Over(step.number, player, reason_of(error), agreed), self._others)
+                self._end(Over(step.number, player, reason_of(error), not isinstance(error, AgreementError)))
                 raise
             of_load = (loaded[0].descriptor, loaded[0].names) if loaded else (b"", {})
-            self._say(Over(step.number, "", "", True, *of_load), self._others)
+            self._end(Over(step.number, "", "", True, *of_load))
+
+    def _end(self, over: Over) -> None:
+        self._last = over
+        self._say(over, self._others)
 
     def _gather(self, step: Step) -> None:
         """Waits until all scripts are at a step.
@@ -96,7 +100,7 @@ class LeadSession(RemoteSession):
         while missing:
             now = time.monotonic()
             if now - asked > ASK_SECONDS:
-                self._say(step, missing)
+                self._say_on(step, missing)
                 asked = now
             found = self.transport.control({Kind.STEP}, timeout=LOOK_SECONDS)
             if found is not None and found[1].run == self._id and self._is_at(step, *found):
@@ -139,10 +143,18 @@ class LeadSession(RemoteSession):
             )
         return before
 
-    def _say(self, word: Step | Over | End, players: Iterable[str]) -> None:
-        header = Header(Kind.STEP, self._id, body=word.encode())
+    def _say_on(self, word: Step | End, players: Iterable[str]) -> None:
+        """What comes after a step: also, to who may have missed that, how it has ended."""
+        for player in players:
+            if self._last is None or self._say(self._last, [player]):
+                self._say(word, [player])
+
+    def _say(self, word: Step | Over | End, players: Iterable[str]) -> bool:
+        """Whether all could be sent it, as far as this player knows."""
+        header, all_sent = Header(Kind.STEP, self._id, body=word.encode()), True
         for player in players:
             try:
                 self.transport.send(player, header, timeout=_SOON)
             except JmpcError:  # who is lost is named by who waits for it
-                continue
+                all_sent = False
+        return all_sent

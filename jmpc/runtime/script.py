@@ -24,7 +24,7 @@ from jmpc.runtime.prepare import Prepared
 from jmpc.runtime.saving import Request
 from jmpc.runtime.steps import LOOK_SECONDS, End, Over, Step, decode
 
-_KEPT_ENDS = 1024  # of steps that this script has not come to yet
+_KEPT_ENDS = 1024  # of steps that the lead has given up before this script came to them
 
 
 class Script(Gate):
@@ -45,6 +45,7 @@ class Script(Gate):
         self._session: bytes | None = None  # the lead's
         self._asked: Step | None = None  # what the lead said last
         self._gone = ""  # why the lead takes no more steps with this script
+        self._ahead = 0  # the step that the lead is at without having said how an earlier one ended
         self._number = 0
         self._doing = Doing(me)
         self._left = ""  # why it has given up its last step
@@ -86,22 +87,27 @@ class Script(Gate):
     def wait(self, look: Callable[[], None]) -> Over:
         """Waits until the step is over for all; `look` is called again and again, and raises who is lost.
 
+        Then the script is at its own code again: nothing that comes later is taken for that step.
+
         Raises:
-          PeerError: the lead has gone.
+          PeerError: the lead has gone, or gone on.
         """
         with self._changed:
             while (over := self._ends.get(self._number)) is None or self._doing.busy:
-                if self._gone and not self._doing.busy:
-                    raise PeerError(self.lead, f"{self._gone}, and the script of {self.me} is at {self._doing.what}")
+                gone = self._gone
+                if self._ahead > self._number:
+                    gone = gone or f"the script of {self.lead} is at step {self._ahead} already"
+                if gone and not self._doing.busy:
+                    raise PeerError(self.lead, f"{gone}, and the script of {self.me} is at {self._doing.what}")
                 if not self._changed.wait(LOOK_SECONDS):
                     look()
+            self._doing, self._left = Doing(self.me), ""
             return over
 
-    def leave(self, reason: str = "") -> None:
-        """The script goes on with its own code; the `reason`, if there is one, is told to the lead."""
+    def leave(self, reason: str) -> None:
+        """The script gives up its step and goes on with its own code; the lead is told the `reason`."""
         with self._changed:
-            self._doing = Doing(self.me, f"its own code ({reason})") if reason else Doing(self.me)
-            self._left = reason
+            self._doing, self._left = Doing(self.me, f"its own code ({reason})"), reason
             self._answer()
 
     def end(self) -> None:
@@ -147,8 +153,7 @@ class Script(Gate):
                 if self._session is not None and isinstance(said, Step):
                     self._gone = f"the script of {self.lead} was started again, or its configuration set again"
             elif isinstance(said, Over):
-                if said.number >= self._number:
-                    self._ends.put(said.number, said)
+                self._hear_end(said)
             elif isinstance(said, End):
                 self._gone = f"the script of {self.lead} has ended"
             else:
@@ -156,12 +161,26 @@ class Script(Gate):
                 self._bind()
                 if repeated and said.number == self._number:
                     self._answer()  # it may have been lost
+                if repeated and self._doing.number:  # twice: the lead says before it how the step before has ended
+                    self._ahead = said.number
             self._changed.notify_all()
         return None
 
+    def _hear_end(self, over: Over) -> None:
+        """The first word about the end of a step counts. None ends well that this script has not come to."""
+        if (over.number == self._number or (over.number > self._number and not over.well)) and (
+            self._ends.get(over.number) is None
+        ):
+            self._ends.put(over.number, over)
+
+    @property
+    def _open(self) -> Doing:
+        """What others may ask for: nothing of a step that is over, though the script may not have seen that yet."""
+        return self._doing if self._ends.get(self._doing.number) is None else Doing(self.me)
+
     def check(self, computation: Computation) -> None:
         with self._changed:
-            self._doing.check(computation)
+            self._open.check(computation)
 
     def refused(self, error: Exception) -> None:
         with self._changed:
@@ -171,7 +190,7 @@ class Script(Gate):
     @contextmanager
     def turn(self, prepared: Prepared, order: Order) -> Iterator[Take]:
         with self._changed:
-            doing = self._doing
+            doing = self._open
             doing.begin(prepared.lowered.computation, order, self._names)
             assert isinstance(doing, Running)
             doing.busy = True
@@ -189,7 +208,7 @@ class Script(Gate):
 
     def request(self, request: Request) -> None:
         with self._changed:
-            self._doing.request(request, self._names)
+            self._open.request(request, self._names)
 
     def farewell(self, player: str) -> str:
         return f"the script of {player} has ended"

@@ -511,6 +511,101 @@ def test_words_of_another_session_change_nothing() -> None:
         script.wait(lambda: None)
 
 
+class _Said:
+    """A script of `owner` without a network, and what it says."""
+
+    def __init__(self) -> None:
+        self.words: list[Any] = []
+        self.script = Script("owner", "lead", lambda session, word: self.words.append(word))
+        self.hear(Step(bytes(RUN_BYTES), 0, bytes(32), "its own code"))
+
+    def hear(self, word: Step | Over | End) -> None:
+        self.script.hear("owner", Header(Kind.STEP, bytes(RUN_BYTES), body=word.encode()))
+
+    def begin(self) -> Loading:
+        doing = Loading("owner", "load", name="model")
+        self.script.begin(doing)
+        return doing
+
+    def asked(self, match: str | None = None) -> None:
+        """Its node is asked for what its script is at."""
+        if match is None:
+            self.script.request(Request(Task.LIST, "model"))
+        else:
+            with pytest.raises(AgreementError, match=match):
+                self.script.request(Request(Task.LIST, "model"))
+
+
+def test_a_step_that_is_said_to_have_ended_well_too_early_has_not() -> None:
+    said = _Said()
+    said.hear(Over(1))
+    said.begin()
+    said.asked()
+    with pytest.raises(TimeoutError):
+        said.script.wait(_times_out)
+
+
+def _times_out() -> None:
+    raise TimeoutError
+
+
+def test_nothing_of_a_step_is_done_once_it_is_over() -> None:
+    said = _Said()
+    said.begin()
+    said.asked()
+    said.hear(Over(1))
+    said.asked("which is at its own code")  # before the script has seen that it is
+    said.hear(Over(1, "lead", "the first word counts"))
+    assert said.script.wait(_times_out).well
+    said.asked("which is at its own code")
+    said.hear(Over(2, "lead", "it is given up before it begins here"))
+    said.begin()
+    said.asked("which is at its own code")
+    assert said.script.wait(_times_out).reason == "it is given up before it begins here"
+
+
+def test_a_lead_that_goes_on_without_a_word_is_not_waited_for() -> None:
+    said = _Said()
+    said.begin()
+    for _ in range(2):
+        said.hear(Step(bytes(RUN_BYTES), 2, bytes(32), "step 2: load"))
+    with pytest.raises(PeerError, match="lead is at step 2 already, and the script of owner is at step 1: load"):
+        said.script.wait(_times_out)
+    said.script.leave("it was not waited for")
+    said.begin()
+    with pytest.raises(TimeoutError):
+        said.script.wait(_times_out)
+
+
+@pytest.mark.parametrize("ends", [False, True])
+def test_a_word_that_a_step_has_ended_which_is_lost_is_said_again(
+    scripts: Scripts, monkeypatch: pytest.MonkeyPatch, ends: bool
+) -> None:
+    """Before the next step, and before the lead's script ends."""
+    lost: list[Over] = []
+    send = scripts.lead.transport.send
+
+    def loses(player: str, header: Header, *args: Any, **more: Any) -> None:
+        if header.kind is Kind.STEP and player == "owner" and not lost:
+            if isinstance(word := steps.decode(header.body), Over):
+                lost.append(word)
+                return
+        send(player, header, *args, **more)
+
+    def script(session: Session) -> Any:
+        first = run(session, constant(3).reveal())
+        if not ends:
+            return run(session, constant(3).reveal())
+        if session.me == "lead":
+            session.close()
+        return first
+
+    monkeypatch.setattr(scripts.lead.transport, "send", loses)
+    results = scripts.do(script)
+    assert lost == [Over(1)] and results["owner"] == [None], results
+    np.testing.assert_allclose(results["lead"], [[3, 3]], atol=1e-4)
+
+
 @pytest.mark.parametrize(
     "body",
     [
