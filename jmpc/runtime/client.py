@@ -272,11 +272,11 @@ class Client:
         host = self._host
         try:
             request = Request.decode(body)
-            host.gate.request(request)
-            if request.task in (Task.SAVE, Task.LOAD):
-                host.audit.stored(self.driver, request.task.name.lower(), request.name, len(request.variables))
-            check_size = lambda size: host.policy.check_size(max_stored_bytes=size)
-            answer = perform(request, self.driver, self.store, host.archive, check_size).encode()
+            with host.gate.request(request):
+                if request.task in (Task.SAVE, Task.LOAD):
+                    host.audit.stored(self.driver, request.task.name.lower(), request.name, len(request.variables))
+                check_size = lambda size: host.policy.check_size(max_stored_bytes=size)
+                answer = perform(request, self.driver, self.store, host.archive, check_size).encode()
             if len(answer) > host.transport.limits.max_body_bytes:
                 raise StorageError(f"{host.name} has more to say of {request.name!r} than a message holds: save less")
         except Exception as error:

@@ -27,6 +27,7 @@ class Doing:
       number: of the step.
       busy: whether the node is at work for it.
       error: what ended that, or kept it from beginning.
+      done: what its storage has done of it, without an error.
     """
 
     me: str
@@ -34,6 +35,7 @@ class Doing:
     number: int = 0
     busy: bool = False
     error: BaseException | None = None
+    done: set[Task] = field(default_factory=set)
 
     @property
     def digest(self) -> bytes:
@@ -109,17 +111,12 @@ class Running(Doing):
 
 @dataclass
 class Saving(Doing):
-    """Saving under `name` what a descriptor describes, and `variables` of it here."""
+    """Saving under `name` what a descriptor describes, and `variables` of it here: it is kept once it was saved."""
 
     name: str = field(kw_only=True)
     descriptor: bytes = field(kw_only=True)
     variables: frozenset[str] = field(kw_only=True)
     version: Version = NO_VERSION
-
-    @property
-    def begun(self) -> bool:
-        """Whether it was ordered."""
-        return self.version != NO_VERSION
 
     @property
     def digest(self) -> bytes:
@@ -132,14 +129,17 @@ class Saving(Doing):
                     if request.variables.keys() == self.variables:
                         self.version = request.version
                         return
-                case Task.KEEP if request.version == self.version != NO_VERSION:
+                case Task.KEEP if request.version == self.version and Task.SAVE in self.done:
                     return
         super().request(request, names)
 
 
 @dataclass
 class Loading(Doing):
-    """Loading what was saved under `name`: what was asked for first, and the names that its variables got here."""
+    """Loading what was saved under `name`: what was asked for first, and the names that its variables got here.
+
+    It is kept once it was loaded.
+    """
 
     name: str = field(kw_only=True)
     version: Version = NO_VERSION
@@ -159,7 +159,7 @@ class Loading(Doing):
                     if new.isdisjoint(names) and new.isdisjoint(names.values()):
                         self.version, self.names = request.version, {k: str(v) for k, v in request.variables.items()}
                         return
-                case Task.KEEP if request.version == self.version != NO_VERSION:
+                case Task.KEEP if request.version == self.version and Task.LOAD in self.done:
                     return
         super().request(request, names)
 

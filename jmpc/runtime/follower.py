@@ -28,6 +28,7 @@ from jmpc.runtime.inputs import deliver
 from jmpc.runtime.node import Node
 from jmpc.runtime.party import lost_player, reason_of
 from jmpc.runtime.prepare import Prepared, prepare
+from jmpc.runtime.saving import Task
 from jmpc.runtime.script import Script, ScriptSupply
 from jmpc.runtime.steps import PATIENCE, End, Over, Step
 from jmpc.runtime.storages import Loaded, Places
@@ -103,8 +104,13 @@ class FollowerSession:
         doing = Saving(self.me, f"save({name!r}) ({user_line()})", name=name, descriptor=descriptor, variables=mine)
 
         def check(over: Over) -> None:
-            if (mine or self.me in self.servers) and not doing.begun:
-                raise self._untrue(doing)
+            if mine or self.me in self.servers:
+                self._check_kept(doing)
+                if self._archive.versions(self.driver, name)[-1:] != [doing.version]:
+                    raise AgreementError(
+                        f"{self.me} has something that was saved as {name!r} later than what {self.driver} had it save "
+                        f"now: the clock of {self.driver} was set back, or it is not honest"
+                    )
 
         self._do(doing, check)
 
@@ -175,9 +181,16 @@ class FollowerSession:
     def _check_loaded(self, doing: Loading, over: Over, places_of: Callable[[bytes], Places]) -> None:
         places = places_of(over.descriptor)
         mine = self._held(places)
+        if mine or self.me in self.servers:
+            self._check_kept(doing)
         if over.names.keys() != places.keys() or any(doing.names.get(it) != over.names[it] for it in mine):
             raise self._untrue(doing)
         if mine and self._archive.read_head(self.driver, doing.name, doing.version).descriptor != over.descriptor:
+            raise self._untrue(doing)
+
+    def _check_kept(self, doing: Saving | Loading) -> None:
+        """Of who holds a part, or is a server: the last that is asked of it has been done."""
+        if Task.KEEP not in doing.done:
             raise self._untrue(doing)
 
     def _held(self, places: Places) -> list[str]:

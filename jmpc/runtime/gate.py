@@ -39,9 +39,11 @@ class Gate:
         del prepared, order
         yield lambda outputs: None
 
-    def request(self, request: Request) -> None:
-        """Raises AgreementError for something that its storage is not to do."""
+    @contextmanager
+    def request(self, request: Request) -> Iterator[None]:
+        """Its storage does something. Raises AgreementError for what it is not to do."""
         del request
+        yield
 
     def farewell(self, player: str) -> str:
         """Why the runs that go on end when the node does."""

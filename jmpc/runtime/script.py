@@ -206,9 +206,19 @@ class Script(Gate):
                 doing.outputs, doing.busy = (taken[0] if taken else None), False
                 self._changed.notify_all()
 
-    def request(self, request: Request) -> None:
+    @contextmanager
+    def request(self, request: Request) -> Iterator[None]:
         with self._changed:
-            self._open.request(request, self._names)
+            doing = self._open
+            doing.request(request, self._names)
+            doing.busy = True
+        try:
+            yield
+            doing.done.add(request.task)
+        finally:
+            with self._changed:
+                doing.busy = False
+                self._changed.notify_all()
 
     def farewell(self, player: str) -> str:
         return f"the script of {player} has ended"
