@@ -177,7 +177,12 @@ class Node:
                     return
                 client.keep(header.run, header.body[RUN_BYTES:])
             case Kind.STEP:
-                if (said := self._host.gate.hear(self.name, header)) is not None:
+                try:
+                    said = self._host.gate.hear(self.name, header)
+                except FrameError as error:
+                    self._refuse(sender, header, error)
+                    return
+                if said is not None:
                     self.transport.send(sender, Header(Kind.STEP, header.run, body=said.encode()), timeout=SOON)
             case Kind.STATUS if header.body == orders.CLOSED:
                 client = self._clients.get(sender)
@@ -194,7 +199,7 @@ class Node:
         """Says why an order is not taken, to its sender alone: a run of that id may be another's."""
         refused = Kind.STATUS, orders.refused(reason)
         answers = {Kind.SUBMIT: refused, Kind.STORAGE: refused, Kind.RUN: (Kind.ABORT, orders.aborted(reason))}
-        if header.kind is Kind.STEP and isinstance(step := decode(header.body), Step):
+        if header.kind is Kind.STEP and (step := _step_of(header)) is not None:
             answers[Kind.STEP] = Kind.STEP, Over(step.number, self.name, reason).encode()
         if header.kind in answers:
             kind, body = answers[header.kind]
@@ -330,3 +335,12 @@ class Node:
             return
         started.add(1)
         client.run(header.run, header.body)
+
+
+def _step_of(header: Header) -> Step | None:
+    """The step that a driver's script says it is at; None if it says nothing of the kind."""
+    try:
+        said = decode(header.body)
+    except FrameError:
+        return None
+    return said if isinstance(said, Step) else None

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 import json
+import logging
 import secrets
 import threading
 import time
@@ -578,6 +579,22 @@ def test_words_of_another_session_change_nothing() -> None:
     hear(second, Step(second, 0, bytes(32), "its own code"))
     with pytest.raises(PeerError, match="lead was started again"):
         script.wait(lambda: None)
+
+
+@pytest.mark.parametrize("sender", ["owner", "lead"])
+def test_malformed_words_do_not_fill_the_log(path: Path, caplog: pytest.LogCaptureFixture, sender: str) -> None:
+    """Neither those of a stranger to the policy, nor those of the lead."""
+    with (
+        FollowerSession(config(path, "server0")) as session,
+        Transport(sender, config(path, sender).endpoints, insecure=True, timeout=20) as transport,
+        caplog.at_level(logging.WARNING, "jmpc.node"),
+    ):
+        for _ in range(100):
+            transport.send("server0", Header(Kind.STEP, secrets.token_bytes(RUN_BYTES), body=b"x"))
+        deadline = time.monotonic() + 20
+        while (count := session._node._refused[sender]) < 100 and time.monotonic() < deadline:
+            time.sleep(0.02)
+    assert count == 100 and len(caplog.records) <= 7, caplog.text
 
 
 class _Said:
