@@ -60,7 +60,13 @@ class LeadSession(RemoteSession):
 
     def _perform(self, built: Built) -> Results:
         with self._step(Running.of(self.me, built, self._travelled(built.computation)), built.names):
-            return super()._perform(built)
+            known = self._variables.keys() | set()
+            try:
+                return super()._perform(built)
+            except BaseException:  # maybe when all were done, and one could not be told: no other script knows them
+                for name in self._variables.keys() - known:
+                    del self._variables[name]
+                raise
 
     def _check_functions(self, built: Built) -> None:
         """Every player has its own, in its own script."""

@@ -597,6 +597,32 @@ def test_malformed_words_do_not_fill_the_log(path: Path, caplog: pytest.LogCaptu
     assert count == 100 and len(caplog.records) <= 7, caplog.text
 
 
+def test_a_variable_whose_first_run_did_not_end_well_for_all_is_assigned_again(
+    scripts: Scripts, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """One player could not be told that all were done."""
+    lost: list[str] = []
+    send = scripts.lead.transport.send
+
+    def loses(player: str, header: Header, *args: Any, **more: Any) -> None:
+        if header.kind is Kind.COMMIT and player == "server1" and not lost:
+            lost.append(player)
+            scripts.lead.transport.abort(header.run, "it is lost", [player])
+            raise PeerError(player, f"lost {player}: its link is down")
+        send(player, header, *args, **more)
+
+    def script(session: Session) -> Any:
+        variable = jmpc.define_private_variable(np.ones(2, np.float32))
+        with pytest.raises((PeerError, RunAborted)):
+            run(session, variable.reveal())
+        return run(session, variable.reveal())
+
+    monkeypatch.setattr(scripts.lead.transport, "send", loses)
+    results = scripts.do(script)
+    assert lost == ["server1"] and results["owner"] == [None], results
+    np.testing.assert_allclose(results["lead"], [[1, 1]], atol=1e-4)
+
+
 class _Said:
     """A script of `owner` without a network, and what it says."""
 
