@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import atexit
+import logging
 import threading
 import time
 import weakref
@@ -13,7 +14,7 @@ from typing import Any, Self
 from jmpc._compat import user_line
 from jmpc.api.graph import Built
 from jmpc.api.session import KEPT_GRAPHS, announce
-from jmpc.computation import Computation
+from jmpc.computation import Computation, Output
 from jmpc.config import RemoteConfig
 from jmpc.errors import AgreementError, JmpcError, LinkTimeout, PeerError, RunAborted
 from jmpc.net.framing import Header, Kind
@@ -33,6 +34,8 @@ from jmpc.runtime.script import Script, ScriptSupply
 from jmpc.runtime.steps import PATIENCE, End, Over, Step
 from jmpc.runtime.storages import Loaded, Places
 from jmpc.storage.archive import check_name
+
+_log = logging.getLogger("jmpc")
 
 _SOON = 0.1  # seconds that a word to the lead may take
 _GRACE_SECONDS = 5.0  # for the node to end
@@ -175,8 +178,15 @@ class FollowerSession:
         return told if lost is None else PeerError(lost, told.reason.removeprefix(f"lost {lost}: "))
 
     def _check_part(self, doing: Running) -> None:
-        if doing.takes_part and doing.outputs is None:
+        """The others may have gone on without this player, which matters here if something was to be opened to it."""
+        if not doing.takes_part or doing.outputs is not None:
+            return
+        if self.me not in doing.computation.optional:
             raise self._untrue(doing)
+        left_out = f"{self.me} was left out of {doing.what}"
+        if any(isinstance(call, Output) and call.player == self.me for call in doing.computation.calls):
+            raise doing.error or RunAborted(self.driver, left_out)
+        _log.warning("%s%s", left_out, f": {reason_of(doing.error)}" if doing.error else "")
 
     def _check_loaded(self, doing: Loading, over: Over, places_of: Callable[[bytes], Places]) -> None:
         places = places_of(over.descriptor)

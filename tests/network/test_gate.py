@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+import functools
 import json
 import logging
 import secrets
@@ -10,7 +11,7 @@ import threading
 import time
 from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
-from contextlib import nullcontext, suppress
+from contextlib import contextmanager, nullcontext, suppress
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -55,11 +56,15 @@ def config(path: Path, me: str) -> RemoteConfig:
 
 @pytest.fixture
 def path(tmp_path: Path) -> Path:
-    ports = inprocess.free_ports(len(PLAYERS))
-    addresses = {name: {"address": f"127.0.0.1:{port}"} for name, port in zip(PLAYERS, ports, strict=True)}
-    made = tmp_path / "config.json"
+    return written(tmp_path, PLAYERS)
+
+
+def written(folder: Path, players: tuple[str, ...], **rules: Any) -> Path:
+    ports = inprocess.free_ports(len(players))
+    addresses = {name: {"address": f"127.0.0.1:{port}"} for name, port in zip(players, ports, strict=True)}
+    made = folder / "config.json"
     data = {"players": addresses, "driver": "lead", "insecure": True, "timeout": 6}
-    made.write_text(json.dumps(data | {"policy": {"drivers": ["owner"]}}))
+    made.write_text(json.dumps(data | {"policy": {"drivers": ["owner"]} | rules}))
     return made
 
 
@@ -92,7 +97,14 @@ class Scripts:
 
 @pytest.fixture
 def scripts(path: Path) -> Iterator[Scripts]:
-    sessions: dict[str, Session] = {name: FollowerSession(config(path, name)) for name in PLAYERS[:-1]}
+    with started(path, PLAYERS) as made:
+        yield made
+
+
+@contextmanager
+def started(path: Path, players: tuple[str, ...]) -> Iterator[Scripts]:
+    """The scripts of players, the last of which leads."""
+    sessions: dict[str, Session] = {name: FollowerSession(config(path, name)) for name in players[:-1]}
     for session in sessions.values():
         session._node._host.make_compiler = lambda: COMPILER  # type: ignore[union-attr]
     sessions["lead"] = LeadSession(config(path, "lead"))
@@ -100,7 +112,7 @@ def scripts(path: Path) -> Iterator[Scripts]:
         session._compiler = COMPILER
     made = Scripts(sessions)
     yield made
-    with ThreadPoolExecutor(len(PLAYERS)) as pool:
+    with ThreadPoolExecutor(len(players)) as pool:
         list(pool.map(lambda session: session.close(), made.sessions.values()))
 
 
@@ -253,6 +265,34 @@ def test_a_node_among_scripts_says_what_it_is(path: Path) -> None:
         node.stop()
     for thread in threads:
         thread.join(10)
+
+
+def test_an_owner_that_was_left_out_goes_on_with_the_others(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
+    """Unless something was to be opened to it."""
+    owners = ("owner", "other", "third")
+    players = (*SERVERS, *owners, "lead")
+    failing = threading.Event()
+
+    def bring(owner: str) -> np.ndarray:
+        if owner == "owner" and failing.is_set():
+            raise ValueError("secret")
+        return np.full(2, 1 if owner == "owner" else 4, np.float32)
+
+    def script(session: Session, *receivers: str) -> Any:
+        inputs = {it: jmpc.define_private_input(it, functools.partial(bring, it), types=VECTOR) for it in owners}
+        mean = jmpc.aggregate(inputs, min_owners=2)
+        return run(session, mean.reveal(), *map(mean.reveal, receivers))
+
+    rules = {"reveal_to": dict.fromkeys(owners, ["lead", *owners])}
+    with started(written(tmp_path, players, **rules), players) as scripts:
+        np.testing.assert_allclose(scripts.do(script)["lead"], [[3, 3]], atol=1e-4)
+        failing.set()
+        results = scripts.do(script)
+        np.testing.assert_allclose(results["lead"], [[4, 4]], atol=1e-4)
+        assert results["owner"] == [None] and "owner was left out of step 2" in caplog.text, results
+        results = scripts.do(lambda session: script(session, "owner", "other"))
+        assert isinstance(results["owner"], InputError | RunAborted), results
+        np.testing.assert_allclose(results["other"][2], [4, 4], atol=1e-4)
 
 
 # -- a lead that lies ----------------------------------------------------------------------------------------------
