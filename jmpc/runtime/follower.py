@@ -170,7 +170,7 @@ class FollowerSession:
         return told if lost is None else PeerError(lost, told.reason.removeprefix(f"lost {lost}: "))
 
     def _check_part(self, doing: Running) -> None:
-        if doing.takes_part and doing.outputs is None:
+        if doing.needs_me and doing.outputs is None:
             raise self._untrue(doing)
 
     def _check_loaded(self, doing: Loading, over: Over, places_of: Callable[[bytes], Places]) -> None:

@@ -39,7 +39,7 @@ from jmpc.runtime.saving import Request, Task
 from jmpc.runtime.script import Script
 from jmpc.runtime.steps import End, Over, Step
 
-PLAYERS = (*SERVERS, "owner", "lead")
+PLAYERS = (*SERVERS, "owner", "other", "lead")
 VECTOR = jax.ShapeDtypeStruct((2,), "float32")
 Session = LeadSession | FollowerSession
 
@@ -161,6 +161,28 @@ def test_who_takes_no_part_stays_in_step(scripts: Scripts) -> None:
 
 def _fails() -> np.ndarray:
     raise InputError("lead", "lead: its input failed")
+
+
+def test_an_owner_that_a_run_goes_on_without_stays_in_step(scripts: Scripts) -> None:
+    fails = threading.Event()
+
+    def script(session: Session) -> Any:
+        def bring() -> np.ndarray:
+            if session.me == "other" and fails.is_set():
+                raise ValueError("no data today")
+            return np.full(2, 3.0 if session.me == "other" else 1.0, np.float32)
+
+        owners = [jmpc.define_private_input(name, bring, types=VECTOR) for name in ("owner", "other")]
+        mean = jmpc.aggregate(owners, min_owners=1, deadline=2)
+        return run(session, mean.reveal())
+
+    both = scripts.do(script)
+    np.testing.assert_allclose(both["lead"][0], [2, 2], atol=1e-4)
+    fails.set()
+    without = scripts.do(script)
+    np.testing.assert_allclose(without["lead"][0], [1, 1], atol=1e-4)
+    assert without["other"] == without["owner"] == [None]
+    scripts.works()
 
 
 def test_a_computation_that_a_node_has_forgotten_is_submitted_again(scripts: Scripts) -> None:
@@ -310,7 +332,7 @@ def test_an_earlier_submission_is_refused_in_another_step_and_between_steps(scri
             RemoteSession._perform(lead, earlier[0])
 
     scripts.do(lambda session: run(session, constant(3).reveal()), first)
-    assert scripts.lead._know(earlier[0].computation).submission is not None
+    assert scripts.lead._know(earlier[0].computation).invitation is not None
 
     refused(scripts.do(script, lies), "was told something else")
     with pytest.raises(RunAborted, match="which is at its own code"):
@@ -429,7 +451,7 @@ def test_a_lead_that_says_a_run_has_ended_which_never_began_is_found_out(scripts
             pass
 
     results = scripts.do(lambda session: run(session, constant(3).reveal()), lies)
-    assert results.pop("lead") is None
+    assert results.pop("lead") is None and results.pop("other") == [None]  # which takes no part
     for player, error in results.items():
         assert isinstance(error, AgreementError) and f"{player} has not done its part" in str(error)
 
