@@ -191,11 +191,14 @@ class Policy:
         """Check from how many players' inputs everything that is opened derives.
 
         A value is opened in parts, for one reason; it derives from all that any of them derives from. `may_miss` says
-        how many of some owners may at most be missing in it.
+        how many of some owners may at most be missing in it. What derives from nobody else's inputs shows nothing of
+        others, so one of others is no demand at all: also where all that may be left is what who sees it brought.
 
         Raises:
             PolicyError: rule "min_owners", with everything that breaks it.
         """
+        if self.min_owners <= 1:
+            return
         values: dict[tuple[str, str, str], set[str]] = {}
         for release in account:
             values.setdefault((release.dst, release.why, release.line), set()).update(release.inputs)
@@ -208,6 +211,29 @@ class Policy:
             raise PolicyError(
                 f"{self.me} refuses to take part (rule min_owners): what is opened must derive from the inputs of at "
                 f"least {self.min_owners} others than who sees it, and this does not: {'; '.join(sorted(few))}"
+            )
+
+    def check_kept(
+        self, variables: Iterable[tuple[str, frozenset[str]]], may_miss: Callable[[frozenset[str]], int]
+    ) -> None:
+        """Check from how many players' inputs variables derive, of owners of whom some may be missing.
+
+        Any player may see a variable later, one of these owners, too, so one more than `min_owners` must be in it.
+
+        Args:
+            variables: for each the line that writes it, and whose inputs it derives from.
+            may_miss: as in `check_owners`.
+
+        Raises:
+            PolicyError: rule "min_owners", with every line that breaks it.
+        """
+        certain = {(line, len(owners) - may_miss(owners)) for line, owners in variables}
+        if self.min_owners > 1 and (few := [(line, n) for line, n in sorted(certain) if n <= self.min_owners]):
+            rows = "; ".join(f"{line} of {max(0, n)}" for line, n in few)
+            raise PolicyError(
+                f"{self.me} refuses to take part (rule min_owners): what is kept of a gather must certainly derive "
+                f"from the inputs of at least {self.min_owners + 1} players, one of whom may see it later, and this "
+                f"does not: {rows}. Let the gather demand more owners"
             )
 
     def _may_see(

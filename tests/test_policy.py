@@ -190,6 +190,26 @@ def test_what_is_opened_derives_from_enough_owners(load):
             policy.check_owners(account)
 
 
+def test_of_owners_that_may_be_missing_those_that_must_deliver_are_counted(load):
+    everybody = [release("driver", "alice", "bob", "carol"), release("bob", "alice", "bob", "carol")]
+    usual = Policy.default(load(), "server0")
+    for spare in (1, 2, 5):  # one owner may be all that is left: then bob sees his own, or that of one other
+        usual.check_owners(everybody, lambda owners, spare=spare: spare)
+        usual.check_kept([("here", frozenset({"alice", "bob"}))], lambda owners, spare=spare: spare)
+    policy = Policy.default(load({"min_owners": 2}), "server0")
+    policy.check_owners(everybody[:1], lambda owners: 1)
+    policy.check_owners(everybody, lambda owners: 0)
+    for account, spare in ((everybody[:1], 2), (everybody[1:], 1), (everybody[1:], 2)):
+        with pytest.raises(PolicyError, match="rule min_owners"):
+            policy.check_owners(account, lambda owners, spare=spare: spare)
+    kept = [("line 1", frozenset({"alice", "bob", "carol"})), ("line 1", frozenset({"alice", "bob"}))]
+    policy.check_kept(kept[:1], lambda owners: 0)
+    with pytest.raises(PolicyError, match=r"rule min_owners\).* at least 3 players.*: line 1 of 2\. "):
+        policy.check_kept(kept, lambda owners: 0)
+    with pytest.raises(PolicyError, match="line 1 of 2"):
+        policy.check_kept(kept[:1], lambda owners: 1)
+
+
 def test_what_is_approved_goes_by_the_owners_word_alone(load):
     policy = Policy.default(load({"reveal_to": [], "min_owners": 3}), "server0")
     grants = {"alice": frozenset({"driver"}), "bob": frozenset()}

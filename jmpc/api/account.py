@@ -8,13 +8,22 @@ from dataclasses import dataclass
 from jmpc.api.forecast import Forecast, Link, forecast
 from jmpc.choreography.cost import Cost, Times
 from jmpc.choreography.releases import ReleaseAccount
-from jmpc.computation import Gather
+from jmpc.computation import ArrayType, Gather, Noise
 from jmpc.runtime.prepare import Prepared
 
 Row = Sequence[str]
 
 # Among the players whose inputs a value derives from: a variable was written by earlier runs, of any players.
 UNKNOWN = "unknown, perhaps anyone's"  # which is no player's name
+
+
+@dataclass(frozen=True)
+class ServerNoise:
+    """Noise that every server draws for each element of a `type`: `deviation` is that of any two of them together."""
+
+    type: ArrayType
+    deviation: float
+    line: str
 
 
 @dataclass(frozen=True)
@@ -32,6 +41,7 @@ class Account:
     masked_messages: int
     driver: str
     gathers: tuple[Gather, ...] = ()  # what owners contribute of whom some may be missing
+    noise: tuple[ServerNoise, ...] = ()
 
     @property
     def rounds(self) -> int:
@@ -59,6 +69,9 @@ class Account:
         for call in self.gathers:
             time = "" if call.deadline is None else f" within {call.deadline:g} s"
             yield f"gather    from at least {call.min_owners} of {', '.join(call.owners)}{time}  {call.line}"
+        for drawn in self.noise:
+            deviation = f"standard deviation {drawn.deviation:.6g} of any two servers together"
+            yield f"noise     on {drawn.type}, {deviation}  {drawn.line}"
         yield f"messages  {self.masked_messages} masked, {len(self.releases)} released"
         for times in self._times():
             yield ""
@@ -142,5 +155,7 @@ def _table(rows: Iterable[Row]) -> Iterator[str]:
 def account(prepared: Prepared, driver: str) -> Account:
     """The account of a prepared computation that `driver` runs. What went into variables it reads, it does not tell."""
     releases = prepared.releases(dict.fromkeys(prepared.reads, frozenset({UNKNOWN})))
-    masked, gathers = prepared.lowered.choreography.masked_messages, prepared.lowered.computation.gathers
-    return Account(prepared.players, prepared.cost, releases, masked, driver, gathers)
+    masked, computation = prepared.lowered.choreography.masked_messages, prepared.lowered.computation
+    noises = (call for call in computation.calls if isinstance(call, Noise))
+    noise = tuple(ServerNoise(computation.types[call.arg], call.deviation, call.line) for call in noises)
+    return Account(prepared.players, prepared.cost, releases, masked, driver, computation.gathers, noise)

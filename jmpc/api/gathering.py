@@ -26,6 +26,10 @@ def gather(
     else of such an owner: all that it brings to the computation goes through `gather`, and what is revealed to it is
     for itself.
 
+    If a computation gathers twice, the difference of two sums is about those owners that are in one of them alone. So a
+    run also ends if owners are lost between two gathers, fewer than the larger `min_owners` of the two, but at least
+    one; the next run begins without them. Training that goes on without whoever dies has one gather in each run.
+
     Args:
       contributions: for each owner a pytree of values in the clear at that owner, by its name or in order; all of one
         structure.

@@ -69,8 +69,8 @@ def run(fetches: Any) -> Any:
 
 
 def opened(built: Built, outputs: Mapping[str, Any], me: str) -> list[Any]:
-    """For each fetch its array, if it opened to player `me`, who got these outputs."""
-    return [None if it is None or it[1] != me else outputs[it[0]] for it in built.outputs]
+    """For each fetch its array, if it opened to player `me`, who got these outputs: none, if it was left out."""
+    return [None if it is None or it[1] != me else outputs.get(it[0]) for it in built.outputs]
 
 
 def _built(session: Session, fetches: tuple[Any, ...]) -> Built:

@@ -25,7 +25,7 @@ from jmpc.gaussian.randomness import Words, fresh_words
 MOST_DEVIATION = 1 << 52
 _MOST_BITS = 512  # of numerator and denominator of a variance
 _MOST_BLOCKS = 1 << 10  # of a Laplace sample: more has probability exp(-1024)
-_CHUNK = 1 << 18  # samples, each of which takes some 30 words
+_CHUNK = 1 << 16  # samples, each of which takes some 30 words; a chunk takes about 0.1 s
 
 
 @dataclass(frozen=True)
@@ -49,12 +49,17 @@ class DiscreteGaussian:
         """Of the Laplace distribution that candidates come from: the integer above the standard deviation."""
         return math.isqrt(self.variance.numerator // self.variance.denominator) + 1
 
-    def sample(self, shape: Sequence[int] = ()) -> np.ndarray:
-        """int64[shape]: independent samples, made of the operating system's randomness. About 1 s for 2^19."""
+    def sample(self, shape: Sequence[int] = (), progress: Callable[[], None] | None = None) -> np.ndarray:
+        """int64[shape]: independent samples, made of the operating system's randomness. About 1 s for 2^19.
+
+        `progress` is called after every chunk of 2^16, under a key of its own, and may raise to end it.
+        """
         flat = np.zeros(math.prod(shape), np.int64)
         for start in range(0, flat.size, _CHUNK):
             part = flat[start : start + _CHUNK]
             part[:] = self.sample_from(fresh_words(), part.size)
+            if progress is not None:
+                progress()
         return flat.reshape(tuple(shape))
 
     def sample_from(self, words: Words, count: int) -> np.ndarray:

@@ -90,7 +90,11 @@ class Gaussian:
         return self._released.rho
 
     def epsilon(self, delta: float, releases: int = 1) -> float:
-        """The eps for which so many releases together are (eps, delta)-differentially private for every owner."""
+        """The eps for which so many releases together are (eps, delta)-differentially private for every owner.
+
+        Every run that opens a sum is a release, also of the same value, since it draws noise of its own; so is one that
+        failed after it began, since its receiver may have had the result.
+        """
         return epsilon(delta, [(self, releases)])
 
     @property

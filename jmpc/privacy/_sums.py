@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 import jax
@@ -15,19 +15,32 @@ from jmpc.privacy._gaussian import Gaussian
 from jmpc.privacy._noise import add_noise
 
 
-def private_sum(values: Sequence[Any], mechanism: Gaussian) -> Any:
+def private_sum(values: Mapping[str, Any] | Sequence[Any], mechanism: Gaussian) -> Any:
     """The sum of pytrees of real values, one of each owner: each clipped (`clip`), with noise (`add_noise`).
 
-    Secret; to open it, and whatever is computed from it, is one release of `mechanism`, whose `epsilon` says what that
-    guarantees to every owner, whatever the others have shared.
+    Secret. To open it, and whatever is computed from it, in one run is one release of `mechanism`, whose `epsilon` says
+    what that guarantees to every owner, whatever the others have shared. The noise is drawn anew in every run: opening
+    the same value in another `jmpc.run` is another release, and so is repeating a run that failed after it began, since
+    its receiver may have had the result. To use it in several runs, assign it to a variable.
+
+    Args:
+      values: of each owner a pytree of values, all of the same shapes; by its name, as `jmpc.gather` may return them,
+        or in order.
+
+    Raises:
+      TypeError: for values that are not real, that differ in shape, or of no owner.
     """
-    return add_noise(_clipped_sum(list(values), mechanism.clip), mechanism.standard_deviation)
+    return add_noise(_clipped_sum(_trees(values), mechanism.clip), mechanism.standard_deviation)
 
 
-def private_mean(values: Sequence[Any], mechanism: Gaussian) -> Any:
-    """The same, divided by the number of owners."""
-    values = list(values)
-    return _divided(private_sum(values, mechanism), len(values))
+def private_mean(values: Mapping[str, Any] | Sequence[Any], mechanism: Gaussian) -> Any:
+    """The same, divided by the number of owners. A release in every run that opens it, as `private_sum`."""
+    trees = _trees(values)
+    return _divided(private_sum(trees, mechanism), len(trees))
+
+
+def _trees(values: Mapping[str, Any] | Sequence[Any]) -> list[Any]:
+    return list(values.values()) if isinstance(values, Mapping) else list(values)
 
 
 @function

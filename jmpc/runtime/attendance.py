@@ -10,6 +10,7 @@ import numpy as np
 
 from jmpc.choreography.programs import Quorum
 from jmpc.errors import OwnersMissing
+from jmpc.runtime.orders import printable
 
 _log = logging.getLogger("jmpc")
 
@@ -37,14 +38,16 @@ class Attendance:
     judge: Judge = _accept
     left_out: Callable[[str, str], None] = lambda player, why: None  # noqa: E731
     missing: dict[str, str] = field(default_factory=dict)
+    _settled: list[tuple[Quorum, Owners]] = field(default_factory=list)  # the gathers so far, and who was there
 
     def is_there(self, player: str) -> bool:
         """Whether nothing is known that keeps a player from taking part."""
         return player not in self.missing
 
     def leave_out(self, player: str, why: str) -> None:
-        """From now on a player is missing; the first reason counts. `why` holds no data."""
+        """From now on a player is missing; the first reason counts. `why` holds no data, and may be of that player."""
         if player in self.optional and player not in self.missing:
+            why = printable(why)
             self.missing[player] = why
             self.left_out(player, why)
 
@@ -56,7 +59,8 @@ class Attendance:
         """The servers have agreed on who is there.
 
         Raises:
-          OwnersMissing: fewer than the run may go on with; naming the others.
+          OwnersMissing: fewer than the run may go on with, naming the others; or some are missing that contributed to
+            an earlier gather of the run, so few that the difference of the two sums would be about them.
           PolicyError: who is there must not be known beside what was opened before.
         """
         there = {owner for owner, is_there in zip(quorum.owners, present, strict=True) if is_there}
@@ -70,7 +74,22 @@ class Attendance:
                 f"{quorum.line}: {len(there)} of {len(quorum.owners)} owners delivered, at least {quorum.least} "
                 f"must; missing are {self.listed(absent)}",
             )
+        self._compare(quorum, frozenset(there))
+        self._settled.append((quorum, frozenset(there)))
         self.judge(frozenset(quorum.owners), frozenset(there))
+
+    def _compare(self, quorum: Quorum, there: Owners) -> None:
+        """At run time what `_check_gathers` of a computation demands of the owners that it names."""
+        for before, others in self._settled:
+            apart = sorted(there ^ others, key=lambda owner: (self.is_there(owner), owner))  # the missing ones first
+            least = max(before.least, quorum.least)
+            if 0 < len(apart) < least:
+                raise OwnersMissing(
+                    apart,
+                    f"{quorum.line}: this gather and that at {before.line} would differ in {self.listed(apart)} alone, "
+                    f"fewer than {least} owners, whom the difference of two sums would be about; the next run begins "
+                    "without them if they stay away",
+                )
 
     def listed(self, players: Iterable[str]) -> str:
         """Names, with the reasons that are known here."""

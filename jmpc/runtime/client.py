@@ -21,7 +21,7 @@ from jmpc.runtime.approvals import Pending
 from jmpc.runtime.attendance import Attendance
 from jmpc.runtime.gate import Take
 from jmpc.runtime.grants import written
-from jmpc.runtime.guard import approved_receivers, check_permitted, check_run, may_tell
+from jmpc.runtime.guard import approved_receivers, check_kept, check_permitted, check_run, may_tell
 from jmpc.runtime.host import Host
 from jmpc.runtime.inputs import Results, deliver
 from jmpc.runtime.machine import refuse
@@ -113,6 +113,8 @@ class Client:
         host = self._host
         try:
             mark, prepared = self._repertoire.prepare(submitted.computation, lambda: self._preparing.closed)
+            if not prepared.reads:  # of variables it is not known yet whose inputs they derive from
+                check_kept(prepared, host.policy, {})
             with self._told_to_operator(prepared):
                 check_permitted(prepared, host.policy, submitted.signature, approved=self._is_approved(prepared))
             self._submissions.put(submission, _Submitted(mark, submitted.signature))
@@ -217,15 +219,12 @@ class Client:
         if host.name in prepared.optional:
             return Attendance()
 
-        def judge(owners: frozenset[str], present: frozenset[str]) -> None:
-            if host.policy.min_set_difference:
-                host.sets.check(host.name, present, host.policy.min_set_difference)
-
         def left_out(player: str, why: str) -> None:
             _log.warning("%s: run %s of %s goes on without %s: %s", host.name, short, self.driver, player, why)
             host.transport.dismiss(run, player, f"{host.name} goes on without {player}: {why}")
 
         unknown = dict.fromkeys(prepared.optional - guests, "it has not agreed to this computation")
+        judge = host.sets.judge(host.name, host.policy.min_set_difference)
         return Attendance(prepared.optional, judge, left_out, unknown)
 
     def _submitted(self, order: Order) -> tuple[Prepared, Signature]:

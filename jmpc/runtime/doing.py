@@ -88,8 +88,9 @@ class Running(Doing):
         return digest_of("run", self.computation.identity, *self.computation.variables)
 
     @property
-    def takes_part(self) -> bool:
-        return self.me in self.computation.players
+    def needs_me(self) -> bool:
+        """Whether it cannot end well without this player's part."""
+        return self.me in set(self.computation.players) - self.computation.optional
 
     def check(self, computation: Computation) -> None:
         if computation.identity != self.computation.identity:

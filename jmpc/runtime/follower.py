@@ -179,9 +179,9 @@ class FollowerSession:
 
     def _check_part(self, doing: Running) -> None:
         """The others may have gone on without this player, which matters here if something was to be opened to it."""
-        if not doing.takes_part or doing.outputs is not None:
+        if doing.outputs is not None or self.me not in doing.computation.players:
             return
-        if self.me not in doing.computation.optional:
+        if doing.needs_me:
             raise self._untrue(doing)
         left_out = f"{self.me} was left out of {doing.what}"
         if any(isinstance(call, Output) and call.player == self.me for call in doing.computation.calls):

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 import math
+from collections.abc import Mapping
 
 from jmpc.choreography.releases import ReleaseAccount
 from jmpc.choreography.sizes import size_of
@@ -32,7 +33,7 @@ from jmpc.runtime.grants import form, granted, uninvited
 from jmpc.runtime.orders import Order
 from jmpc.runtime.prepare import Prepared
 from jmpc.runtime.sizes import check_size, size_of_computation
-from jmpc.runtime.store import Named
+from jmpc.runtime.store import Named, Origins
 
 _ELEMENTS = 100  # of lists and maps as it travels, for one equation: some five times as many as usual
 
@@ -172,10 +173,29 @@ def check_permitted(prepared: Prepared, policy: Policy, signature: Signature, *,
         raise PolicyError("; and ".join(broken))
 
 
+def check_kept(prepared: Prepared, policy: Policy, variables: Mapping[str, Origins]) -> None:
+    """Judges what a computation keeps of owners that may be missing, by what each variable that it reads derives from.
+
+    A variable tells nobody who was missing when it was written. So it must derive from enough owners then, whoever
+    sees it later, be it one of them; approved or not, because an approval does not go with what is kept.
+
+    Raises:
+      PolicyError: rule "min_owners", with the lines that write what breaks it.
+    """
+    lines = {call.variable: call.line for call in prepared.lowered.computation.calls if isinstance(call, Assign)}
+    written = prepared.provenance(variables).items()
+    kept = [(lines[name], owners) for name, owners in written if owners & prepared.optional]
+    policy.check_kept(kept, prepared.may_miss)
+
+
 def approved_receivers(prepared: Prepared, me: str) -> frozenset[str]:
     """Who sees something that derives from this player's inputs, where a computation is run as it is."""
-    releases = prepared.releases(dict.fromkeys(prepared.reads, frozenset()))
-    return frozenset(release.dst for release in releases if me in release.inputs) - {me}
+    return shown_to(prepared, me, dict.fromkeys(prepared.reads, frozenset()))
+
+
+def shown_to(prepared: Prepared, owner: str, variables: Mapping[str, Origins]) -> frozenset[str]:
+    """Who else sees something that derives from a player's inputs, by what each variable that is read derives from."""
+    return frozenset(it.dst for it in prepared.releases(variables) if owner in it.inputs) - {owner}
 
 
 def check_run(
@@ -232,6 +252,7 @@ def check_run(
             )
     origins = {name: claims[name].origins for name in prepared.reads}
     releases = prepared.releases(origins)
+    check_kept(prepared, policy, origins)
     if not approved:
         policy.check_owners(releases, prepared.may_miss)
     grants = granted(prepared, order, opened=True)

@@ -34,11 +34,17 @@ class Results:
 
 
 def gather(
-    lowered: Lowered, players: Iterable[str], feed: Feed, store: Named, attendance: Attendance | None = None
+    lowered: Lowered,
+    players: Iterable[str],
+    feed: Feed,
+    store: Named,
+    attendance: Attendance | None = None,
+    progress: Callable[[], None] | None = None,
 ) -> dict[Var, Any]:
     """The arrays of the choreography's constants and of the inputs that `players` hold, noise among them.
 
     A player that the run can do without is left out of `attendance` if it cannot bring an input; zeros stand for that.
+    `progress` is called again and again while noise is drawn, which may take long, and ends that if it raises.
 
     Raises:
       InputError: if a source's arrays are not of the declared types, or a variable was never written.
@@ -56,7 +62,7 @@ def gather(
                 env[var] = fed[port.name][port.index]
             case Noise(deviation=deviation):  # anew for every server and every run, from its own generator
                 noise = noise_of_server(deviation, lowered.computation.fraction)
-                env[var] = noise.sample(port.aval.shape).view(np.uint64)
+                env[var] = noise.sample(port.aval.shape, progress).view(np.uint64)
             case _:
                 env[var] = _stored(port, store, min(who & port.players))
     return env

@@ -19,6 +19,7 @@ from jmpc.errors import AuthenticationError, FrameError, JmpcError, LinkTimeout,
 from jmpc.net.framing import Header, Kind
 from jmpc.net.transport import Transport
 from jmpc.runtime import orders
+from jmpc.runtime.attendance import Owners
 from jmpc.runtime.orders import Ready
 
 _log = logging.getLogger("jmpc")
@@ -114,6 +115,20 @@ class Invitations:
             except (LinkTimeout, PeerError, AuthenticationError):
                 return
             if guest.refused is not None:
+                _log.warning("%s takes no part: %s", owner, guest.refused)
+
+    def judge(self, invitation: Invitation, shown: Mapping[str, Owners]) -> None:
+        """Refuses owners whose word does not let all those see their data to whom the computation shows it.
+
+        With such a word in its order a run would end everywhere, by the policies of others, each time.
+
+        Args:
+          shown: for each owner who else sees something that derives from what it brings.
+        """
+        for owner, ready in self.ready(invitation).items():
+            if more := shown[owner] - ready.receivers - ready.approved:
+                guest = invitation.guests[owner]
+                guest.ready, guest.refused = None, f"it does not let {', '.join(sorted(more))} see what it brings"
                 _log.warning("%s takes no part: %s", owner, guest.refused)
 
     def ready(self, invitation: Invitation) -> dict[str, Ready]:

@@ -41,7 +41,7 @@ TAKEN, CLOSED, WORKING = b"taken", b"closed", b"working"
 _READY = b"ready: "
 _REFUSED = b"refused: "
 MAX_REASON = 2000  # characters
-_MOST_WHY = 120  # of why an owner is missing
+_MOST_WHY = 120  # bytes of why an owner is missing
 
 # The reason of an abort that the driver answers by submitting again.
 UNKNOWN = "it does not know this computation: submit it again"
@@ -172,7 +172,7 @@ class Done:
     missing: dict[str, str] = field(default_factory=dict)
 
     def encode(self) -> bytes:
-        return self.run + msgpack.packb([[player, why[:_MOST_WHY]] for player, why in sorted(self.missing.items())])
+        return self.run + msgpack.packb([[player, _cut(why)] for player, why in sorted(self.missing.items())])
 
     @classmethod
     def decode(cls, body: bytes) -> Done:
@@ -222,6 +222,11 @@ def refusal(body: bytes) -> str | None:
     if not body.startswith(_REFUSED):
         return None
     return printable(body.removeprefix(_REFUSED)[: 4 * MAX_REASON].decode("utf-8", "replace"))
+
+
+def _cut(text: str) -> str:
+    """As much of a text as fits into so many bytes, in whole characters."""
+    return text.encode("utf-8", "replace")[:_MOST_WHY].decode("utf-8", "ignore")
 
 
 def printable(text: str) -> str:

@@ -62,7 +62,7 @@ class Party:
         program, attendance = prepared.program(me), self.pulse.attendance
         with self.timeline.event(AGREE):
             keys, identity = self._agree() if self.keys is None else (self.keys, self.run)
-        env = gather(prepared.lowered, [me], feed, store)
+        env = gather(prepared.lowered, [me], feed, store, progress=self.pulse)
         link = _PulsedLink(self.transport, self.run, self.pulse, self.recorder, self.timeline)
         machine = Machine(prepared.compiler, keystream_for(keys), link, self.pulse, self.failed, attendance)
         arrays = machine.run(program, env)

@@ -41,8 +41,10 @@ from jmpc.runtime import orders
 from jmpc.runtime.attendance import Absences, Attendance
 from jmpc.runtime.client import KEPT_SUBMISSIONS
 from jmpc.runtime.compiler import Compiler
+from jmpc.runtime.differencing import Sets
 from jmpc.runtime.grants import written
-from jmpc.runtime.host import archive_of
+from jmpc.runtime.guard import shown_to
+from jmpc.runtime.host import archive_of, sets_path
 from jmpc.runtime.inputs import Results, deliver
 from jmpc.runtime.invitations import PREPARE_TIMEOUT, Invitation, Invitations
 from jmpc.runtime.orders import Done, Order, Ready, Submission, order_digest
@@ -52,7 +54,7 @@ from jmpc.runtime.pulse import Pulse
 from jmpc.runtime.saving import Answer, Request, perform
 from jmpc.runtime.simulate import source_feed
 from jmpc.runtime.storages import Loaded, Places, Storages
-from jmpc.runtime.store import Generation, Named, Store
+from jmpc.runtime.store import Generation, Named, Origins, Store
 
 _log = logging.getLogger("jmpc")
 
@@ -94,7 +96,10 @@ class RemoteSession:
         self._players: frozenset[str] = frozenset()
         self._store = Store()
         self._author = Author.load(config.keys, config.author) if config.author else None
-        self._archive = archive_of(config, self.driver, Policy.default(config, self.driver).max_saved_bytes)
+        policy = Policy.default(config, self.driver)
+        self._archive = archive_of(config, self.driver, policy.max_saved_bytes)
+        # Of a driver that is a server itself: who is no server settles nothing.
+        self._judge = Sets(sets_path(config, self.driver)).judge(self.driver, policy.min_set_difference)
         self._storages = Storages(self.servers, self._ask)
         self.transport = config.transport(self.driver)
         self._invitations = Invitations(self.transport, config.timeout)
@@ -181,12 +186,14 @@ class RemoteSession:
 
     def _run(self, known: _Known, built: Built) -> Results:
         prepared = known.prepared
-        invitation, invited = self._invite(known)
+        reads = self._reads(built, prepared)
+        invitation, invited = self._invite(known, {name: generation.origins for name, generation in reads.items()})
         ready = {**known.ready, **invited}
         run = secrets.token_bytes(RUN_BYTES)
         peers, guests = fellows(prepared, self.driver, invited, self.driver)
         self.transport.open_run(run, peers | {self.driver}, guests)
-        attendance = Attendance(prepared.optional, left_out=functools.partial(self.transport.dismiss, run))
+        left_out = functools.partial(self.transport.dismiss, run)
+        attendance = Attendance(prepared.optional, self._judge, left_out)
         for owner in prepared.optional - guests:
             attendance.missing[owner] = "it has not agreed to the computation since it was last away"
         well = False
@@ -194,7 +201,6 @@ class RemoteSession:
             asked = (prepared.owners | prepared.optional) & ready.keys()
             receivers = {player: ready[player].receivers for player in asked}
             approved = {player: ready[player].approved for player in asked}
-            reads = self._reads(built, prepared)
             order = Order(self._id, invitation.submission, receivers, reads, approved, built.names)
             store = self._store.named(built.names)
             pulse = Pulse(self.transport, run, peers, self._config.timeout, attendance=attendance)
@@ -209,8 +215,10 @@ class RemoteSession:
 
     # -- submitting --------------------------------------------------------------------------------------------
 
-    def _invite(self, known: _Known) -> tuple[Invitation, Mapping[str, Ready]]:
+    def _invite(self, known: _Known, origins: Mapping[str, Origins]) -> tuple[Invitation, Mapping[str, Ready]]:
         """Makes a computation known to all nodes in it, if need be; those owners that no run waits for, if they agree.
+
+        `origins` says what each variable that the run reads derives from.
 
         Raises:
           OwnersMissing: if of those too few do.
@@ -226,8 +234,10 @@ class RemoteSession:
         # Owners have as long again to get ready as the others took.
         seconds = timeout + time.monotonic() - began
         invitations.answers(invitation, owners, seconds, all_of=submitted)
+        shown = {owner: shown_to(prepared, owner, origins) for owner in owners}
         gathers, deadline = prepared.lowered.computation.gathers, time.monotonic() + timeout
         while True:
+            invitations.judge(invitation, shown)
             try:
                 invitations.check(invitation, gathers)
                 return invitation, invitations.ready(invitation)
@@ -319,13 +329,15 @@ class RemoteSession:
             if other := [peer for peer, said in done.items() if said.run != results.run]:
                 raise AgreementError(f"{', '.join(other)} ended another run than {self.driver} and the others")
             for server in reversed(self.servers):  # the first one gets no contributions, and knows no reasons
-                for player, why in done[server].missing.items():
-                    attendance.leave_out(player, why)
+                if server != self.driver:  # who knows that already
+                    for player, why in done[server].missing.items():
+                        attendance.leave_out(player, why)
         except RunAborted as error:
             self.transport.abort(run, reason_of(error), peers)
             if error.reason == orders.UNKNOWN and self.driver not in prepared.players:
                 raise NotStarted(error.player, error.reason) from error  # it has nothing to lose
             if (player := lost_player(error.reason)) is not None:
+                attendance.leave_out(player, error.reason)  # who ends runs by being lost is asked ever more rarely
                 raise PeerError(player, str(error)) from error
             raise
         except BaseException as error:

@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
+import math
 from dataclasses import dataclass
 
 from jax.extend.core import Jaxpr, JaxprEqn, Var
 
 from jmpc.choreography.iterations import bodies, has_while
 from jmpc.choreography.sizes import Size, bytes_of, elements, operations_of, peak_bytes, size_of
-from jmpc.computation import Call, Computation, Compute, Constant, Secure, result_count
+from jmpc.computation import Call, Computation, Compute, Constant, Noise, Secure, result_count
 from jmpc.errors import PolicyError
 from jmpc.policy import Policy
 
@@ -16,6 +17,7 @@ _VIEWS = frozenset({"broadcast_in_dim", "squeeze"})
 _LOOPS = frozenset({"scan", "while", "cond"})
 _ENCODED_BYTES = 8  # of an element of a known operand of something secret
 _ENCODING_BYTES = 48  # while it is being encoded
+_NOISE = 30  # random words that a server takes for one element of its noise
 
 
 def check_size(size: Size, policy: Policy) -> None:
@@ -30,25 +32,27 @@ def check_size(size: Size, policy: Policy) -> None:
 
 
 def size_of_computation(computation: Computation, me: str) -> Size:
-    """Of all its functions together, each call counted as one more equation.
+    """Of all its functions and the servers' noise together, each call counted as one more equation.
 
     Raises:
       PolicyError: for a `while` inside the function of a reduction, which nothing could stop.
     """
-    sizes, known, held = [], set(), _Known()
+    sizes, drawn, known, held = [], 0, set(), _Known()
     for numbers, call in computation.numbered():
         results = _known_results(call, known, held)
         known.update(number for number, is_known in zip(numbers, results, strict=True) if is_known)
         match call:
             case Constant(value=value):
                 held.bytes += value.nbytes
+            case Noise(arg=arg):
+                drawn += len(computation.servers) * math.prod(computation.types[arg].shape)
             case Compute(jaxpr=closed) | Secure(jaxpr=closed):
                 _check_loops(closed.jaxpr, me)
                 sizes.append(size_of(closed.jaxpr))
     return Size(
         len(computation.calls) + sum(size.equations for size in sizes),
         max((size.iterations for size in sizes), default=0),
-        sum(size.operations for size in sizes),
+        sum(size.operations for size in sizes) + _NOISE * drawn,
         held.bytes + max([held.encoding_bytes, *(size.memory_bytes for size in sizes)]),
         held.operations,
     )

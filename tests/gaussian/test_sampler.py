@@ -84,6 +84,21 @@ def test_shapes_chunks_and_independence(monkeypatch):
     assert DiscreteGaussian(Fraction(1)).sample((0, 3)).shape == (0, 3)
 
 
+def test_progress_is_called_after_every_chunk_and_may_end_it(monkeypatch):
+    monkeypatch.setattr(algorithms, "_CHUNK", 10)
+    noise, done = DiscreteGaussian(Fraction(100)), []
+    assert noise.sample((5, 5), lambda: done.append(1)).shape == (5, 5)
+    assert len(done) == 3
+
+    def end():
+        done.append(1)
+        raise TimeoutError
+
+    with pytest.raises(TimeoutError):
+        noise.sample((1000,), end)
+    assert len(done) == 4
+
+
 def given(words):
     """A source that gives these words, and fails when they are used up."""
     stream = iter(words)

@@ -89,7 +89,7 @@ class _Sink:
 def _sealed() -> tuple[Callable[[bytes], Any], tuple[bytes, ...]]:
     """What opens a message of a second port, head and rest in one; and messages."""
     lane = Lane(_Sink(), 0)
-    made = [lane.probe(), *lane.messages(encode(Header(Kind.DATA, RUN, (1,)), [bytes(1 << 17)]))]
+    made = [lane.probe, *lane.messages(encode(Header(Kind.DATA, RUN, (1,)), [bytes(1 << 17)]))]
 
     def opened(data: bytes) -> Any:
         bulk = Bulk(Limits())

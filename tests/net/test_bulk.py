@@ -1,5 +1,7 @@
 """The second port: large arrays under keys that were told over CURVE."""
 
+import math
+import threading
 import time
 
 import numpy as np
@@ -9,7 +11,8 @@ import zmq
 from jmpc.errors import FrameError
 from jmpc.net import Header, Kind, Limits
 from jmpc.net.framing import encode
-from jmpc.net.transport._bulk import BULK_BYTES, PIECE_BYTES, Bulk, Lane
+from jmpc.net.transport import _bulk, _links
+from jmpc.net.transport._bulk import BULK_BYTES, LOST, PIECE_BYTES, READY, Bulk, Lane
 
 RUN = bytes(range(16))
 LARGE = np.arange((3 * PIECE_BYTES + 1000) // 8, dtype=np.uint64)
@@ -133,6 +136,7 @@ def ends():
     """A sender and a receiver that has the sender's key."""
     lane, bulk = Lane(NoSocket(), 0), Bulk(Limits())
     bulk.learn("a", lane.offer.run, lane.offer.body)
+    assert bulk.take(views(lane.probe)).answer == Header(Kind.KEY, lane.offer.run, body=READY)
     return lane, bulk
 
 
@@ -152,8 +156,8 @@ def test_what_is_sealed_says_nothing(ends):
 
 def test_every_message_has_its_own_nonce(ends):
     lane, _ = ends
-    heads = [lane.probe()[0], *(head for head, _ in lane.messages(frame(LARGE))), lane.probe()[0]]
-    assert len({head[:24] for head in heads}) == len(heads) == 7
+    heads = [lane.probe[0], *(head for _ in range(2) for head, _ in lane.messages(frame(LARGE)))]
+    assert len({head[:24] for head in heads}) == len(heads) == 11
 
 
 def test_a_message_that_comes_twice_or_late_is_refused(ends):
@@ -171,28 +175,33 @@ def test_a_message_that_comes_twice_or_late_is_refused(ends):
 
 def test_a_gap_drops_the_frame_and_tells_the_sender(ends):
     lane, bulk = ends
-    begin, first, second, *_ = lane.messages(frame(LARGE))
+    begin, first, second, *rest = lane.messages(frame(LARGE))
+    bulk._keys[lane.offer.run].answered = -math.inf
     bulk.take(views(begin))
     arrived = bulk.take(views(second))
-    assert arrived.lost and arrived.parts is None
+    assert arrived.answer.body == LOST and arrived.parts is None
     lane.ready = True
     lane.told(arrived.answer)
     assert not lane.usable(0)
-    with pytest.raises(FrameError, match="unknown key"):
-        bulk.take(views(lane.probe()))
+    with pytest.raises(FrameError, match="came before"):
+        bulk.take(views(begin))
+    assert bulk.take(views(first)).answer is None  # so soon after the last
+    bulk._keys[lane.offer.run].answered = -math.inf  # what was said may not have arrived
+    assert bulk.take(views(rest[0])).answer.body == LOST
+    assert all(bulk.take(views(message)).parts is None for message in lane.messages(frame(LARGE)))
 
 
 @pytest.mark.parametrize("place", [0, 20, 24])
 def test_a_flipped_bit_of_the_head_or_the_rest_is_refused(ends, place):
     lane, bulk = ends
-    head, sealed = lane.probe()
+    head, sealed = lane._sealed(1, frame(LARGE)[0])
     bad = bytearray(head)
     bad[place] ^= 1
     with pytest.raises(FrameError):
         bulk.take(views([bytes(bad), sealed]))
     with pytest.raises(FrameError, match="open"):
         bulk.take(views([head, bytes([sealed[0] ^ 1]) + sealed[1:]]))
-    assert bulk.take(views([head, sealed])).probe
+    assert bulk.take(views([head, sealed])).sender == "a"
 
 
 def test_what_does_not_fit_a_frame_is_refused(ends):
@@ -211,14 +220,64 @@ def test_what_does_not_fit_a_frame_is_refused(ends):
         small.take(views(lane._sealed(1, frame(bytes(BULK_BYTES))[0])))
 
 
-def test_a_key_of_one_sender_ends_its_last_one_alone(ends):
+def test_of_a_sender_the_last_two_keys_are_known(ends):
+    """What was sealed under the one before may come later than the news of the next."""
     lane, bulk = ends
-    other, next_one = Lane(NoSocket(), 0), Lane(NoSocket(), 0)
+    other, second, third = (Lane(NoSocket(), 0) for _ in range(3))
     bulk.learn("b", other.offer.run, other.offer.body)
-    bulk.learn("a", next_one.offer.run, next_one.offer.body)
+    bulk.learn("a", second.offer.run, second.offer.body)
+    assert [bulk.take(views(message)) for message in lane.messages(frame(LARGE))][-1].parts is not None
+    assert bulk.take(views(second.probe)).sender == "a"
+    bulk.learn("a", third.offer.run, third.offer.body)
     with pytest.raises(FrameError, match="unknown key"):
-        bulk.take(views(lane.probe()))
-    assert bulk.take(views(next_one.probe())).sender == "a"
-    assert bulk.take(views(other.probe())).sender == "b"
+        bulk.take(views(next(lane.messages(frame(LARGE)))))
     bulk.learn("a", other.offer.run, other.offer.body)  # nobody takes over another's
-    assert bulk.take(views(other.probe())).sender == "b"
+    assert bulk.take(views(other.probe)).sender == "b"
+
+
+def test_a_slow_receiver_gets_all_of_it_and_what_is_small_goes_on(pair, monkeypatch):
+    """A frame may take longer than the timeout as long as something of it leaves; others do not wait for it."""
+    a, b = pair
+    warm_up(a, b)
+    lane, real, waiting = a._link("b").lane, _links._try_send, threading.Event()
+    began = time.monotonic()
+
+    def slow(socket, parts):
+        if socket is lane.dealer:
+            waiting.set()
+            time.sleep(0.1)
+        return real(socket, parts)
+
+    monkeypatch.setattr(_links, "_try_send", slow)
+    sender = threading.Thread(target=lambda: a.send("b", data(0), [LARGE], timeout=0.3))
+    sender.start()
+    assert waiting.wait(5)
+    a.send("b", Header(Kind.STATUS, RUN, body=b"small"), timeout=0.05)
+    assert sender.is_alive()
+    assert b.wait_control(Kind.STATUS, RUN, "a", 5).body == b"small"
+    assert len(b.receive("a", RUN, (0,), 5)[0]) == LARGE.nbytes
+    assert time.monotonic() - began > 0.4
+    sender.join()
+
+
+def test_another_key_loses_nothing_that_was_sent(pair, monkeypatch):
+    a, b = pair
+    warm_up(a, b)
+    monkeypatch.setattr(_bulk, "_MOST_MESSAGES", 30)
+    for slot in range(30):
+        a.send("b", data(slot), [LARGE + slot])
+    for slot in range(30):
+        assert np.array_equal(np.frombuffer(b.receive("a", RUN, (slot,))[0], np.uint64), LARGE + slot)
+
+
+def test_a_link_that_was_closed_is_no_place_to_send(pair):
+    a, b = pair
+    warm_up(a, b)
+    link = a._link("b")
+    with a._lock:
+        del a._links["b"]
+        a._sockets.remove(link.dealer)
+    link.close(0)
+    for parts in (frame(LARGE), frame(b"small")):
+        with pytest.raises(_links.LinkClosed):
+            link.send(parts, 1.0, lambda: None)

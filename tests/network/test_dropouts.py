@@ -6,6 +6,7 @@ import logging
 import threading
 import time
 from collections.abc import Callable, Iterator, Sequence
+from pathlib import Path
 from typing import Any
 
 import jax
@@ -19,7 +20,7 @@ import jmpc.net.handshake
 from jmpc.api.account import account
 from jmpc.api.graph import build
 from jmpc.choreography.programs import Frame
-from jmpc.errors import OwnersMissing, PeerError, RunAborted
+from jmpc.errors import OwnersMissing, PeerError, PolicyError, RunAborted
 from jmpc.net.framing import Header, Kind
 from jmpc.net.handshake import Hello, decode_hello, encode_hello
 from jmpc.policy import Policy
@@ -27,6 +28,7 @@ from jmpc.providers import Provider, Registry
 from jmpc.runtime import audit
 from jmpc.runtime.host import audit_path
 from jmpc.runtime.links import TransportLink
+from jmpc.runtime.orders import Ready
 from jmpc.runtime.remote import RemoteSession
 from jmpc.storage.key import storage_key
 
@@ -265,7 +267,21 @@ def _nonsense(monkeypatch: pytest.MonkeyPatch, nodes: Nodes) -> None:
     monkeypatch.setattr(sender, "send", garble)
 
 
-HOSTILE = [_other_keys, _other_program, _other_sizes, _to_one_server, _abort, _nonsense]
+def _foreign_words(monkeypatch: pytest.MonkeyPatch, nodes: Nodes) -> None:
+    """The owner gives a reason of more bytes than characters, and of what no terminal should show."""
+    sender = nodes.nodes["owner-1"].transport
+    send = sender.send
+
+    def end(peer: str, header: Header, *args: Any, **kwargs: Any) -> None:
+        if header.kind is Kind.HELLO:
+            for other in SERVERS:
+                send(other, Header(Kind.ABORT, header.run, body=("\x1b[2J" + "漢" * 150).encode()))
+        send(peer, header, *args, **kwargs)
+
+    monkeypatch.setattr(sender, "send", end)
+
+
+HOSTILE = [_other_keys, _other_program, _other_sizes, _to_one_server, _abort, _nonsense, _foreign_words]
 
 
 @pytest.mark.parametrize("misbehave", HOSTILE, ids=lambda fn: fn.__name__.removeprefix("_"))
@@ -329,10 +345,12 @@ def test_an_owner_that_dies_between_rounds_of_one_run(nodes: Nodes, session: Rem
 
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(TransportLink, "send", dies)
-        opened, doubled, there = run(session, *wanted)
+        with pytest.raises((PeerError, RunAborted), match=r"would differ in owner-3 \(.* fewer than 2 owners"):
+            run(session, *wanted)  # two means over sets that differ in owner-3 alone would show what it brought
+    opened, doubled, there = run(session, *wanted)
     assert there.tolist() == [True, True, True, False]
-    np.testing.assert_allclose(opened, np.arange(4) + 1.5, atol=2**-18)
-    np.testing.assert_allclose(doubled, 2 * np.arange(4) + 3, atol=2**-17)
+    np.testing.assert_allclose(opened, np.arange(4) + 1, atol=2**-18)
+    np.testing.assert_allclose(doubled, 2 * np.arange(4) + 2, atol=2**-17)
 
 
 def test_a_required_player_is_still_required(nodes: Nodes, session: RemoteSession) -> None:
@@ -374,8 +392,64 @@ def test_policies_count_the_owners_that_must_deliver(nodes: Nodes, session: Remo
     expect(run(session, *mean_and_present(min_owners=3)), 0, 1, 2, 3)
 
 
+def test_what_is_kept_of_a_gather_is_counted_when_it_is_written(nodes: Nodes, session: RemoteSession) -> None:
+    """A variable does not tell who was missing: nothing of one owner gets into one, to be opened as that of four."""
+    restart(nodes, "server1", min_owners=2)
+    model, old = (jmpc.define_private_variable(np.zeros(4, np.float32)) for _ in range(2))
+    run(session, model.assign(model.initial), old.assign(old.initial))
+    with pytest.raises(
+        RunAborted, match=r"server1.*rule min_owners\).*at least 3 players.*test_dropouts\.py:\d+.* of 1"
+    ):
+        run(session, model.assign(jmpc.aggregate(contributions(), min_owners=1)))
+    with pytest.raises(RunAborted, match=r"server1.*rule min_owners\).* of 2"):  # also where variables are read
+        run(session, model.assign(old + jmpc.aggregate(contributions(), min_owners=1)))  # and the driver's zeros
+    run(session, model.assign(jmpc.aggregate(contributions(), min_owners=3)))
+    np.testing.assert_allclose(run(session, model.reveal())[0], np.arange(4) + 1.5, atol=2**-18)
+
+
+def test_a_mean_may_go_to_an_owner_that_contributes(nodes: Nodes, session: RemoteSession) -> None:
+    mean = jmpc.aggregate(contributions(), min_owners=1, deadline=DEADLINE)
+    assert run(session, mean.reveal("owner-0"), mean.reveal())[1].tolist() == [1.5, 2.5, 3.5, 4.5]
+
+
 def test_what_an_owner_does_not_let_others_see_is_not_contributed(nodes: Nodes, session: RemoteSession) -> None:
     """It refuses the computation: then it is missing; and all others judge by the word of those that are there."""
     restart(nodes, "owner-3", reveal_to={})
     wanted = mean_and_present()
     expect(run(session, *wanted), 0, 1, 2)
+
+
+def test_an_owner_whose_word_hides_what_is_opened_leaves_out_itself(
+    nodes: Nodes, session: RemoteSession, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    sender = nodes.nodes["owner-3"].transport
+    send = sender.send
+
+    def hide(peer: str, header: Header, *args: Any, **kwargs: Any) -> None:
+        if header.kind is Kind.STATUS and header.body.startswith(b"ready"):
+            header = Header(Kind.STATUS, header.run, body=Ready(frozenset()).encode())
+        send(peer, header, *args, **kwargs)
+
+    monkeypatch.setattr(sender, "send", hide)
+    with caplog.at_level(logging.WARNING, logger="jmpc"):
+        for _ in range(2):
+            expect(run(session, *mean_and_present()), 0, 1, 2)
+    assert "owner-3 takes no part: it does not let driver see what it brings" in caplog.text
+
+
+def test_a_driver_that_is_a_server_judges_sets_as_well(tmp_path: Path) -> None:
+    registry = Registry({"number": Provider("number", FOUR, DATA)}, {})
+    nodes = inprocess.make(
+        tmp_path, OWNERS, registry, timeout=TIMEOUT, policy={"drivers": ["server0"], "min_set_difference": 2}
+    )
+    nodes.start("server1", "server2", *OWNERS, min_set_difference=0)
+    try:
+        with nodes.session("server0") as session:
+            wanted = jmpc.gather(contributions(), min_owners=1, deadline=1.0)
+            mean = [jmpc.average(*wanted).reveal("owner-0"), wanted[1]]
+            run(session, *mean)
+            nodes.stop("owner-3")
+            with pytest.raises(PolicyError, match=r"server0 refuses .* owner-3 alone \(rule min_set_difference\)"):
+                run(session, *mean)
+    finally:
+        nodes.stop()

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import numpy as np
@@ -43,7 +43,12 @@ def test_a_private_mean_of_nodes_and_noise_is_no_owner(
     # Every server draws once for itself, owners and the driver never; of one owner alone nothing is opened.
     drawn: list[tuple[int, ...]] = []
     sample = DiscreteGaussian.sample
-    monkeypatch.setattr(DiscreteGaussian, "sample", lambda self, shape: drawn.append(shape) or sample(self, shape))
+
+    def counted(self: DiscreteGaussian, shape: tuple[int, ...], progress: Callable[[], None]) -> np.ndarray:
+        drawn.append(shape)
+        return sample(self, shape, progress)
+
+    monkeypatch.setattr(DiscreteGaussian, "sample", counted)
     run(session, mean.reveal())
     assert drawn == [(4,)] * len(SERVERS)
     with pytest.raises(jmpc.JmpcError, match="rule min_owners"):

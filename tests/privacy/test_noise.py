@@ -4,6 +4,9 @@ from __future__ import annotations
 
 import dataclasses
 import math
+import threading
+import time
+from collections import Counter
 
 import jax
 import numpy as np
@@ -14,8 +17,8 @@ import jmpc
 from jmpc.api.describe import describe
 from jmpc.api.graph import build
 from jmpc.computation import Computation, Noise
-from jmpc.errors import TraceError
-from jmpc.gaussian import DiscreteGaussian
+from jmpc.errors import InputError, TraceError
+from jmpc.gaussian import DiscreteGaussian, sampler
 from jmpc.net.codec import CodecError
 from jmpc.net.computations import decode_computation, encode_computation
 from jmpc.protocols.rep3 import Rep3
@@ -55,7 +58,7 @@ def test_every_server_draws_an_integer_of_half_the_variance_by_itself(monkeypatc
     jmpc.set_config(jmpc.LocalConfig())
     asked = []
 
-    def counted(self, shape):
+    def counted(self, shape, progress):
         asked.append((self.variance, shape))
         return np.full(shape, 10 ** len(asked), np.int64)
 
@@ -63,6 +66,29 @@ def test_every_server_draws_an_integer_of_half_the_variance_by_itself(monkeypatc
     noisy = jmpc.privacy.add_noise(given(np.zeros(2, np.float32)), 0.125)
     np.testing.assert_array_equal(jmpc.run(noisy.reveal()) * 2**18, [1110, 1110])
     assert asked == [(2**30 // 2, (2,))] * 3
+
+
+def test_a_server_that_draws_is_ended_by_an_abort(monkeypatch):
+    """It looks for one, and says that it is at work, between any two chunks."""
+    jmpc.set_config(jmpc.LocalConfig(mode="threads"))
+    monkeypatch.setattr(sampler, "_CHUNK", 1)
+    chunks, lock = Counter(), threading.Lock()
+
+    def slow(self, words, count):
+        with lock:
+            me = threading.get_ident()
+            chunks[me] += 1
+            failing = len(chunks) == 3 and me == list(chunks)[2]
+        time.sleep(0.02)
+        if failing:
+            raise InputError("a server", "its generator is broken")
+        return np.zeros(count, np.int64)
+
+    monkeypatch.setattr(DiscreteGaussian, "sample_from", slow)
+    noisy = jmpc.privacy.add_noise(given(np.zeros(500, np.float32)), 0.125)
+    with pytest.raises(InputError, match="its generator is broken"):
+        jmpc.run(noisy.reveal())
+    assert len(chunks) == len(SERVERS) and max(chunks.values()) < 500
 
 
 def test_costs_a_round_with_all_others_and_a_word_for_each_server_and_element():
@@ -92,6 +118,7 @@ def test_whoever_approves_is_told():
     assert (
         f"server0, server1, server2, each private: {each} (0.5 of any two servers together)  test_noise.py" in account
     )
+    assert "noise     on float32[3], standard deviation 0.5 of any two servers together  test_noise.py" in account
     assert "on secrets, in clip: " in account and "clip_norm 0.25" in account
 
 

@@ -48,6 +48,15 @@ def test_the_mean_is_that_of_clipped_vectors_but_for_the_noise(mode):
     assert abs(noise.mean()) < 6 * expected / math.sqrt(5000)
 
 
+def test_what_is_gathered_by_name_is_taken_as_it_is():
+    rows = updates(5, 20, [0.5, 2.0, 30.0])
+    gathered, _ = jmpc.gather(dict(zip(OWNERS, given(rows), strict=True)), min_owners=2)
+    mechanism = Gaussian(clip=1.0, noise_multiplier=1e-4)
+    total, mean = jmpc.run([make(gathered, mechanism).reveal() for make in (private_sum, private_mean)])
+    np.testing.assert_allclose(total, clipped(rows, 1.0).sum(axis=0), atol=2e-3)
+    np.testing.assert_allclose(mean, clipped(rows, 1.0).mean(axis=0), atol=1e-3)
+
+
 def test_pytrees_are_clipped_as_one_vector():
     trees = [{"w": np.full((2, 3), 3.0, np.float32), "b": np.full(2, -3.0, np.float32)} for _ in OWNERS]
     total = private_sum(given(trees), Gaussian(1.0, 1e-4))
@@ -80,13 +89,15 @@ def test_account_and_costs():
     assert {frozenset(r.inputs) for r in account.releases} <= {frozenset(OWNERS), frozenset()}
     assert account.bytes_sent() == 317_921
     assert account.bytes_sent("alice") == 16 * size
+    assert [(str(drawn.type), drawn.deviation) for drawn in account.noise] == [("float32[650]", 1.0)]
 
 
 def test_what_is_refused():
     a, b, _ = given(updates(3, 4, [1.0] * 3))
     mechanism = Gaussian(1.0, 1.0)
-    with pytest.raises(TypeError, match="one pytree of real values for each owner"):
-        private_mean([], mechanism)
+    for nothing in ([], {}):
+        with pytest.raises(TypeError, match="one pytree of real values for each owner"):
+            private_mean(nothing, mechanism)
     with pytest.raises(TypeError, match="all owners bring the same"):
         private_mean([a, b[:2]], mechanism)
     with pytest.raises(TypeError, match="reals, not int32"):

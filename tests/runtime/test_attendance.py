@@ -45,6 +45,32 @@ def test_only_so_many_sets_are_kept(tmp_path: Path, monkeypatch: pytest.MonkeyPa
     assert json.loads((tmp_path / "sets.json").read_text()) == [list("fg"), list("gh"), list("hi")]
 
 
+def test_a_set_that_cannot_be_written_down_does_not_count(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    sets, path = Sets(tmp_path / "sets.json"), tmp_path / "sets.json"
+
+    def full(*args: Any) -> None:
+        raise OSError(28, "No space left on device")
+
+    with monkeypatch.context() as patch:
+        patch.setattr(differencing, "write_file", full)
+        for _ in range(2):
+            with pytest.raises(StorageError, match="No space left"):
+                sets.check("server0", frozenset("abcd"), 3)
+    assert not path.exists()
+    sets.check("server0", frozenset("abc"), 3)
+    assert json.loads(path.read_text()) == [list("abc")]
+
+
+def test_a_set_that_is_seen_again_is_the_last_used(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(differencing, "_MOST", 2)
+    sets = Sets(tmp_path / "sets.json")
+    for pair in ("ab", "cd", "ab", "ef"):
+        sets.check("server0", frozenset(pair), 2)
+    assert json.loads((tmp_path / "sets.json").read_text()) == [list("ab"), list("ef")]
+    with pytest.raises(PolicyError, match="in b alone"):
+        sets.check("server0", frozenset("a"), 2)
+
+
 def test_a_file_that_is_none_is_refused(tmp_path: Path) -> None:
     for text in ("{", "[1]", '[["a", 2]]'):
         path = tmp_path / "sets.json"
@@ -78,6 +104,34 @@ def test_a_set_is_counted_then_judged() -> None:
     ):
         attendance.settle(quorum, np.array([False, False, True]))
     assert left == ["a", "b"] and len(judged) == 1
+
+
+def test_an_owner_lost_between_two_gathers_ends_the_run() -> None:
+    def gathers(least: int, second: int, *rows: str) -> None:
+        attendance, owners = Attendance(frozenset("abcd")), tuple("abcd")
+        for line, (row, demanded) in enumerate(zip(rows, (least, second, least), strict=False)):
+            there = np.array([owner in row for owner in owners])
+            attendance.settle(Quorum(None, owners, demanded, f"file.py:{line}"), there)
+
+    gathers(3, 3, "abcd", "abcd", "abcd")
+    gathers(1, 1, "abcd", "abc")  # one owner's is as much as they may show
+    gathers(2, 2, "abcd", "ac")
+    with pytest.raises(
+        OwnersMissing, match=r"file\.py:1: this gather and that at file\.py:0 .* in d \(.*than 4"
+    ) as caught:
+        gathers(4, 3, "abcd", "abc")
+    assert caught.value.player == "d"
+    with pytest.raises(OwnersMissing, match=r"file\.py:2: .* that at file\.py:1 .* in b \(.*, d \(.* than 3"):
+        gathers(2, 3, "abcd", "abcd", "ac")
+
+
+def test_reasons_of_others_are_fit_for_a_log() -> None:
+    attendance = Attendance(frozenset("a"))
+    attendance.leave_out("a", "\x1b[2J\n" + "漢" * 200)
+    assert attendance.missing["a"] == "?[2J?" + "漢" * 200
+    done = Done(bytes(range(16)), attendance.missing)
+    assert Done.decode(done.encode()) == Done(done.run, {"a": "?[2J?" + "漢" * 38})
+    assert Done.decode(Done(done.run, {"a": "\ud800" * 200}).encode()).missing == {"a": "?" * 120}
 
 
 def test_the_last_word_of_a_run_travels() -> None:
@@ -174,6 +228,19 @@ def test_an_owner_that_never_answers_is_hardly_waited_for(clock: list[float]) ->
         asking.answers(invitation, "a", 10.0, all_of=False)
         clock[0] += 1.0  # a run without it
     assert sum(waited) < 120 and len(links.asked) < 12
+
+
+def test_an_owner_that_hides_what_is_opened_is_not_invited(clock: list[float]) -> None:
+    links = Links()
+    links.up = dict.fromkeys("abc", 1.0)
+    asking, invitation = Invitations(links, 10.0), Invitation(bytes(16), b"body")
+    asking.ask(invitation, "abc")
+    links.answers["b"][1] = Ready(frozenset()).encode()
+    links.answers["c"][1] = Ready(frozenset(), frozenset({"driver", "x"})).encode()
+    asking.answers(invitation, "abc", 0.0, all_of=True)
+    asking.judge(invitation, dict.fromkeys("abc", frozenset({"driver"})))
+    assert set(asking.ready(invitation)) == {"a", "c"}
+    assert invitation.guests["b"].refused == "it does not let driver see what it brings"
 
 
 def test_an_owner_that_refuses_is_not_asked_again(clock: list[float]) -> None:

@@ -116,8 +116,8 @@ def said(monkeypatch: pytest.MonkeyPatch) -> dict[Any, dict[Any, bytes]]:
         heard[link.run][slot, frame.src, frame.dst] = b"".join(buffer.tobytes() for buffer in buffers)
         send(link, frame, slot, buffers)
 
-    def simulated(simulation: FusedSimulation, prepared: Prepared, feed: Feed) -> Any:
-        outputs = simulate(simulation, prepared, feed, link := RecordingLink())
+    def simulated(simulation: FusedSimulation, prepared: Prepared, feed: Feed, names: Any = None) -> Any:
+        outputs = simulate(simulation, prepared, feed, names, link := RecordingLink())
         heard[len(heard)] = {place: b"".join(x.tobytes() for x in arrays) for place, arrays in link.messages.items()}
         return outputs
 

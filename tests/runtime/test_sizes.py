@@ -8,7 +8,7 @@ import pytest
 from jmpc.choreography.inline import inline_calls
 from jmpc.choreography.primitives import local
 from jmpc.choreography.sizes import costliest_turn, size_of
-from jmpc.computation import ArrayType, Computation, Compute, Constant, Secure, Share, Source
+from jmpc.computation import ArrayType, Computation, Compute, Constant, Noise, Secure, Share, Source
 from jmpc.errors import PolicyError
 from jmpc.policy import Policy
 from jmpc.runtime.sizes import check_size, size_of_computation
@@ -103,6 +103,12 @@ def test_what_is_computed_at_once_is_counted_apart():
 def test_calls_count_as_equations():
     source = Source("alice", "data", (ArrayType((4,), "float32"),), "input/0")
     assert size_of_computation(Computation(SERVERS, (source, *[Share(0)] * 10)), "server0").equations == 11
+
+
+def test_every_servers_noise_is_counted():
+    source = Source("alice", "data", (ArrayType((4, 5), "float32"),), "input/0")
+    found = size_of_computation(Computation(SERVERS, (source, Share(0), Noise(1, 1.0))), "server0")
+    assert (found.operations, found.known_operations) == (3 * 20 * 30, 0)
 
 
 def test_the_costliest_turn_of_a_loop_of_unknown_length():

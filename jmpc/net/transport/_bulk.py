@@ -24,6 +24,7 @@ from arriving, as with CURVE.
 
 from __future__ import annotations
 
+import math
 import secrets
 import threading
 import time
@@ -49,7 +50,9 @@ _HEAD_BYTES: Final = RUN_BYTES + _COUNTER_BYTES + 1
 _TAG_BYTES: Final = 16
 _NONCE_BYTES: Final = 12
 _MOST_MESSAGES: Final = 1 << 20  # under one key: a terabyte, far from where AES-GCM wears out
-_WAITING: Final = 64  # messages in either direction: more would only take memory
+_WAITING_HERE: Final = 64  # messages of one sender: more would only take memory
+_WAITING_THERE: Final = 1 << 12  # at the sender, as many as the largest frame has, so that it leaves the sender's hands
+_ANSWER_SECONDS: Final = 1.0  # between two answers about one key
 _RETRY_SECONDS: Final = 30.0  # before a port that did not answer is tried again
 _TICK_MS: Final = 100
 
@@ -73,6 +76,7 @@ class Lane:
     def __init__(self, dealer: zmq.Socket, connections: int) -> None:
         self.dealer, self.connections = dealer, connections
         self.known = False  # to the receiver
+        self.probed = False
         self.ready = False  # and the port can be reached
         self.lost = False
         self.sending = False  # a frame
@@ -81,6 +85,8 @@ class Lane:
         self.offer = Header(Kind.KEY, self._id, body=key)
         self._offered = time.monotonic()
         self._counter = 0
+        # Finds out whether the port can be reached. Made once: what does not leave must not use up a number.
+        self.probe = self._sealed(What.PROBE, b"")
 
     def usable(self, connections: int) -> bool:
         """Whether this is still the lane to use, or to wait for."""
@@ -94,10 +100,6 @@ class Lane:
             self.known |= header.body == KNOWN
             self.ready |= header.body == READY
             self.lost |= header.body == LOST
-
-    def probe(self) -> list[bytes]:
-        """The message that finds out whether the port can be reached."""
-        return self._sealed(What.PROBE, b"")
 
     def messages(self, parts: Sequence[bytes | memoryview]) -> Iterator[list[bytes]]:
         """A frame, message by message, each sealed when it is asked for: while it is sent the next one is made."""
@@ -124,6 +126,8 @@ class _Incoming:
     id: bytes
     key: AESGCM = field(repr=False)
     counter: int = 0
+    answered: float = -math.inf  # when its sender was last told something of it
+    lost: bool = False
     parts: list[memoryview] = field(default_factory=list)
     place: tuple[int, int] = (0, 0)  # the part, and the byte in it, where the next piece goes
 
@@ -142,6 +146,14 @@ class _Incoming:
         self.parts[index][start:end] = piece
         self.place = (index, end) if end < self.parts[index].nbytes else (index + 1, 0)
 
+    def answer(self, body: bytes) -> Header | None:
+        """What to say of the key; nothing so soon after the last time."""
+        now = time.monotonic()
+        if now - self.answered < _ANSWER_SECONDS:
+            return None
+        self.answered = now
+        return Header(Kind.KEY, self.id, body=body)
+
     def take(self) -> list[memoryview] | None:
         """The frame, once all of it is there."""
         if not self.parts or self.place[0] < len(self.parts):
@@ -159,14 +171,15 @@ class Bulk:
         self._keys: dict[bytes, _Incoming] = {}
 
     def learn(self, sender: str, key_id: bytes, key: bytes) -> None:
-        """A key that `sender` told over its link, in place of the one before."""
-        self.forget(sender)
+        """A key that `sender` told over its link. What it sealed under the one before may still be on its way."""
         with self._lock:
             if key_id not in self._keys:  # an id is as random as a key: nobody hits another's by chance
+                for old in [old for old, it in self._keys.items() if it.sender == sender][:-1]:
+                    del self._keys[old]
                 self._keys[key_id] = _Incoming(sender, key_id, AESGCM(key))
 
     def forget(self, sender: str) -> None:
-        """The key of `sender` opens nothing any more."""
+        """The keys of `sender` open nothing any more."""
         with self._lock:
             for key_id in [key_id for key_id, it in self._keys.items() if it.sender == sender]:
                 del self._keys[key_id]
@@ -191,35 +204,26 @@ class Bulk:
             raise FrameError("a message that does not open") from None
         if counter < coming.counter:
             raise FrameError("a message that came before")
-        if counter > coming.counter:
-            self.forget(coming.sender)
-            return Arrived(coming.sender, key_id, lost=True)
+        if counter > coming.counter or coming.lost:
+            coming.lost, coming.parts = True, []
+            return Arrived(coming.sender, answer=coming.answer(LOST))
         coming.counter += 1
         if what == What.PROBE:
-            return Arrived(coming.sender, key_id, probe=True)
+            return Arrived(coming.sender, answer=coming.answer(READY))
         if what == What.BEGIN:
             coming.begin(said, self._limits)
         else:
             coming.add(said)
-        return Arrived(coming.sender, key_id, coming.take())
+        return Arrived(coming.sender, coming.take())
 
 
 @dataclass(frozen=True)
 class Arrived:
-    """Of whom a message came; a whole frame if it was the last of one; what to answer."""
+    """Of whom a message came; a whole frame if it was the last of one; what to tell the sender over the usual link."""
 
     sender: str
-    key_id: bytes
     parts: list[memoryview] | None = None
-    probe: bool = False
-    lost: bool = False
-
-    @property
-    def answer(self) -> Header | None:
-        """What to tell the sender over the usual link."""
-        if self.probe or self.lost:
-            return Header(Kind.KEY, self.key_id, body=LOST if self.lost else READY)
-        return None
+    answer: Header | None = None
 
 
 class Port:
@@ -266,15 +270,18 @@ class Port:
 
 
 def listening(socket: zmq.Socket) -> zmq.Socket:
-    """Bounds what a second port takes in before it is read."""
+    """Bounds what a second port takes in of a player before it is read.
+
+    Not of a stranger that connects: ZeroMQ does not bound the parts of one message.
+    """
     socket.setsockopt(zmq.MAXMSGSIZE, PIECE_BYTES + _TAG_BYTES)
-    socket.set_hwm(_WAITING)
+    socket.set_hwm(_WAITING_HERE)
     return socket
 
 
 def sending(socket: zmq.Socket) -> zmq.Socket:
     """Bounds what waits for another's second port."""
-    socket.set_hwm(_WAITING)
+    socket.set_hwm(_WAITING_THERE)
     return socket
 
 

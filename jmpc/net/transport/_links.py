@@ -8,9 +8,9 @@ from typing import Final
 import zmq
 from zmq.utils.monitor import parse_monitor_message
 
-from ...errors import AuthenticationError, PeerError
+from ...errors import AuthenticationError, JmpcError, PeerError
 from ..framing import INLINE_BYTES, encode
-from ._bulk import BULK_BYTES, Lane
+from ._bulk import BULK_BYTES, PIECE_BYTES, Lane
 from ._mailbox import Failure, Mailbox
 
 EVENTS: Final = (
@@ -30,6 +30,10 @@ _STRANGER: Final = "Somebody answers there, but without {}'s key, or in plain te
 def ask(peer: str, note: str) -> str:
     """What somebody who waits in vain for a peer should look at."""
     return f"is jmpc-node {peer} running there? {note}".rstrip()
+
+
+class LinkClosed(JmpcError):
+    """A link that was closed while somebody wanted to send."""
 
 
 class Link:
@@ -57,7 +61,9 @@ class Link:
     ) -> None:
         self.me, self.peer, self.endpoint = me, peer, endpoint
         self.dealer, self.monitor = dealer, monitor
-        self.lock = threading.Lock()
+        self.lock = threading.Lock()  # of the dealer
+        self.lane_lock = threading.Lock()
+        self.closed = False
         self.refused: Failure | None = None  # why this link will never carry anything again
         self.ended = False  # it will not either, but another one may
         self.obsolete = False  # made for a key that is used no more
@@ -71,26 +77,51 @@ class Link:
         self._given_up = False
         self._down_since: float | None = None  # without a word that ZeroMQ tries again
 
-    def send(self, parts: Sequence[bytes | memoryview], deadline: float, check: Callable[[], None]) -> bool:
-        """Hand a frame to ZeroMQ; whether there was room for it in time.
+    def send(self, parts: Sequence[bytes | memoryview], timeout: float, check: Callable[[], None]) -> bool:
+        """Hand a frame to ZeroMQ; False if it did not begin to leave for `timeout` seconds, or stopped for so long.
 
         Raises:
             AuthenticationError: the peer refuses this player's key.
+            LinkClosed: use a new link.
 
         And whatever `check` raises, which is called before every attempt.
         """
-        if not self.lock.acquire(timeout=max(0.0, deadline - time.monotonic())):
+        if self._is_bulk(parts):
+            sent = self._send_sealed(parts, timeout, check)
+            if sent is not None:
+                return sent
+        deadline = time.monotonic() + timeout
+        if not self.lock.acquire(timeout=timeout):
             return False
         try:
-            lane = self._usable_lane() if sum(map(len, parts[1:])) >= BULK_BYTES else None
-            if lane is None:
-                return self._push(self.dealer, parts, deadline, check)
-            lane.sending = True  # left as it is by whatever ends this: what comes after half a frame needs another key
-            if all(self._push(lane.dealer, message, deadline, check) for message in lane.messages(parts)):
-                lane.sending = False
-            return not lane.sending
+            return self._push(self.dealer, parts, deadline, check)
         finally:
             self.lock.release()
+
+    def _is_bulk(self, parts: Sequence[bytes | memoryview]) -> bool:
+        if self._to_bulk is None or len(parts[0]) > PIECE_BYTES:
+            return False
+        return sum(map(len, parts[1:])) >= BULK_BYTES
+
+    def _send_sealed(
+        self, parts: Sequence[bytes | memoryview], timeout: float, check: Callable[[], None]
+    ) -> bool | None:
+        """As `send`, by the lane, while small frames go the other way; None if that cannot be used yet."""
+        if not self.lane_lock.acquire(timeout=timeout):
+            return False
+        try:
+            check()
+            lane = self._usable_lane()
+            if lane is None:
+                return None
+            lane.sending = True  # left as it is by whatever ends this: what comes after half a frame needs another key
+            for message in lane.messages(parts):
+                if not self._push(lane.dealer, message, time.monotonic() + timeout, check):
+                    return False
+            lane.sending = False
+            return True
+        finally:
+            self.lane_lock.release()
 
     def _push(
         self, socket: zmq.Socket, parts: Sequence[bytes | memoryview], deadline: float, check: Callable[[], None]
@@ -99,6 +130,8 @@ class Link:
             check()
             if self.refused is not None:
                 raise self.refused()
+            if self.closed:
+                raise LinkClosed
             if _try_send(socket, parts):
                 return True
             if (left := deadline - time.monotonic()) <= 0:
@@ -107,16 +140,24 @@ class Link:
 
     def _usable_lane(self) -> Lane | None:
         """The way for large arrays, once the port is known to be there; one is offered if need be."""
+        if self.closed:
+            raise LinkClosed
         if self._to_bulk is None or not self.connections:
             return None
         if self.lane is None or not self.lane.usable(self.connections):
             if self.lane is not None:
                 self.lane.close(_LINGER_MS)
             self.lane = Lane(self._to_bulk(), self.connections)
-            _try_send(self.dealer, encode(self.lane.offer))
-        elif self.lane.known and not self.lane.ready:
-            _try_send(self.lane.dealer, self.lane.probe())
+            with self.lock:
+                _try_send(self.dealer, encode(self.lane.offer))
+        elif self.lane.known and not self.lane.probed:
+            self.lane.probed = _try_send(self.lane.dealer, self.lane.probe)
         return self.lane if self.lane.ready else None
+
+    @property
+    def busy(self) -> bool:
+        """Whether somebody is sending."""
+        return self.lock.locked() or self.lane_lock.locked()
 
     @property
     def up(self) -> bool:
@@ -180,7 +221,8 @@ class Link:
 
     def close(self, linger_ms: int) -> None:
         """Close the sockets; what was sent has `linger_ms` to leave."""
-        with self.lock:
+        self.closed = True
+        with self.lane_lock, self.lock:  # always in this order
             if self.monitor is not None:
                 # Before its reader goes: libzmq would wait for one.
                 self.dealer.monitor(None, 0)  # type: ignore[arg-type]

@@ -16,7 +16,7 @@ from ..framing import Buffer, Header, Kind, Ledger, Limits, decode, encode
 from ..keys import Authenticator, KeyRing
 from ._bulk import KEY_BYTES, KNOWN, LOST, READY, Arrived, Port, listening, sending
 from ._endpoints import check_endpoints, check_plain_text, resolve
-from ._links import EVENTS, Link, ask
+from ._links import EVENTS, Link, LinkClosed, ask
 from ._mailbox import GONE, LATE, MAX_REASON, Mailbox, Slot
 
 _log: Final = logging.getLogger("jmpc.net")
@@ -26,7 +26,6 @@ _HEARTBEAT_SECONDS: Final = 5
 _CONNECT_SECONDS: Final = 2  # TCP's own attempts lie further and further apart
 _BEGINNINGS: Final = frozenset({Kind.SUBMIT, Kind.RUN, Kind.HELLO, Kind.STORAGE})  # of what takes more than one frame
 _TICK_MS: Final = 100
-_SOON_SECONDS: Final = 1.0
 _TOLD_SECONDS: Final = 0.1  # with less, a wait had only what earlier ones had left of their common time
 
 
@@ -234,7 +233,7 @@ class Transport:
         memory.
 
         Raises:
-            LinkTimeout: the link is full and stayed so for `timeout` seconds.
+            LinkTimeout: the link is full and stayed so for `timeout` seconds, or nothing of a large frame left.
             AuthenticationError: `peer` refuses this player's key.
             RunAborted, PeerError: the run of a DATA frame is over.
             FrameError: a receiver with this player's limits would refuse the frame.
@@ -252,7 +251,11 @@ class Transport:
             if header.kind == Kind.DATA:
                 self._mail.check(header.run)
 
-        if not link.send(parts, time.monotonic() + timeout, check):
+        try:
+            sent = link.send(parts, timeout, check)
+        except LinkClosed:  # it was retired just now; of a transport that is closed `_link` says so
+            sent = self._link(peer).send(parts, timeout, check)
+        if not sent:
             raise self._timeout(peer, "took no frame", timeout)
         self.sent.add(peer, header, len(parts[0]), sum(map(len, parts[1:])))
 
@@ -499,9 +502,8 @@ class Transport:
 
     def _retire(self, link: Link, poller: zmq.Poller, watched: dict[zmq.Socket, Link]) -> None:
         """Closes a link that libzmq does not try again; the next `send` makes a new one."""
-        if not link.lock.acquire(blocking=False):  # somebody is sending, and will find out
+        if link.busy:  # somebody is sending, and will find out
             return
-        link.lock.release()
         with self._lock:
             if self._links.get(link.peer) is link:
                 del self._links[link.peer]
@@ -553,7 +555,7 @@ class Transport:
     def _hear_key(self, sender: str, header: Header) -> None:
         if len(header.body) == KEY_BYTES and self._port is not None:
             self._port.bulk.learn(sender, header.run, header.body)
-            self._tell(sender, Header(Kind.KEY, header.run, body=KNOWN), 0.0)
+            self._tell(sender, Header(Kind.KEY, header.run, body=KNOWN))
         elif header.body in (KNOWN, READY, LOST):
             with self._lock:
                 link = self._links.get(sender)
@@ -566,14 +568,15 @@ class Transport:
         """What came in at the second port; in the thread that reads it."""
         if arrived.parts is not None:
             self._accept(arrived.sender, arrived.parts, by_bulk=True)
-        if arrived.lost:
-            self._drop(arrived.sender, "of which a part is missing")
         if arrived.answer is not None:
-            self._tell(arrived.sender, arrived.answer, _SOON_SECONDS)
+            if arrived.answer.body == LOST:
+                self._drop(arrived.sender, "of which a part is missing")
+            self._tell(arrived.sender, arrived.answer)
 
-    def _tell(self, peer: str, header: Header, timeout: float) -> None:
+    def _tell(self, peer: str, header: Header) -> None:
+        """Says something of a key, if there is room for it at once: whoever waits for it sends again."""
         try:
-            self.send(peer, header, timeout=timeout)
+            self.send(peer, header, timeout=0.0)
         except JmpcError as error:
             _log.debug("%s could not tell %s of a key: %s", self.name, peer, error)
 
