@@ -189,7 +189,7 @@ class Client:
                 results = party.play(host.feed, store)
                 if host.name not in prepared.optional:  # whom the driver does not wait for
                     done = Done(results.run, attendance.missing).encode()
-                    transport.send(self.driver, Header(Kind.DONE, run, body=done))
+                    pulse.finish(self.driver, done)
                 pulse.wait(self.driver, functools.partial(transport.wait_control, Kind.COMMIT, run, self.driver))
                 self._commit(prepared, store, order, results, take)
                 self._ended(run, "well", "well", party)

@@ -37,7 +37,7 @@ _MAX_PLAYERS = 1 << 10
 _MAX_ELEMENTS = 16 * _MAX_VARIABLES
 
 # Bodies of frames that say nothing but that. A DONE with the identity of the run is the last.
-TAKEN, CLOSED, WORKING = b"taken", b"closed", b"working"
+TAKEN, CLOSED = b"taken", b"closed"
 _READY = b"ready: "
 _REFUSED = b"refused: "
 MAX_REASON = 2000  # characters
@@ -162,6 +162,31 @@ def order_digest(body: bytes) -> bytes:
 def is_taken(body: bytes) -> bool | None:
     """Whether the body of a STATUS says that a computation was taken; None if it says something else."""
     return True if body == TAKEN else None
+
+
+_WORKING = b"working"
+_COUNT_BYTES = 8
+
+
+@dataclass(frozen=True)
+class Working:
+    """Body of a DONE that is not the last: its sender is at work, and has sent this many frames of arrays in the run.
+
+    They are those to the receiver, who knows thereby whether one was lost on the way, as when a link breaks and
+    comes back.
+    """
+
+    sent: int = 0
+
+    def encode(self) -> bytes:
+        return _WORKING + self.sent.to_bytes(_COUNT_BYTES, "big")
+
+    @classmethod
+    def decode(cls, body: bytes) -> Working | None:
+        """None for a last word, which is longer."""
+        if len(body) != len(_WORKING) + _COUNT_BYTES or not body.startswith(_WORKING):
+            return None
+        return cls(int.from_bytes(body.removeprefix(_WORKING), "big"))
 
 
 @dataclass(frozen=True)

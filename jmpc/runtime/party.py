@@ -129,6 +129,7 @@ class _PulsedLink:
     def send(self, frame: Frame, slot: Slot, buffers: Sequence[np.ndarray]) -> None:
         with self.timeline.event(SEND, frame.dst):
             self.pulse.send(frame.dst, lambda timeout: self._link(timeout).send(frame, slot, buffers))
+        self.pulse.count(frame.dst)
 
     def receive(self, frame: Frame, slot: Slot) -> Sequence[memoryview]:
         with self.timeline.event(WAIT, frame.src):

@@ -3,11 +3,15 @@
 A computation may take long, and who has done its part waits for the others. So a player whose thread gets
 on (it receives something, a loop goes round, it waits for somebody itself) says so from time to time. One
 that says nothing for the whole timeout is dead, stuck, or in a stretch of code that takes longer than that.
+
+It also says how much it has sent. Who has sent what never comes, because the link broke and came back meanwhile, is no
+longer waited for, however much at work it is: players that wait for each other would otherwise do so for ever.
 """
 
 from __future__ import annotations
 
 import time
+from collections import Counter
 from collections.abc import Callable, Collection
 from dataclasses import dataclass, field
 from typing import TypeVar
@@ -17,7 +21,7 @@ from jmpc.net.framing import Header, Kind
 from jmpc.net.transport import Transport
 from jmpc.policy import Policy
 from jmpc.runtime.attendance import Attendance
-from jmpc.runtime.orders import WORKING
+from jmpc.runtime.orders import Working
 
 _T = TypeVar("_T")
 _BEATS = 4  # in the time of a timeout
@@ -39,7 +43,11 @@ class Pulse:
     timeout: float
     policy: Policy | None = None
     attendance: Attendance = field(default_factory=Attendance)
+    _sent: Counter[str] = field(default_factory=Counter)  # frames of arrays, by receiver
+    _own_last: dict[str, bytes] = field(default_factory=dict)  # words to peers, said again until the run is closed
     _last: dict[str, bytes] = field(default_factory=dict)  # words of peers that have done their part
+    _pieces: dict[str, int] = field(default_factory=dict)  # of large frames, by sender, when last looked
+    _lost: dict[str, int] = field(default_factory=dict)  # how many frames a peer has sent and that have not come
     _steps: int = 0
     _start: float = field(default_factory=time.monotonic)
     _looked: float = field(default_factory=time.monotonic)
@@ -59,9 +67,18 @@ class Pulse:
             self.transport.check(self.run)
         if now - self._said > self.timeout / _BEATS:
             self._said = now
-            working = Header(Kind.DONE, self.run, body=WORKING)
             for peer in self.peers:
-                self.send(peer, lambda timeout, peer=peer: self.transport.send(peer, working, timeout=timeout))
+                word = Header(Kind.DONE, self.run, body=self._own_last.get(peer) or Working(self._sent[peer]).encode())
+                self.send(peer, lambda timeout, peer=peer, word=word: self.transport.send(peer, word, timeout=timeout))
+
+    def count(self, peer: str) -> None:
+        """A frame of arrays was sent to `peer`."""
+        self._sent[peer] += 1
+
+    def finish(self, peer: str, word: bytes) -> None:
+        """Says the last word to `peer`, and from now on again in place of being at work: it may be lost."""
+        self._own_last[peer] = word
+        self.transport.send(peer, Header(Kind.DONE, self.run, body=word))
 
     def send(self, peer: str, attempt: Callable[[float | None], None]) -> None:
         """Calls `attempt(timeout)`, which sends something to `peer`.
@@ -113,6 +130,8 @@ class Pulse:
                 if self._heard(peer):
                     heard = time.monotonic()
         hint = "it says that it is done" if peer in self._last else self.transport.hint(peer)
+        if lost := self._lost.get(peer):
+            hint = f"{lost} of the messages that it has sent did not come; its link broke meanwhile, or is too slow"
         raise LinkTimeout(peer, f"{peer} did not get on with the run for {self.timeout:g} s: {hint}")
 
     def done(self, peer: str) -> bytes:
@@ -121,7 +140,7 @@ class Pulse:
         def word(seconds: float) -> bytes:
             return self._last[peer] if peer in self._last else self._word(peer, seconds)
 
-        while (last := self.wait(peer, word)) == WORKING:
+        while Working.decode(last := self.wait(peer, word)) is not None:
             self()
         return last
 
@@ -129,17 +148,21 @@ class Pulse:
         return self.transport.wait_control(Kind.DONE, self.run, peer, seconds).body
 
     def _heard(self, peer: str) -> bool:
-        """Whether `peer` has said since last time that it is at work, or done.
+        """Whether `peer` has said since last time that it is at work, or done, and nothing of it is missing.
 
         A last word is kept for `done`: what it has sent before may still be on its way, and what is waited for may be
         that very word, come just now.
         """
-        heard = False
+        before, self._pieces[peer] = self._pieces.get(peer, 0), self.transport.pieces(peer)
+        heard = self._pieces[peer] > before
         try:
             while peer not in self._last:
-                if (word := self._word(peer, 0.0)) != WORKING:
+                working = Working.decode(word := self._word(peer, 0.0))
+                if working is None:
                     self._last[peer] = word
-                heard = True
+                else:
+                    self._lost[peer] = working.sent - self.transport.arrived(self.run, peer)
+                heard = heard or self._lost.get(peer, 0) <= 0
         except LinkTimeout:
             pass
         return heard

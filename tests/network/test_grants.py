@@ -164,7 +164,7 @@ def ordered(transport: Transport, order: Order, started: bytes, *peers: str) -> 
         transport.send(peer, Header(Kind.RUN, started, body=order.encode()))
     identities = []
     for peer in peers:
-        while (body := transport.wait_control(Kind.DONE, started, peer, 20.0).body) == orders.WORKING:
+        while orders.Working.decode(body := transport.wait_control(Kind.DONE, started, peer, 20.0).body) is not None:
             pass
         identities.append(body)
     for peer in peers:

@@ -12,7 +12,7 @@ import zmq
 from jmpc.errors import LinkTimeout
 from jmpc.net import Header, Kind, Transport
 from jmpc.runtime import pulse
-from jmpc.runtime.orders import WORKING
+from jmpc.runtime.orders import Working
 from jmpc.runtime.pulse import Pulse
 
 RUN = b"r" * 16
@@ -47,7 +47,7 @@ def test_what_was_said_before_a_wait_hardly_makes_it_longer(
         raise LinkTimeout("b", "nothing came")
 
     a, b = pair
-    say(a, b, WORKING, WORKING, WORKING)
+    say(a, b, *[Working().encode()] * 3)
     start = clock.now
     with pytest.raises(LinkTimeout, match="b did not get on"):
         Pulse(a, RUN, ["b"], 30.0).wait("b", nothing_comes)
@@ -62,7 +62,7 @@ def test_a_last_word_that_comes_between_two_looks_is_not_lost(pair: tuple[Transp
     def arrays(seconds: float) -> bytes:
         """They come later than the last word of who has sent them."""
         if isinstance(look := next(looks), LinkTimeout):
-            say(a, b, WORKING, b"the end")
+            say(a, b, Working().encode(), b"the end")
             raise look
         return look
 
@@ -90,3 +90,46 @@ def test_a_peer_that_is_done_and_has_not_sent_all_is_given_up(pair: tuple[Transp
     say(a, b, b"the end")
     with pytest.raises(LinkTimeout, match="for 0.3 s: it says that it is done"):
         Pulse(a, RUN, ["b"], 0.3).wait("b", lambda seconds: a.receive("b", RUN, (1,), seconds))
+
+
+def test_who_has_sent_what_never_came_is_given_up_however_much_at_work_it_is(
+    pair: tuple[Transport, Transport],
+) -> None:
+    """A frame is lost when a link breaks and comes back; both players wait then, and both say that they are at work."""
+    a, b = pair
+    made = Pulse(a, RUN, ["b"], 0.5)
+    b.send("a", Header(Kind.DATA, RUN, (0,)), [b"came"])
+    a.receive("b", RUN, (0,), 5)
+
+    def nothing(seconds: float) -> None:
+        say(a, b, Working(2).encode())  # the second was lost
+        time.sleep(min(seconds, 0.05))
+        raise LinkTimeout("b", "nothing yet")
+
+    with pytest.raises(LinkTimeout, match="for 0.5 s: 1 of the messages that it has sent did not come"):
+        made.wait("b", nothing)
+
+
+def test_who_has_sent_nothing_that_is_missing_is_waited_for(pair: tuple[Transport, Transport]) -> None:
+    a, b = pair
+    made, start = Pulse(a, RUN, ["b"], 0.3), time.monotonic()
+    b.send("a", Header(Kind.DATA, RUN, (0,)), [b"came, and nobody has asked for it yet"])
+
+    def at_last(seconds: float) -> bool:
+        if time.monotonic() - start > 1:
+            return True
+        say(a, b, Working(1).encode())
+        raise LinkTimeout("b", "nothing yet")
+
+    assert made.wait("b", at_last)
+
+
+def test_a_last_word_is_said_again(pair: tuple[Transport, Transport]) -> None:
+    a, b = pair
+    mine = Pulse(b, RUN, ["a"], 0.2)
+    b.open_run(RUN)
+    mine.finish("a", b"the end")
+    assert Pulse(a, RUN, ["b"], 5.0).done("b") == b"the end"
+    with pytest.raises(LinkTimeout):
+        mine.wait("a", lambda seconds: b.receive("a", RUN, (9,), seconds))
+    assert Pulse(a, RUN, ["b"], 5.0).done("b") == b"the end"

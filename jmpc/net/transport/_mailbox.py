@@ -41,6 +41,7 @@ class _Run:
     inbox: dict[tuple[str, Slot], list[memoryview]] = field(default_factory=dict)
     seen: dict[str, dict[Slot, None]] = field(default_factory=dict)
     pending: Counter[str] = field(default_factory=Counter)
+    arrived: Counter[str] = field(default_factory=Counter)  # frames by sender, also those that were taken
 
     def admits(self, player: str) -> bool:
         return self.players is None or player in self.players
@@ -66,6 +67,7 @@ class _Run:
         seen[header.slot] = None
         self.inbox[sender, header.slot] = arrays
         self.pending[sender] += nbytes
+        self.arrived[sender] += 1
         return None
 
     def fail(self, sender: str, failure: Failure) -> None:
@@ -210,6 +212,11 @@ class Mailbox:
         with self._changed:
             if peer in self._lost:
                 raise self._lost[peer]()
+
+    def arrived(self, run: bytes, sender: str) -> int:
+        """How many frames of arrays `sender` has sent in a run that is open, as far as they have come."""
+        with self._changed:
+            return self._runs[run].arrived[sender] if run in self._runs else 0
 
     def abort(self, run: bytes, me: str, reason: str) -> None:
         """End a run at this player, at its own wish."""

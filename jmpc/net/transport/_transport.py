@@ -85,6 +85,7 @@ class Transport:
         self._mail = Mailbox(limits)
         self._dropped: Counter[str] = Counter()
         self._links: dict[str, Link] = {}
+        self._pieces: Counter[str] = Counter()
         self._notes: dict[str, str] = {}  # of links that have ended
         self._lock = threading.Lock()  # guards _dropped, _links, _closed and the wake-up socket
         self._closed = False
@@ -218,6 +219,14 @@ class Transport:
             RunAborted, PeerError: as `receive`.
         """
         self._mail.check(run)
+
+    def arrived(self, run: bytes, peer: str) -> int:
+        """How many frames of arrays have come from `peer` in a run, those among them that were received already."""
+        return self._mail.arrived(run, peer)
+
+    def pieces(self, peer: str) -> int:
+        """How many pieces of large frames have come from `peer` at the second port, ever."""
+        return self._pieces[peer]
 
     def send(
         self,
@@ -566,6 +575,7 @@ class Transport:
 
     def _arrived(self, arrived: Arrived) -> None:
         """What came in at the second port; in the thread that reads it."""
+        self._pieces[arrived.sender] += 1
         if arrived.parts is not None:
             self._accept(arrived.sender, arrived.parts, by_bulk=True)
         if arrived.answer is not None:
