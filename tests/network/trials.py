@@ -11,6 +11,7 @@ import json
 import math
 import os
 import re
+import signal
 import statistics
 import subprocess
 import sys
@@ -346,19 +347,21 @@ with all its measurements, the best is shown.
 _LOSS = """
 ## Loss
 
-{conditions}, in both directions:
+{conditions}, in both directions. A player that says nothing for the whole timeout is given up; what it
+says waits behind a large array that TCP carries slowly.
 """
 _PARTITIONS = """
 ## Partitions
 
-{conditions}. {after:g} s after the begin of "long" one host is cut off from all others: packets vanish, and nobody is
-told. The next run is ordered at the moment when all links are whole again; no process is started anew.
+{conditions}. {after:g} s after the begin of "long" one host is cut off from all others: packets vanish, and
+nobody is told. The next run is ordered at the moment when all links are whole again; no process is started anew.
 """
 
 
 def main() -> None:
     if (obstacle := hosts.obstacle()) is not None:
         sys.exit(f"no hosts on this machine: {obstacle}")
+    signal.signal(signal.SIGTERM, lambda *_: sys.exit("stopped"))  # not without taking the hosts down
     with tempfile.TemporaryDirectory() as folder, contextlib.redirect_stdout(sys.stderr):  # keygen says where keys are
         with cluster(Path(folder)) as made:
             for line in _page(made):
