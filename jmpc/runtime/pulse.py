@@ -130,7 +130,7 @@ class Pulse:
                 if self._heard(peer):
                     heard = time.monotonic()
         hint = "it says that it is done" if peer in self._last else self.transport.hint(peer)
-        if lost := self._lost.get(peer):
+        if (lost := self._lost.get(peer, 0)) > 0:
             hint = f"{lost} of the messages that it has sent did not come; its link broke meanwhile, or is too slow"
         raise LinkTimeout(peer, f"{peer} did not get on with the run for {self.timeout:g} s: {hint}")
 

@@ -5,8 +5,10 @@
 
 from __future__ import annotations
 
+import argparse
 import contextlib
 import dataclasses
+import itertools
 import json
 import math
 import os
@@ -260,7 +262,7 @@ PARTITIONS = (  # who is cut off, when it is healed if the run has not failed, a
 )
 
 
-def _page(cluster: Cluster) -> Iterator[str]:
+def _times(cluster: Cluster) -> Iterator[str]:
     yield _HEAD.format(
         timeout=TIMEOUT, cores=os.cpu_count(), congestion=hosts.CONGESTION, middle=cluster.hosts.middle.kind
     )
@@ -289,10 +291,16 @@ def _page(cluster: Cluster) -> Iterator[str]:
                 f"{it.seconds:.3f} s",
                 f"{it.ratio:.2f}",
             )
+
+
+def _losses(cluster: Cluster) -> Iterator[str]:
     yield _LOSS.format(conditions=LOSSY)
     yield from _table("computation", "run", "what became of it", "next run, without loss")
     for name in (*COMPUTATIONS, "long"):
         yield _trial_row(name, with_loss(cluster, name, LOSSY))
+
+
+def _partitions(cluster: Cluster) -> Iterator[str]:
     yield _PARTITIONS.format(conditions=PARTED, after=AFTER, timeout=TIMEOUT)
     yield from _table("cut off", "run, since the cut", "what became of it at the driver", "next run, at once")
     survivors = []
@@ -306,6 +314,9 @@ def _page(cluster: Cluster) -> Iterator[str]:
     yield from _table("cut off", "node", "after", "error")
     for whose, node, when, said in survivors:
         yield _row(whose, node, f"{when:.1f} s", said)
+
+
+SECTIONS = {"time": _times, "loss": _losses, "partitions": _partitions}
 
 
 def _trial_row(name: str, trial: Trial) -> str:
@@ -359,12 +370,17 @@ nobody is told. The next run is ordered at the moment when all links are whole a
 
 
 def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument(
+        "sections", nargs="*", default=list(SECTIONS), help=f"of {', '.join(SECTIONS)}; all, if not said"
+    )
+    sections = [SECTIONS[name] for name in parser.parse_args().sections]
     if (obstacle := hosts.obstacle()) is not None:
         sys.exit(f"no hosts on this machine: {obstacle}")
     signal.signal(signal.SIGTERM, lambda *_: sys.exit("stopped"))  # not without taking the hosts down
     with tempfile.TemporaryDirectory() as folder, contextlib.redirect_stdout(sys.stderr):  # keygen says where keys are
         with cluster(Path(folder)) as made:
-            for line in _page(made):
+            for line in itertools.chain.from_iterable(section(made) for section in sections):
                 print(line, file=sys.__stdout__, flush=True)
 
 
