@@ -118,7 +118,7 @@ class Node:
         heap = Heap()
         while not self._stopped.is_set():
             heap.tidy_up()
-            self._ending = [ended for ended in self._ending if not ended.join(0)]
+            self._let_go()
             try:
                 order = self.transport.control(kinds, timeout=_TICK_SECONDS)
                 if order is not None:
@@ -219,6 +219,7 @@ class Node:
             return client
         if client is not None:
             self._forget(driver)
+        self._let_go()
         if sum(ended.driver == driver for ended in self._ending) > _ENDING_SESSIONS:
             raise JmpcError(
                 f"{self.name} is still at work for earlier sessions of {driver}: wait until what they have submitted "
@@ -228,6 +229,10 @@ class Node:
             self._repertoires[driver] = Repertoire(self._host)
         client = self._clients[driver] = Client(self._host, self._repertoires[driver], driver, session)
         return client
+
+    def _let_go(self) -> None:
+        """Forgets sessions in which nothing goes on any more."""
+        self._ending = [ended for ended in self._ending if not ended.join(0)]
 
     def _forget(self, driver: str) -> None:
         client = self._clients.pop(driver)

@@ -367,6 +367,7 @@ def test_a_required_player_is_still_required(nodes: Nodes, session: RemoteSessio
 # -- sets of owners that differ by few -------------------------------------------------------------------------------
 
 
+@pytest.mark.slow
 def test_sets_that_differ_by_few_are_refused_also_after_a_restart(nodes: Nodes, session: RemoteSession) -> None:
     restart(nodes, "server1", min_set_difference=2)
     wanted = mean_and_present(min_owners=1, deadline=1.0)
@@ -437,6 +438,7 @@ def test_an_owner_whose_word_hides_what_is_opened_leaves_out_itself(
     assert "owner-3 takes no part: it does not let driver see what it brings" in caplog.text
 
 
+@pytest.mark.slow
 def test_a_driver_that_is_a_server_judges_sets_as_well(tmp_path: Path) -> None:
     registry = Registry({"number": Provider("number", FOUR, DATA)}, {})
     nodes = inprocess.make(

@@ -234,6 +234,7 @@ def test_a_driver_keeps_as_many_computations_as_nodes(session: RemoteSession) ->
     assert len(session._known) == 2
 
 
+@pytest.mark.slow
 def test_what_a_node_compiled_goes_with_the_computation(
     nodes: Nodes, session: RemoteSession, monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -171,6 +171,7 @@ def test_variables_of_another_driver_cannot_be_named(nodes: Nodes, monkeypatch: 
             run(other, mine.reveal())
 
 
+@pytest.mark.slow
 def test_a_session_that_is_closed_leaves_nothing_behind(nodes: Nodes) -> None:
     """In the process of its driver."""
     for _ in range(3):
