@@ -13,6 +13,7 @@ from jmpc.computation import Computation
 from jmpc.config import LocalConfig, Mode, RemoteConfig
 from jmpc.protocols.rep3 import Rep3
 from jmpc.remember import Remembered
+from jmpc.runtime.closing import Closing
 from jmpc.runtime.inputs import deliver
 from jmpc.runtime.prepare import Prepared
 from jmpc.runtime.saving import Answer, Request, perform
@@ -88,7 +89,7 @@ def announce(players: Sequence[str], known: frozenset[str], driver: str) -> froz
     return known.union(others)
 
 
-class LocalSession:
+class LocalSession(Closing):
     """All players on this machine."""
 
     def __init__(self, config: LocalConfig) -> None:
@@ -159,11 +160,3 @@ class LocalSession:
 
     def close(self) -> None:
         """Nothing in memory outlives a simulation."""
-
-    def __enter__(self) -> Self:
-        return self
-
-    def __exit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
-    ) -> None:
-        self.close()

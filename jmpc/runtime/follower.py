@@ -2,14 +2,11 @@
 
 from __future__ import annotations
 
-import atexit
 import logging
 import threading
 import time
-import weakref
 from collections.abc import Callable, Mapping
-from types import TracebackType
-from typing import Any, Self
+from typing import Any
 
 from jmpc._compat import user_line
 from jmpc.api.graph import Built
@@ -22,6 +19,7 @@ from jmpc.policy import Policy
 from jmpc.precision import Precision
 from jmpc.protocols.families import FAMILIES
 from jmpc.remember import Remembered
+from jmpc.runtime.closing import Closing
 from jmpc.runtime.compiler import Compiler
 from jmpc.runtime.doing import Doing, Loading, Running, Saving, Travelled
 from jmpc.runtime.host import archive_of
@@ -41,7 +39,7 @@ _SOON = 0.1  # seconds that a word to the lead may take
 _GRACE_SECONDS = 5.0  # for the node to end
 
 
-class FollowerSession:
+class FollowerSession(Closing):
     """A player's own script beside the lead's: its node plays this player's part in what the script is at.
 
     The script is what its operator agrees to: the node takes orders of the lead alone, and refuses what the script does
@@ -71,7 +69,7 @@ class FollowerSession:
         self._thread.start()
         self._seen = time.monotonic()  # when the link to the lead stood last
         self.transport.reach(self.driver)
-        atexit.register(_close, weakref.ref(self))
+        self.close_at_exit()
 
     def knows(self, variable: str) -> bool:
         return variable in self._known
@@ -217,18 +215,3 @@ class FollowerSession:
             self.transport.send(self.driver, Header(Kind.STEP, session, body=word.encode()), timeout=_SOON)
         except JmpcError:  # that the lead is lost shows when it is waited for
             return
-
-    def __enter__(self) -> Self:
-        return self
-
-    def __exit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
-    ) -> None:
-        del kind, error, trace
-        self.close()
-
-
-def _close(session: weakref.ref[FollowerSession]) -> None:
-    """At the end of a script that has not closed its session."""
-    if (still_open := session()) is not None:
-        still_open.close()

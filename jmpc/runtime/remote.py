@@ -2,17 +2,14 @@
 
 from __future__ import annotations
 
-import atexit
 import functools
 import logging
 import secrets
 import threading
 import time
-import weakref
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, field
-from types import TracebackType
-from typing import Any, Self, TypeVar
+from typing import Any, TypeVar
 
 from jmpc.api.graph import Built
 from jmpc.api.session import KEPT_GRAPHS, announce
@@ -40,6 +37,7 @@ from jmpc.remember import Remembered
 from jmpc.runtime import orders
 from jmpc.runtime.attendance import Absences, Attendance
 from jmpc.runtime.client import KEPT_SUBMISSIONS
+from jmpc.runtime.closing import Closing
 from jmpc.runtime.compiler import Compiler
 from jmpc.runtime.differencing import Sets
 from jmpc.runtime.grants import written
@@ -72,7 +70,7 @@ class _Known:
     ready: Mapping[str, Ready] = field(default_factory=dict)  # what each player said that no run can do without
 
 
-class RemoteSession:
+class RemoteSession(Closing):
     """A driver's session with the nodes of a configuration."""
 
     def __init__(self, config: RemoteConfig) -> None:
@@ -104,7 +102,7 @@ class RemoteSession:
         self.transport = config.transport(self.driver)
         self._invitations = Invitations(self.transport, config.timeout)
         self._absences = Absences()
-        atexit.register(_close, weakref.ref(self))
+        self.close_at_exit()
 
     def knows(self, variable: str) -> bool:
         return variable in self._variables
@@ -400,18 +398,3 @@ class RemoteSession:
                 _log.debug("while closing: %s", error)
         self._told.clear()
         self.transport.close()
-
-    def __enter__(self) -> Self:
-        return self
-
-    def __exit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
-    ) -> None:
-        del kind, error, trace
-        self.close()
-
-
-def _close(session: weakref.ref[RemoteSession]) -> None:
-    """At the end of a script that has not closed its session."""
-    if (still_open := session()) is not None:
-        still_open.close()
