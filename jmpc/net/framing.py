@@ -59,6 +59,9 @@ class Kind(IntEnum):
     STEP = 12  # where a script is that all players run, and how its steps end
 
 
+_LAST_KIND: Final = max(Kind)
+
+
 @dataclass(frozen=True)
 class Limits:
     """Upper bounds on what a player accepts in one frame and keeps waiting.
@@ -177,7 +180,7 @@ def _check_fields(fields: Any, limits: Limits) -> None:
     version, kind, run, slot, sizes, body = fields
     if type(version) is not int or version != VERSION:
         raise FrameError(f"frame version {_brief(version)}, here it is {VERSION}: install the same jmpc")
-    if type(kind) is not int or not 0 <= kind <= max(Kind):
+    if type(kind) is not int or not 0 <= kind <= _LAST_KIND:
         raise FrameError(f"unknown frame kind {_brief(kind)}")
     if type(run) is not bytes or len(run) != RUN_BYTES:
         raise FrameError(f"a run id is {RUN_BYTES} bytes")

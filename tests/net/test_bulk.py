@@ -276,7 +276,7 @@ def test_a_link_that_was_closed_is_no_place_to_send(pair):
     link = a._link("b")
     with a._lock:
         del a._links["b"]
-        a._sockets.remove(link.dealer)
+        a._sockets.release(link.dealer)
     link.close(0)
     for parts in (frame(LARGE), frame(b"small")):
         with pytest.raises(_links.LinkClosed):

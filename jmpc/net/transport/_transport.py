@@ -15,15 +15,14 @@ from ...errors import AuthenticationError, ChoreographyError, ConfigError, Frame
 from ..framing import Buffer, Header, Kind, Ledger, Limits, decode, encode
 from ..keys import Authenticator, KeyRing
 from ._bulk import KEY_BYTES, KNOWN, LOST, READY, Arrived, Port, listening, sending
-from ._endpoints import check_endpoints, check_plain_text, resolve
+from ._endpoints import check_endpoints, check_plain_text
 from ._links import EVENTS, Link, LinkClosed, ask
 from ._mailbox import GONE, LATE, MAX_REASON, Mailbox, Slot
+from ._sockets import Sockets
 
 _log: Final = logging.getLogger("jmpc.net")
 
 _DEFAULT_LIMITS: Final = Limits()
-_HEARTBEAT_SECONDS: Final = 5
-_CONNECT_SECONDS: Final = 2  # TCP's own attempts lie further and further apart
 _BEGINNINGS: Final = frozenset({Kind.SUBMIT, Kind.RUN, Kind.HELLO, Kind.STORAGE})  # of what takes more than one frame
 _TICK_MS: Final = 100
 _TOLD_SECONDS: Final = 0.1  # with less, a wait had only what earlier ones had left of their common time
@@ -80,7 +79,7 @@ class Transport:
         self.sent, self.received = Ledger(), Ledger()
         self._endpoints, self._keys = dict(endpoints), keys
         self._bulk = {} if keys is None else dict(bulk)
-        self._high_water, self._lost_after = high_water, lost_after
+        self._lost_after = lost_after
         self._linger_ms = int(linger * 1000)
         self._mail = Mailbox(limits)
         self._dropped: Counter[str] = Counter()
@@ -89,9 +88,7 @@ class Transport:
         self._notes: dict[str, str] = {}  # of links that have ended
         self._lock = threading.Lock()  # guards _dropped, _links, _closed and the wake-up socket
         self._closed = False
-        self._sockets: list[zmq.Socket] = []
-        self._context = context or zmq.Context(io_threads=2)
-        self._own_context = context is None
+        self._sockets = Sockets(name, context, high_water, timeout)
         self._port: Port | None = None
         try:
             self._open_sockets(listen or self._endpoints[name], bulk_listen or self._bulk.get(name))
@@ -354,16 +351,12 @@ class Transport:
     # What follows runs in the threads of the callers.
 
     def _open_sockets(self, endpoint: str, bulk: str | None) -> None:
-        wake = f"inproc://jmpc.wake.{id(self)}"
-        self._woken = self._socket(zmq.PAIR)
-        self._woken.bind(wake)
-        self._wake = self._socket(zmq.PAIR)
-        self._wake.connect(wake)
+        self._woken, self._wake = self._sockets.bell()
         self._zap: Authenticator | None = None
         if self._keys is not None:
-            self._zap = Authenticator(self._context, self.name, self._keys.names())
-            self._sockets.append(self._zap.socket)
-        self._router = self._socket(zmq.ROUTER, endpoint)
+            self._zap = Authenticator(self._sockets.context, self.name, self._keys.names())
+            self._sockets.keep(self._zap.socket)
+        self._router = self._sockets.open(zmq.ROUTER, endpoint)
         self._router.setsockopt(zmq.MAXMSGSIZE, self.limits.max_frame_bytes)
         if self._keys is not None:
             self._keys.arm_server(self._router, self.name)
@@ -371,49 +364,16 @@ class Transport:
             # A player that starts again has the same routing id, and libzmq may not have noticed
             # that it was gone.
             self._router.setsockopt(zmq.ROUTER_HANDOVER, 1)
-        self._bind(self._router, endpoint)
+        self._sockets.bind(self._router, endpoint)
         if bulk is not None:
-            router = listening(self._socket(zmq.ROUTER, bulk))
-            self._bind(router, bulk)
+            router = listening(self._sockets.open(zmq.ROUTER, bulk))
+            self._sockets.bind(router, bulk)
             self._port = Port(self.name, router, self.limits, self._arrived, lambda why: self._drop("a stranger", why))
-
-    def _bind(self, socket: zmq.Socket, endpoint: str) -> None:
-        try:
-            socket.bind(resolve(endpoint))
-        except (zmq.ZMQError, OSError) as error:
-            raise ConfigError(
-                f"{self.name} cannot listen at {endpoint}: {error.strerror}; "
-                f"is another {self.name} running, or is this not an address of this machine?"
-            ) from None
 
     def _close_sockets(self) -> None:
         if self._port is not None:
             self._port.close()
-        for made in self._sockets:
-            made.close()
-        if self._own_context:
-            self._context.term()
-
-    def _socket(self, kind: int, endpoint: str = "inproc:") -> zmq.Socket:
-        made = self._configured(self._context.socket(kind), endpoint)
-        self._sockets.append(made)
-        return made
-
-    def _configured(self, made: zmq.Socket, endpoint: str) -> zmq.Socket:
-        made.linger = 0
-        made.set_hwm(self._high_water)
-        if endpoint.startswith("tcp:"):
-            made.setsockopt(zmq.IPV6, int("[" in endpoint))
-            made.setsockopt(zmq.TCP_KEEPALIVE, 1)
-            made.setsockopt(zmq.HEARTBEAT_IVL, 1000 * _HEARTBEAT_SECONDS)
-            made.setsockopt(zmq.HEARTBEAT_TIMEOUT, 3000 * _HEARTBEAT_SECONDS)
-            made.setsockopt(zmq.HEARTBEAT_TTL, 3000 * _HEARTBEAT_SECONDS)
-            made.setsockopt(zmq.RECONNECT_IVL_MAX, 1000)
-            made.setsockopt(zmq.CONNECT_TIMEOUT, 1000 * _CONNECT_SECONDS)
-            # TCP repeats what nobody acknowledges less and less often: after a partition it would wait as long again.
-            # So a connection on which nothing gets through is given up before a run is, and the next run has a new one.
-            made.setsockopt(zmq.TCP_MAXRT, int(1000 * max(self.timeout / 2, _CONNECT_SECONDS)))
-        return made
+        self._sockets.close()
 
     def _link(self, peer: str) -> Link:
         with self._lock:
@@ -429,7 +389,7 @@ class Transport:
         endpoint = self._address(peer)
         if self._keys is not None and peer not in self._keys.peers:
             raise AuthenticationError(f"{self.name} has no key of {peer}, or it was revoked: copy it, or make one")
-        dealer = self._socket(zmq.DEALER, endpoint)
+        dealer = self._sockets.open(zmq.DEALER, endpoint)
         over_tcp = endpoint.startswith("tcp:")
         monitor = dealer.get_monitor_socket(EVENTS) if over_tcp else None
         if self._keys is not None:
@@ -442,7 +402,7 @@ class Transport:
 
     def _to_bulk(self, endpoint: str) -> zmq.Socket:
         """A socket that its lane closes."""
-        dealer = sending(self._configured(self._context.socket(zmq.DEALER), endpoint))
+        dealer = sending(self._sockets.open_apart(zmq.DEALER, endpoint))
         dealer.connect(endpoint)
         return dealer
 
@@ -482,25 +442,30 @@ class Transport:
         for made in [self._router, self._woken, *([self._zap.socket] if self._zap else [])]:
             poller.register(made, zmq.POLLIN)
         watched: dict[zmq.Socket, Link] = {}
+        due = 0.0  # not with every frame: whoever waits for it waits for that as well
         while not self._closed:
             try:
                 ready = dict(poller.poll(_TICK_MS))
                 if self._woken in ready:
                     self._watch_new_links(poller, watched)
                 self._answer(ready, watched)
-                now = time.monotonic()
-                for link in list(watched.values()):
-                    link.look_after(self._mail, now, self._lost_after)
-                    if link.refused is not None or link.ended or link.obsolete:
-                        self._retire(link, poller, watched)
-                if expired := self._mail.expire(now):
-                    self._drop("some player", "of a run that was not opened in time", f"({expired}) ")
+                if (now := time.monotonic()) >= due:
+                    due = now + _TICK_MS / 1000
+                    self._look_after(now, poller, watched)
             except zmq.ContextTerminated:  # a shared context, ended by its owner
                 break
             except Exception as error:
                 # Whatever a peer made happen, the other peers' frames must still be read.
                 self._drop("some player", "unreadable", f"({type(error).__name__}) ")
         self._mail.shut()
+
+    def _look_after(self, now: float, poller: zmq.Poller, watched: dict[zmq.Socket, Link]) -> None:
+        for link in list(watched.values()):
+            link.look_after(self._mail, now, self._lost_after)
+            if link.refused is not None or link.ended or link.obsolete:
+                self._retire(link, poller, watched)
+        if expired := self._mail.expire(now):
+            self._drop("some player", "of a run that was not opened in time", f"({expired}) ")
 
     def _watch_new_links(self, poller: zmq.Poller, watched: dict[zmq.Socket, Link]) -> None:
         self._woken.recv()
@@ -517,7 +482,7 @@ class Transport:
             if self._links.get(link.peer) is link:
                 del self._links[link.peer]
                 self._notes[link.peer] = link.note
-            self._sockets.remove(link.dealer)
+            self._sockets.release(link.dealer)
         if link.monitor is not None:
             poller.unregister(link.monitor)
             del watched[link.monitor]
