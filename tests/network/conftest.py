@@ -15,7 +15,9 @@ from typing import Any
 
 import pytest
 from network import inprocess
+from network import scripts as scripts_module
 from network.inprocess import Nodes
+from network.scripts import Scripts
 
 import jmpc
 from jmpc.admin import main as admin
@@ -139,3 +141,16 @@ def nothing_sent(nodes: Nodes) -> Iterator[None]:
     before = nodes.shared_bytes()
     yield
     assert nodes.shared_bytes() == before, "shares have moved"
+
+
+@pytest.fixture
+def config_path(tmp_path: Path) -> Path:
+    """The configuration of players that all run the same script."""
+    return scripts_module.written(tmp_path, scripts_module.PLAYERS)
+
+
+@pytest.fixture
+def scripts(config_path: Path) -> Iterator[Scripts]:
+    """Their sessions."""
+    with scripts_module.started(config_path, scripts_module.PLAYERS) as made:
+        yield made

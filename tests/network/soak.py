@@ -271,11 +271,15 @@ class Soak:
                     restart = self._next_restart()
             with self._visits.quiet:
                 self._everything_once()
+
+    def account(self) -> Iterator[str]:
+        """What became of every node's memory, and what was run; after the end, also an early one."""
         for name in PLAYERS:
             yield self._judged(name)
-        yield f"the drivers' process: {self._driver.growth(plan.settle, plan.window) or 'lived too briefly to tell'}"
+        grown = self._driver.growth(self.plan.settle, self.plan.window)
+        yield f"the drivers' process: {grown or 'lived too briefly to tell'}"
         counts = self._runs + self._visits.runs
-        yield f"{sum(counts.values())} in {plan.minutes:g} minutes, none failed outside of restarts: {dict(counts)}"
+        yield f"{sum(counts.values())} runs: {dict(counts)}"
 
     def _everything_once(self) -> None:
         """All kinds of runs, of both drivers."""
@@ -354,8 +358,13 @@ def main() -> int:
     plan = Plan(**vars(parser.parse_args()))
     with tempfile.TemporaryDirectory() as folder, soaked(Path(folder), plan) as soak:
         with tqdm(total=round(60 * plan.minutes), unit="s") as bar:
-            for line in soak.events(lambda seconds: bar.update(round(seconds) - bar.n)):
-                bar.write(line)
+            try:
+                for line in soak.events(lambda seconds: bar.update(round(seconds) - bar.n)):
+                    bar.write(line)
+                bar.write(f"{plan.minutes:g} minutes, and nothing failed outside of restarts")
+            finally:
+                for line in soak.account():
+                    bar.write(line)
         for fault in soak.faults:
             print(fault, file=sys.stderr)
         return 1 if soak.faults else 0

@@ -14,6 +14,6 @@ def test_nodes_stay_as_large_as_they_are(tmp_path: Path) -> None:
     """Two drivers side by side, sessions that come and go, a node that is started again, and errors of all kinds."""
     plan = Plan(minutes=1.25, restart=50.0, settle=20.0, window=8.0, kinds=KINDS)
     with soaked(tmp_path, plan) as soak:
-        for line in soak.events():
+        for line in (*soak.events(), *soak.account()):
             print(line)
         assert not soak.faults
