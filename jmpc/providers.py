@@ -10,6 +10,7 @@ import importlib.util
 import sys
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass
+from inspect import signature
 from pathlib import Path
 from types import ModuleType
 from typing import Any, Protocol
@@ -23,21 +24,38 @@ from jmpc.errors import ConfigError, InputError
 
 @dataclass(frozen=True)
 class Provider:
-    """A registered source of data: called with the player's name, in every run that names it."""
+    """A registered source of data: called with the player's name, in every run that names it.
+
+    One that is `by_iteration` is called with the number of the run's iteration as well.
+    """
 
     name: str
     types: Any  # a pytree of jax.ShapeDtypeStruct
-    fn: Callable[[str], Any]
+    fn: Callable[..., Any]
     public: bool = False
     range: tuple[float, float] | None = None
+    by_iteration: bool = False
 
     @property
     def array_types(self) -> tuple[ArrayType, ...]:
         """The types of the arrays, leaf by leaf; a complex leaf is two arrays."""
         return tuple(ArrayType.of(part) for leaf in jax.tree.leaves(self.types) for part in parts(leaf))
 
-    def __call__(self, player: str) -> Any:
-        return self.fn(player)
+    def __call__(self, player: str, iteration: int | None = None) -> Any:
+        """What it brings.
+
+        Raises:
+          InputError: it needs an iteration, and the run has none.
+        """
+        if not self.by_iteration:
+            return self.fn(player)
+        if iteration is None:
+            raise InputError(
+                player,
+                f"{player}: provider {self.name!r} brings what belongs to an iteration, and this run has none: say "
+                "which, jmpc.run(..., iteration=i)",
+            )
+        return self.fn(player, iteration=iteration)
 
 
 @dataclass(frozen=True)
@@ -53,10 +71,14 @@ class Sink:
 
 def provider(
     *, types: Any, name: str | None = None, public: bool = False, range: tuple[float, float] | None = None
-) -> Callable[[Callable[[str], Any]], Provider]:
+) -> Callable[[Callable[..., Any]], Provider]:
     """Decorator that registers a source of a player's data under `name` (default: the function's).
 
     The function takes the player's name and returns a pytree of arrays. A node calls one provider at a time.
+
+    If it has a parameter called `iteration`, it is also given the number that whoever runs the computation says with
+    `jmpc.run(..., iteration=i)`, the same to all players. Batches that depend on that number alone are the same when a
+    run that has failed is repeated, and when training goes on from a checkpoint.
 
     Args:
       types: the pytree of `jax.ShapeDtypeStruct` that it returns; what it returns is checked against it.
@@ -66,7 +88,14 @@ def provider(
         is outside ends with an error. Whether it lies in another range, a driver learns only if it may see the data.
     """
     tree = jax.tree.map(lambda t: jax.ShapeDtypeStruct(t.shape, t.dtype), types)
-    return lambda fn: Provider(name or fn.__name__, tree, fn, public, range)
+    return lambda fn: Provider(name or fn.__name__, tree, fn, public, range, _takes_iteration(fn))
+
+
+def _takes_iteration(fn: Callable[..., Any]) -> bool:
+    try:
+        return "iteration" in signature(fn).parameters
+    except ValueError:  # some of those written in C do not say
+        return False
 
 
 def sink(fn: Callable[..., None]) -> Sink:

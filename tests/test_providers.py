@@ -8,7 +8,7 @@ import pytest
 
 import jmpc
 from jmpc.computation import ArrayType
-from jmpc.errors import ConfigError
+from jmpc.errors import ConfigError, InputError
 from jmpc.providers import Provider, Registry, Sink
 
 TYPES = {"x": jax.ShapeDtypeStruct((2,), "float32"), "n": jax.ShapeDtypeStruct((), "int32")}
@@ -45,6 +45,34 @@ def test_a_provider_is_called_with_the_players_name():
     assert isinstance(data, Provider) and data.name == "data" and not data.public
     assert data("alice")["x"].tolist() == [5.0, 5.0]
     assert data.array_types == (ArrayType((), "int32"), ArrayType((2,), "float32"))  # leaves in jax's order
+
+
+def test_a_provider_may_ask_for_the_iteration():
+    @jmpc.provider(types=jax.ShapeDtypeStruct((), "int32"))
+    def row(player: str, iteration: int):
+        return 100 * len(player) + iteration
+
+    assert row.by_iteration and row("bob", 7) == 307
+    with pytest.raises(InputError, match=r"^bob: provider 'row' .* this run has none: say which, jmpc.run\(..., iter"):
+        row("bob")
+    assert not jmpc.provider(types=TYPES)(max).by_iteration  # does not say what it takes
+
+
+def test_batches_of_an_iteration_in_simulation():
+    @jmpc.provider(types=jax.ShapeDtypeStruct((2,), "float32"))
+    def row(player: str, iteration: int):
+        return np.full(2, iteration, np.float32)
+
+    product = (jmpc.define_private_input("alice", row) * jmpc.define_private_input("bob", row)).reveal()
+    for iteration in (3, np.int64(2), 3):
+        np.testing.assert_allclose(jmpc.run(product, iteration=iteration), int(iteration) ** 2, atol=1e-4)
+    with pytest.raises(InputError, match="provider 'row'"):
+        jmpc.run(product)
+    for wrong in (-1, 1 << 63):
+        with pytest.raises(ValueError, match=r"numbered from 0 to 2\^63 - 1"):
+            jmpc.run(product, iteration=wrong)
+    with pytest.raises(TypeError):
+        jmpc.run(product, iteration=0.5)
 
 
 def test_types_may_be_given_by_arrays():

@@ -9,7 +9,6 @@ owners, JMPC_OWNERS says how many.
 from __future__ import annotations
 
 import os
-from collections.abc import Iterator
 
 import data
 import jax
@@ -23,12 +22,14 @@ from jmpc.providers import Provider
 def make(digits: data.Digits, seed: int = 0) -> tuple[Provider, Provider]:
     """The providers of batches and of the validation set."""
     pixels = digits.validation.pixels.shape[1]
-    streams = {f"data-owner-{i}": _batches(shard, seed + i) for i, shard in enumerate(digits.shards)}
+    shards = {f"data-owner-{i}": (shard, seed + i) for i, shard in enumerate(digits.shards)}
 
     @jmpc.provider(types=(jax.ShapeDtypeStruct((BATCH, pixels), "float32"), jax.ShapeDtypeStruct((BATCH,), "int32")))
-    def next_batch(player: str):
-        batch = next(streams[player])
-        return batch.pixels, batch.labels
+    def batch(player: str, iteration: int):
+        """Random images of one owner: the same ones whenever an iteration is done again."""
+        shard, number = shards[player]
+        chosen = shard.take(np.random.default_rng((number, iteration)).integers(0, len(shard), BATCH))
+        return chosen.pixels, chosen.labels
 
     held_out = digits.validation
 
@@ -38,16 +39,9 @@ def make(digits: data.Digits, seed: int = 0) -> tuple[Provider, Provider]:
     def validation_set(player: str):
         return held_out.pixels, held_out.labels
 
-    return next_batch, validation_set
+    return batch, validation_set
 
 
-def _batches(shard: data.Images, seed: int) -> Iterator[data.Images]:
-    """Random batches of one owner's images, for ever."""
-    random = np.random.default_rng(seed)
-    while True:
-        yield shard.take(random.integers(0, len(shard), BATCH))
-
-
-next_batch, validation_set = make(
+batch, validation_set = make(
     data.load(os.environ.get("JMPC_MNIST"), owners=int(os.environ.get("JMPC_OWNERS", data.OWNERS)))
 )

@@ -14,7 +14,8 @@ then over these. Their nodes may be started again at any time.
     python examples/federated_learning/run.py --owners 10 --min-owners 8 --deadline 5
 
 With --checkpoint NAME the model owner saves its parameters now and then; --resume goes on from there, also after the
-machines were restarted.
+machines were restarted. Owners bring to an iteration the same batch whenever it is done, so training that was stopped
+ends where it would have ended.
 """
 
 import sys
@@ -49,14 +50,12 @@ def initial_parameters(pixels: int):
     return jmpc.define_local_variable(MODEL_OWNER, lambda: model.initial_vector(pixels))
 
 
-def computations(
-    next_batch, validation_set, parameters, mechanism=None, *, owners=None, min_owners=None, deadline=None
-):
+def computations(batch, validation_set, parameters, mechanism=None, *, owners=None, min_owners=None, deadline=None):
     """One training step and one validation, to be run as often as wanted; with noise, if a `mechanism` is given."""
     # step 1: local training
     gradients = []
     for owner in owners or data_owners():
-        images, labels = jmpc.define_private_input(owner, next_batch)
+        images, labels = jmpc.define_private_input(owner, batch)
         known = parameters.reveal(owner)
         gradients.append(
             jmpc.define_local_computation(owner, model.gradient, known, images, labels, range=GRADIENT_RANGE)
@@ -82,7 +81,7 @@ def train_privately(arguments, split: int = 0) -> tuple[list[int], list[float], 
     """Trains under MPC; iterations and losses of the validations, and the final accuracy."""
     owners = data_owners(arguments.owners)
     digits = data.load(arguments.data, split, len(owners))
-    sources = (providers.next_batch, providers.validation_set)
+    sources = (providers.batch, providers.validation_set)
     if not arguments.config:
         sources = providers.make(digits, seed=100 * split)
     if arguments.resume:
@@ -94,7 +93,7 @@ def train_privately(arguments, split: int = 0) -> tuple[list[int], list[float], 
     iterations, losses, accuracy = [], [], 0.0
     rounds = trange(start, arguments.iterations, desc="training", unit="iteration", disable=arguments.quiet)
     for i in rounds:
-        jmpc.run(train)
+        jmpc.run(train, iteration=i)
         if arguments.checkpoint and (i + 1) % arguments.checkpoint_every == 0:
             jmpc.save(arguments.checkpoint, (parameters, i + 1))
         if i % arguments.log_every == 0 or i == arguments.iterations - 1:
@@ -120,12 +119,12 @@ def train_in_plaintext(arguments, split: int = 0) -> tuple[list[float], float]:
 
     owners = data_owners(arguments.owners)
     digits = data.load(arguments.data, split, len(owners))
-    next_batch, _ = providers.make(digits, seed=100 * split)
+    batch, _ = providers.make(digits, seed=100 * split)
     parameters = model.initial_vector(digits.validation.pixels.shape[1])
     gradient, validate = jax.jit(model.gradient), jax.jit(model.validate)
     losses, accuracy = [], 0.0
     for i in range(arguments.iterations):
-        gradients = [gradient(parameters, *next_batch(owner)) for owner in owners]
+        gradients = [gradient(parameters, *batch(owner, i)) for owner in owners]
         parameters = model.update(parameters, sum(gradients) / len(gradients))
         if i % arguments.log_every == 0 or i == arguments.iterations - 1:
             loss, accuracy, *_ = validate(parameters, digits.validation.pixels, digits.validation.labels)

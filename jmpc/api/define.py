@@ -38,12 +38,12 @@ class Variable(Operators):
     """A value that lives across runs: as shares on the servers, or in the clear at one player.
 
     Use `value` (or the variable itself, in operators and functions) for its current value, `assign` for an
-    effect that `run` performs. It is reported at `line`.
+    effect that `run` performs. It is reported at `line`. One that was loaded has no `initial` value.
     """
 
     name: str
     type: ArrayType
-    initial: Value
+    initial: Value | None
     line: str
     player: str | None = None
     value: Value = field(init=False)
@@ -178,7 +178,7 @@ def _private_variable(initial: Value | Variable | np.ndarray, range: Range | Non
     if isinstance(initial, Value | Variable):
         value = as_value(initial)
     else:
-        value = _source(DRIVER, (ArrayType.of(initial),), "", lambda: initial, range)[0]
+        value = _source(DRIVER, (ArrayType.of(initial),), "", lambda _: initial, range)[0]
     return Variable(variable_name(), value.type, value.shared(), user_line())
 
 
@@ -257,7 +257,7 @@ def _define_input(player: str, provide: Any, types: Any, range: Range | None) ->
             f"{type(provide).__name__}; for an array: lambda: array"
         )
     else:
-        provider, feed = "", lambda: jax.tree.map(functools.partial(as_jax, player), provide())
+        provider, feed = "", lambda _: jax.tree.map(functools.partial(as_jax, player), provide())
         if types is None:
             closed, types = _traced(player, lambda: in_parts(provide()))
             if closed is not None:

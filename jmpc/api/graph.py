@@ -12,6 +12,8 @@ from jmpc.computation import Assign, Computation, Output, Read, Source
 from jmpc.lowering.folding import fold_known_floats
 from jmpc.lowering.pairs import complex_as_pairs
 
+Feed = Callable[[int | None], Any]  # brings an input's pytree of arrays, for an iteration
+
 
 @dataclass(frozen=True)
 class Built:
@@ -22,11 +24,12 @@ class Built:
     """
 
     computation: Computation
-    feeds: dict[str, tuple[str, Callable[[], Any]]]  # input key to its player and what brings it
+    feeds: dict[str, tuple[str, Feed]]  # input key to its player and what brings it
     sinks: dict[str, tuple[str, Callable[..., None]]]  # output group to its player and who takes it
     variables: tuple[Any, ...]  # the variables it reads or assigns
     names: dict[str, str]  # what each of them is called, by what the computation calls it
     outputs: tuple[tuple[str, str] | None, ...]  # for each fetch the output's key and its player, None for effects
+    iteration: int | None = None  # which one a run of it is, for providers that ask
 
 
 def build(fetches: Sequence[Value | Effect], servers: Sequence[str], driver: str, fraction: int) -> Built:
@@ -66,7 +69,7 @@ class _Builder:
     def __init__(self, driver: str) -> None:
         self.driver = driver
         self.calls: list = []
-        self.feeds: dict[str, tuple[str, Callable[[], Any]]] = {}
+        self.feeds: dict[str, tuple[str, Feed]] = {}
         self.sinks: dict[str, tuple[str, Callable[..., None]]] = {}
         self.variables: dict[Any, str] = {}  # by what the computation calls them
         self._start: dict[Node, int] = {}

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import dataclasses
 import functools
+import operator
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from typing import Any
 
@@ -16,6 +18,7 @@ from jmpc.api.graph import Built, build
 from jmpc.api.session import LocalSession, Session, open_session
 from jmpc.api.values import DRIVER, Effect, Value, assign
 from jmpc.config import LocalConfig, RemoteConfig
+from jmpc.errors import StorageError
 from jmpc.precision import USUAL, Precision
 
 
@@ -43,7 +46,7 @@ def _is_fetch(x: Any) -> bool:
     return isinstance(x, Value | Effect | Variable)
 
 
-def run(fetches: Any) -> Any:
+def run(fetches: Any, *, iteration: int | None = None) -> Any:
     """Runs what `fetches` needs, once, and returns what was opened to the player that this script acts as.
 
     That is the driver. Where all players run this script, it is each one its own, and what is revealed to nobody by
@@ -51,12 +54,15 @@ def run(fetches: Any) -> Any:
 
     Args:
       fetches: a pytree of revealed values (`value.reveal()`), assignments and outputs.
+      iteration: a number from 0 to 2^63 - 1 that all players get, for providers that ask which iteration they bring
+        data for (`jmpc.provider`).
 
     Returns:
       The same pytree with an array for every value opened to this player and None for everything else.
 
     Raises:
-      TypeError: for a value that is still secret.
+      TypeError: for a value that is still secret, or an iteration that is no integer.
+      ValueError: for an iteration that is negative or too large.
       InputError, PeerError, PolicyError, RunAborted: naming the player; nothing is committed then.
     """
     session = current_session()
@@ -64,8 +70,17 @@ def run(fetches: Any) -> Any:
     built = _built(session, tuple(leaves))
     session.announce(built)
     initialise(session, built.variables)
-    outputs = session.run(built)
+    outputs = session.run(dataclasses.replace(built, iteration=_number(iteration)))
     return jax.tree.unflatten(tree, opened(built, outputs, session.me))
+
+
+def _number(iteration: int | None) -> int | None:
+    if iteration is None:
+        return None
+    number = operator.index(iteration)
+    if not 0 <= number < 1 << 63:
+        raise ValueError(f"run: iterations are numbered from 0 to 2^63 - 1, not {number}")
+    return number
 
 
 def opened(built: Built, outputs: Mapping[str, Any], me: str) -> list[Any]:
@@ -100,8 +115,17 @@ def initialise(session: Session, variables: Iterable[Variable]) -> None:
 
 def _start(session: Session, variables: Sequence[Variable]) -> Built:
     """The computation that gives variables their initial values."""
-    effects = [assign(variable, variable.initial, variable.player, variable.value.node.line) for variable in variables]
+    effects = [assign(it, _initial(it), it.player, it.value.node.line) for it in variables]
     return build(effects, session.servers, session.driver, session.fraction)
+
+
+def _initial(variable: Variable) -> Value:
+    if variable.initial is None:
+        raise StorageError(
+            f"a variable of {variable.line} is not known here: set_config was called since, or the run in which it was "
+            "assigned was lost; load it again"
+        )
+    return variable.initial
 
 
 def simulate(fn: Callable[..., Any], *, precision: int | Precision = USUAL) -> Callable[..., Any]:

@@ -16,8 +16,8 @@ import msgpack
 from jmpc.api.complexes import ComplexValue
 from jmpc.api.define import Variable, variable_name
 from jmpc.api.run import current_session, initialise
-from jmpc.api.values import Node, Value, Visibility
-from jmpc.computation import ArrayType, Read
+from jmpc.api.values import Value
+from jmpc.computation import ArrayType
 from jmpc.errors import StorageError
 from jmpc.net.unpacking import unpack
 from jmpc.runtime.saving import MOST_DESCRIPTOR_BYTES
@@ -190,10 +190,7 @@ def _is_leaf(x: Any) -> bool:
 
 def _variable(name: str, type_: ArrayType, player: str | None, saved: str) -> Variable:
     """A variable that has a generation already, and no other beginning."""
-    line = f"load({saved!r})"
-    read = Node((), (type_,), lambda _, __: Read(name, type_, player), line=line)
-    seen = Visibility.SECRET if player is None else Visibility.CLEAR
-    return Variable(name, type_, Value(read, 0, seen, player), line, player)
+    return Variable(name, type_, None, f"load({saved!r})", player)
 
 
 def _unpacked(name: str, descriptor: bytes) -> tuple[int, tuple[str, ...], list[Any], Any]:

@@ -128,7 +128,7 @@ class LocalSession(Closing):
 
     def run(self, built: Built) -> Mapping[str, Any]:
         prepared = self.prepare(built.computation)
-        outputs = self.simulation.run(prepared, source_feed(built.feeds), built.names)
+        outputs = self.simulation.run(prepared, source_feed(built.feeds, built.iteration), built.names)
         for player, results in outputs.items():
             mine = {group: sink for group, (owner, sink) in built.sinks.items() if owner == player}
             deliver(results, mine)

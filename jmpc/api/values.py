@@ -32,7 +32,8 @@ class Node:
       args: the values it takes.
       types: of the values it makes.
       make: gives the call, from the numbers of its arguments and the driver's name.
-      feed: a source's data or an output's sink, when this process is its player.
+      feed: what gives a source's data, called with the run's iteration, or an output's sink, when this process is its
+        player.
       variable: the `Variable` that a read or an assignment belongs to.
       group: the same for all outputs that go to one sink together.
       line: where it is reported, if not where it is made.

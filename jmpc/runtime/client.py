@@ -186,7 +186,7 @@ class Client:
                 pulse = Pulse(transport, run, peers, host.config.timeout, host.policy, attendance)
                 terms, failed = order_digest(body), self._failed(prepared, order)
                 party = Party(host.name, prepared, transport, run, pulse, terms=terms, failed=failed)
-                results = party.play(host.feed, store)
+                results = party.play(functools.partial(host.feed, order.iteration), store)
                 if host.name not in prepared.optional:  # whom the driver does not wait for
                     done = Done(results.run, attendance.missing).encode()
                     pulse.finish(self.driver, done)

@@ -81,11 +81,12 @@ class Running(Doing):
     @classmethod
     def of(cls, me: str, built: Built, computation: Computation) -> Running:
         """A run of what this script has built; `computation` is that as it travels."""
-        return cls(me, run_of(computation.identity, user_line()), built=built, computation=computation)
+        return cls(me, run_of(computation.identity, user_line(), built.iteration), built=built, computation=computation)
 
     @property
     def digest(self) -> bytes:
-        return digest_of("run", self.computation.identity, *self.computation.variables)
+        iteration = f"iteration {self.built.iteration}"
+        return digest_of("run", self.computation.identity, iteration, *self.computation.variables)
 
     @property
     def needs_me(self) -> bool:
@@ -104,6 +105,11 @@ class Running(Doing):
             raise AgreementError(f"{self.me} has begun {self.what} already, and does so once")
         if order.names != {called: names.get(name) for called, name in self.built.names.items()}:
             raise self._others()
+        if order.iteration != self.built.iteration:
+            raise AgreementError(
+                f"{self.me} is told to do iteration {order.iteration} where its script does {self.built.iteration}, at "
+                f"{self.what}"
+            )
         self.begun = True
 
     def _others(self) -> AgreementError:
@@ -165,9 +171,10 @@ class Loading(Doing):
         super().request(request, names)
 
 
-def run_of(identity: bytes, line: str) -> str:
+def run_of(identity: bytes, line: str, iteration: int | None = None) -> str:
     """A run, for people."""
-    return f"run {identity.hex()[:8]} ({line})"
+    number = "" if iteration is None else f", iteration {iteration}"
+    return f"run {identity.hex()[:8]} ({line}{number})"
 
 
 class Travelled:

@@ -108,12 +108,15 @@ class Host:
             self._tidied = time.monotonic()
             prune_compilation_cache()
 
-    def feed(self, source: Source) -> Any:
-        """What the operator's provider brings; an error of it is told without its text, which may quote data."""
+    def feed(self, iteration: int | None, source: Source) -> Any:
+        """What the operator's provider brings for an iteration.
+
+        An error of it is told without its text, which may quote data.
+        """
         provider = self.supply.provider(self.name, source)
         with self._feeding.setdefault(source.provider, threading.Lock()):
             try:
-                return provider(self.name)
+                return provider(self.name, iteration)
             except JmpcError:
                 raise
             except Exception as error:

@@ -35,6 +35,7 @@ from jmpc.runtime.store import Generation, Grants
 _MAX_VARIABLES = 1 << 16
 _MAX_PLAYERS = 1 << 10
 _MAX_ELEMENTS = 16 * _MAX_VARIABLES
+_MAX_ITERATION = 1 << 63
 
 # Bodies of frames that say nothing but that. A DONE with the identity of the run is the last.
 TAKEN, CLOSED = b"taken", b"closed"
@@ -80,6 +81,8 @@ class Order:
     wrote it; who holds the variable refuses another claim. All players of the run compare a digest of the order, so
     that all judge the same claims.
 
+    `iteration` is told to the providers that ask for it.
+
     `names` gives, for what the computation calls each of its variables, the name of the variable that is meant;
     `variables` has generations by the former. The names of a run are thereby those that a computation written for it
     alone would have: a driver gains nothing by them that it could not submit. It cannot give two players different
@@ -96,26 +99,29 @@ class Order:
     variables: dict[str, Generation]
     approved: Grants = field(default_factory=dict)
     names: Mapping[str, str] = field(default_factory=dict)
+    iteration: int | None = None
 
     def encode(self) -> bytes:
         rows = [[name, it.run, _rows(it.grants)] for name, it in sorted(self.variables.items())]
         fields = [self.session, self.submission, _rows(self.receivers), rows, _rows(self.approved)]
-        fields.append([[called, name] for called, name in sorted(self.names.items())])
+        fields += [[[called, name] for called, name in sorted(self.names.items())], self.iteration]
         return msgpack.packb(fields, use_bin_type=True)
 
     @classmethod
     def decode(cls, body: bytes) -> Order:
         """Raises FrameError for anything that is not an order."""
         fields = _unpack(body)
-        if type(fields) is not list or len(fields) != 6:
+        if type(fields) is not list or len(fields) != 7:
             raise FrameError("a malformed order to run")
-        session, submission, receivers, rows, approved, names = fields
+        session, submission, receivers, rows, approved, names, iteration = fields
         if not _is_id(session) or not _is_id(submission) or type(rows) is not list:
             raise FrameError("a malformed order to run")
         variables = dict(_variable(row) for row in rows)
         if len(variables) != len(rows):
             raise FrameError("an order that names a variable twice")
-        return cls(session, submission, _grants(receivers), variables, _grants(approved), _names(names))
+        if not (iteration is None or (type(iteration) is int and 0 <= iteration < _MAX_ITERATION)):
+            raise FrameError("an order for an iteration that has no number from 0 to 2^63 - 1")
+        return cls(session, submission, _grants(receivers), variables, _grants(approved), _names(names), iteration)
 
 
 def _variable(row: Any) -> tuple[str, Generation]:

@@ -199,7 +199,7 @@ class RemoteSession(Closing):
             asked = (prepared.owners | prepared.optional) & ready.keys()
             receivers = {player: ready[player].receivers for player in asked}
             approved = {player: ready[player].approved for player in asked}
-            order = Order(self._id, invitation.submission, receivers, reads, approved, built.names)
+            order = Order(self._id, invitation.submission, receivers, reads, approved, built.names, built.iteration)
             store = self._store.named(built.names)
             pulse = Pulse(self.transport, run, peers, self._config.timeout, attendance=attendance)
             results = self._play(prepared, built, store, pulse, order.encode())
@@ -321,7 +321,7 @@ class RemoteSession(Closing):
             if self.driver in prepared.players:
                 party = Party(self.driver, prepared, self.transport, run, pulse, terms=order_digest(order))
                 feeds = {key: feed for key, feed in built.feeds.items() if feed[0] == self.driver}
-                results = party.play(source_feed(feeds), store)
+                results = party.play(source_feed(feeds, built.iteration), store)
             done = {peer: Done.decode(pulse.done(peer)) for peer in required}
             results = results or Results(run=done[required[0]].run)
             if other := [peer for peer, said in done.items() if said.run != results.run]:

@@ -229,7 +229,9 @@ class Script(Gate):
             if not isinstance(self._doing, Running):
                 return None
             owner, feed = self._doing.built.feeds.get(key, ("", None))
-            return feed if owner == self.me else None
+            if feed is None or owner != self.me:
+                return None
+            return functools.partial(feed, self._doing.built.iteration)
 
 
 @dataclass(frozen=True)

@@ -183,8 +183,8 @@ def _first_error_or_results(futures: Mapping[str, Future[Results]], optional: fr
     return {player: Results() if player in failed else future.result() for player, future in futures.items()}
 
 
-def source_feed(feeds: Mapping[str, tuple[str, Callable[[], Any]]]) -> Feed:
-    """Brings a source's data by the function that the script gave for it."""
+def source_feed(feeds: Mapping[str, tuple[str, Callable[[int | None], Any]]], iteration: int | None = None) -> Feed:
+    """Brings a source's data by the function that the script gave for it, for an iteration."""
 
     def feed(source: Source) -> Any:
         if source.key not in feeds:
@@ -193,6 +193,6 @@ def source_feed(feeds: Mapping[str, tuple[str, Callable[[], Any]]]) -> Feed:
                 f"{source.player}: provider {source.provider!r} is only known by name here; in simulation pass the "
                 "function that `jmpc.provider` registered",
             )
-        return feeds[source.key][1]()
+        return feeds[source.key][1](iteration)
 
     return feed

@@ -62,6 +62,16 @@ def test_a_variable_that_no_run_has_touched_is_saved_with_its_initial_value(tmp_
     np.testing.assert_array_equal(jmpc.run(jmpc.load("start").reveal()), [1.5])
 
 
+def test_what_was_loaded_under_another_configuration_is_loaded_again(tmp_path: Path) -> None:
+    begin(tmp_path)
+    jmpc.save("model", jmpc.define_private_variable(np.ones(2)))
+    loaded = jmpc.load("model")
+    begin(tmp_path)
+    with pytest.raises(StorageError, match=r"a variable of load\('model'\) is not known here: .* load it again"):
+        jmpc.run(loaded.reveal())
+    np.testing.assert_array_equal(jmpc.run(jmpc.load("model").reveal()), [1, 1])
+
+
 def test_loading_twice_makes_variables_of_their_own(tmp_path: Path) -> None:
     begin(tmp_path)
     variable = jmpc.define_private_variable(np.array([1.0]))

@@ -178,7 +178,7 @@ class RecordingSession(LocalSession):
     def run(self, built: Built) -> Mapping[str, Any]:
         prepared = self.prepare(built.computation)
         self.tape.number(prepared)
-        outputs = self._simulate(prepared, source_feed(built.feeds), built.names)
+        outputs = self._simulate(prepared, source_feed(built.feeds, built.iteration), built.names)
         self.tape.end(prepared, built.names, outputs)
         for player, results in outputs.items():
             deliver(results, {g: sink for g, (owner, sink) in built.sinks.items() if owner == player})

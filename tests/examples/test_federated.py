@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 import argparse
-import itertools
+import dataclasses
 import logging
 import re
 
 import jax
+import jax.numpy as jnp
 import numpy as np
 import pytest
 from examples.recording import RecordingSession, record, script
@@ -34,10 +35,10 @@ def test_opened_means_are_exact_to_one_ulp(monkeypatch: pytest.MonkeyPatch) -> N
         twins, _ = example.providers.make(digits)
         gradient = jax.jit(example.model.gradient)
         parameters = example.model.initial_vector(pixels)
-        for _ in range(50):
-            jmpc.run([train, *keep])
+        for i in range(50):
+            jmpc.run([train, *keep], iteration=i)
             encoded = [
-                np.round(np.asarray(gradient(parameters, *twins(owner)), np.float64) * SCALE)
+                np.round(np.asarray(gradient(parameters, *twins(owner, i)), np.float64) * SCALE)
                 for owner in example.data_owners()
             ]
             exact = sum(encoded) / 3
@@ -106,7 +107,13 @@ def test_training_goes_on_from_a_checkpoint(tmp_path, monkeypatch: pytest.Monkey
         assert saved == 10 and started.shape == example.model.initial_vector(64).shape
         example.main(["--iterations", "15", "--resume", *options])
         jmpc.set_config(jmpc.LocalConfig())
-        assert example.jmpc.load("model")[1] == 15
+        resumed, saved = example.jmpc.load("model")
+        assert saved == 15
+        example.main(["--iterations", "15", *options, "--checkpoint", "whole"])
+        jmpc.set_config(jmpc.LocalConfig())
+        resumed, whole = (example.jmpc.load(name)[0] for name in ("model", "whole"))
+        differ = jmpc.run(jmpc.define_local_computation("model-owner", jnp.subtract, resumed, whole).reveal())
+        assert np.abs(differ).max() < 1e-4, "training that was stopped ends where it would have ended"
         with pytest.raises(SystemExit):
             example.main(["--resume"])
 
@@ -114,14 +121,19 @@ def test_training_goes_on_from_a_checkpoint(tmp_path, monkeypatch: pytest.Monkey
 def test_iterations_go_on_without_owners_that_have_died(tmp_path, caplog, monkeypatch: pytest.MonkeyPatch) -> None:
     options = ["--quiet", "--out", str(tmp_path), "--owners", "5", "--min-owners", "3", "--log-every", "4"]
     with script("federated_learning") as example:
-        batches = example.providers._batches
+        make = example.providers.make
 
-        def dies(shard, seed):
+        def dying(*args, **kwargs):
             """Owners 1 and 3 bring nothing any more after a while."""
-            made = batches(shard, seed)
-            return itertools.islice(made, 2 + 2 * seed) if seed in (1, 3) else made
+            batch, validation_set = make(*args, **kwargs)
 
-        monkeypatch.setattr(example.providers, "_batches", dies)
+            def brings(player: str, iteration: int):
+                assert iteration < {"data-owner-1": 4, "data-owner-3": 8}.get(player, iteration + 1)
+                return batch(player, iteration)
+
+            return dataclasses.replace(batch, fn=brings), validation_set
+
+        monkeypatch.setattr(example.providers, "make", dying)
         monkeypatch.setattr(example, "train_in_plaintext", lambda arguments: ([0.0] * 4, 0.0))
         with caplog.at_level(logging.WARNING, logger="jmpc"):
             example.main(["--iterations", "10", *options])

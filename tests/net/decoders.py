@@ -117,7 +117,7 @@ def decoders() -> dict[str, Decoder]:
     grants = {"alice": frozenset({"driver", "bob"})}
     generation = Generation(RUN, grants)
     hello = Hello("jmpc/1", KEY, KEY, SERVERS, (SERVERS[:2],), ())
-    order = Order(RUN, RUN, grants, {"v": generation}, {"alice": frozenset({"carol"})}, {"v": "w"})
+    order = Order(RUN, RUN, grants, {"v": generation}, {"alice": frozenset({"carol"})}, {"v": "w"}, 7)
     signature = Signature("alice", bytes(64))
     saving = Request(Task.SAVE, "model", (3, RUN), b"descriptor", {"variable/a": RUN})
     loading = Request(Task.LOAD, "model", (3, RUN), b"", {"variable/a": "variable/b"})

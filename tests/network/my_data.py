@@ -15,6 +15,11 @@ def vector(player: str):
     return np.arange(4, dtype=np.float32) + (10 if player == "model-owner" else 0)
 
 
+@jmpc.provider(types=VECTOR)
+def row(player: str, iteration: int):
+    return np.full(4, iteration, np.float32)
+
+
 @jmpc.provider(types=jax.ShapeDtypeStruct((4,), "complex64"))
 def phasors(player: str):
     return np.exp(1j * np.arange(4)).astype(np.complex64)

@@ -87,6 +87,16 @@ def test_explain_counts_what_the_driver_sends(remote: Cluster) -> None:
     assert sum(grown.values()) == account.bytes_sent("driver")
 
 
+def test_providers_are_told_the_iteration(remote: Cluster) -> None:
+    row = private("data-owner", "row")
+    sums = (row + private("model-owner", "row")).reveal()
+    for iteration in (7, 3):
+        np.testing.assert_allclose(jmpc.run(sums, iteration=iteration), np.full(4, 2 * iteration), atol=1e-4)
+    with pytest.raises(RunAborted, match=r"provider 'row' .* this run has none: say which, jmpc.run\(..., iteration=i"):
+        jmpc.run(sums)
+    works()
+
+
 def test_errors_keep_data_out_of_messages_and_logs(remote: Cluster) -> None:
     for provider in ("broken", "not_finite"):
         with pytest.raises(RunAborted, match="data-owner") as caught:

@@ -14,7 +14,7 @@ from typing import Any
 import numpy as np
 import pytest
 from network.inprocess import SERVERS
-from network.scripts import PLAYERS, Scripts, Session, built_by, config, constant, run
+from network.scripts import PLAYERS, VECTOR, Scripts, Session, built_by, config, constant, run
 
 import jmpc
 from jmpc.api.graph import build
@@ -56,8 +56,37 @@ def test_another_computation_is_refused(scripts: Scripts) -> None:
     scripts.works()
 
 
-def _doing(lead: LeadSession, *fetches: Any) -> Any:
+def test_another_iteration_is_refused(scripts: Scripts) -> None:
+    """Where the scripts are at the same one, and where they are not."""
+    brought = []
 
+    @jmpc.provider(types=VECTOR)
+    def row(player: str, iteration: int) -> np.ndarray:
+        brought.append(iteration)
+        return np.full(2, iteration, np.float32)
+
+    def built(session: Session, iteration: int) -> Any:
+        fetch = jmpc.define_private_input("owner", row).reveal()
+        return dataclasses.replace(built_by(session, fetch), iteration=iteration)
+
+    def script(session: Session, iteration: int = 5) -> Any:
+        return session.run(built(session, iteration))
+
+    def lies(lead: LeadSession) -> None:
+        made = built(lead, 5)
+        with lead._step(Running.of(lead.me, made, lead._travelled(made.computation))):
+            RemoteSession._perform(lead, dataclasses.replace(made, iteration=6))
+
+    (array,) = scripts.do(script)["lead"].values()
+    np.testing.assert_allclose(array, 5, atol=1e-4)
+    refused(scripts.do(script, lies), "is told to do iteration 6 where its script does 5, at step 2: run ")
+    for error in scripts.do(script, lambda lead: script(lead, 6)).values():
+        assert isinstance(error, AgreementError) and "iteration 6)" in str(error) and "iteration 5)" in str(error)
+    assert brought == [5]
+    scripts.works()
+
+
+def _doing(lead: LeadSession, *fetches: Any) -> Any:
     built = built_by(lead, *fetches)
     return Running.of(lead.me, built, lead._travelled(built.computation))
 

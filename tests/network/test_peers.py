@@ -76,7 +76,12 @@ def test_orders_that_are_none(nodes: Nodes, nothing_sent: None) -> None:
         ([], [], [["v", "w"], ["v", "x"]]),
         ([], [], [["v", "w"], ["u", "w"]]),
     ]:
-        body = msgpack.packb([bytes(16), bytes(16), receivers, variables, [], names])
+        body = msgpack.packb([bytes(16), bytes(16), receivers, variables, [], names, None])
+        with pytest.raises(FrameError, match="order"):
+            Order.decode(body)
+        bodies.append(body)
+    for iteration in (-1, 1 << 63, 1.0, "1", True, []):
+        body = msgpack.packb([bytes(16), bytes(16), [], [], [], [], iteration])
         with pytest.raises(FrameError, match="order"):
             Order.decode(body)
         bodies.append(body)
