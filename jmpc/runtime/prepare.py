@@ -111,6 +111,7 @@ class Prepared:
                 self._programs[player] = made
             return self._programs[player]
 
+    @functools.cached_property
     def recorded(self) -> Program:
         """The fused program that also sends every message, to a link that records them."""
         return self._fused(self.located.needs.receivers)

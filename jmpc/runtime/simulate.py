@@ -94,7 +94,7 @@ class FusedSimulation(_Simulation):
         `link` records messages (tests).
         """
         store = self.store.named(names or {})
-        program = prepared.program(TOGETHER) if link is None else prepared.recorded()
+        program = prepared.program(TOGETHER) if link is None else prepared.recorded
         lowered = prepared.lowered
         attendance = Attendance(prepared.optional)
         env = gather(lowered, prepared.players, feed, store, attendance)

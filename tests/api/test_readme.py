@@ -35,9 +35,10 @@ def test_code_blocks() -> None:
     np.testing.assert_allclose(simulated, np.full((5, 10), 1 / 10), atol=1e-3)
     rows = np.arange(30.0 * 64, dtype=np.float32).reshape(30, 64)
     space = {"rows": rows}
-    exec(compile(third.replace("def batch(player): ...", "def batch(player): return rows"), "README.md", "exec"), space)
+    third = third.replace("def batch(player, iteration): ...", "def batch(player, iteration): return iteration * rows")
+    exec(compile(third, "README.md", "exec"), space)
     registered = jmpc.define_private_input("data-owner-0", space["batch"])
-    np.testing.assert_allclose(jmpc.run((registered * 2).reveal()), 2 * rows, rtol=1e-5)
+    np.testing.assert_allclose(jmpc.run((registered * 2).reveal(), iteration=3), 6 * rows, rtol=1e-5)
     assert space["x"].shape == (30, 64)
     with contextlib.redirect_stdout(said):
         exec(compile(fourth, "README.md", "exec"), {"jmpc": jmpc, "jax": jax, "jnp": jnp})
