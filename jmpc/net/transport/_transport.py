@@ -493,15 +493,17 @@ class Transport:
             self._read()
         if self._zap is not None and self._zap.socket in ready and not self._zap.answer():
             self._drop("a stranger", "connection with an unknown key")
-        for monitor in watched.keys() & ready.keys():
-            watched[monitor].hear(self._mail)
+        for ready_one in ready:
+            if ready_one in watched:
+                watched[ready_one].hear(self._mail)
 
     def _read(self) -> None:
         for _ in range(64):  # then look at the other sockets again
-            try:
-                routing_id, *frames = self._router.recv_multipart(zmq.NOBLOCK, copy=False)
-            except zmq.Again:
+            if not self._router.EVENTS & zmq.POLLIN:  # sooner said than by an exception
                 return
+            routing_id, frames = self._router.recv(zmq.NOBLOCK), []
+            while self._router.RCVMORE:
+                frames.append(self._router.recv(zmq.NOBLOCK, copy=False))
             sender = self._sender(routing_id, frames)
             if sender is None:
                 self._drop("a stranger", "of an unknown sender")
@@ -555,9 +557,9 @@ class Transport:
         except JmpcError as error:
             _log.debug("%s could not tell %s of a key: %s", self.name, peer, error)
 
-    def _sender(self, routing_id: zmq.Frame, frames: list[zmq.Frame]) -> str | None:
+    def _sender(self, routing_id: bytes, frames: list[zmq.Frame]) -> str | None:
         if self._keys is None:
-            name = routing_id.bytes.decode("ascii", "replace")
+            name = routing_id.decode("ascii", "replace")
         else:
             try:
                 name = self._zap.name_of(str(frames[0].get("User-Id"))) if self._zap is not None else None
