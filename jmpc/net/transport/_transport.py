@@ -499,10 +499,10 @@ class Transport:
 
     def _read(self) -> None:
         for _ in range(64):  # then look at the other sockets again
-            if not self._router.EVENTS & zmq.POLLIN:  # sooner said than by an exception
+            if not int(self._router.getsockopt(zmq.EVENTS)) & zmq.POLLIN:  # sooner said than by an exception
                 return
             routing_id, frames = self._router.recv(zmq.NOBLOCK), []
-            while self._router.RCVMORE:
+            while self._router.getsockopt(zmq.RCVMORE):
                 frames.append(self._router.recv(zmq.NOBLOCK, copy=False))
             sender = self._sender(routing_id, frames)
             if sender is None:
