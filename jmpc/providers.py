@@ -78,7 +78,7 @@ def provider(
 
     If it has a parameter called `iteration`, it is also given the number that whoever runs the computation says with
     `jmpc.run(..., iteration=i)`, the same to all players. Batches that depend on that number alone are the same when a
-    run that has failed is repeated, and when training goes on from a checkpoint.
+    run that has failed is repeated, and when training goes on from a checkpoint. Any number may come, in any order.
 
     Args:
       types: the pytree of `jax.ShapeDtypeStruct` that it returns; what it returns is checked against it.
@@ -86,6 +86,9 @@ def provider(
         public input (`define_public_input`), whoever submits them.
       range: lowest and highest value of what it gives. Everybody may learn whether that holds: a run whose input
         is outside ends with an error. Whether it lies in another range, a driver learns only if it may see the data.
+
+    Raises:
+      TypeError: the function cannot be called like that, or gives `iteration` a default, which would never be used.
     """
     tree = jax.tree.map(lambda t: jax.ShapeDtypeStruct(t.shape, t.dtype), types)
     return lambda fn: Provider(name or fn.__name__, tree, fn, public, range, _takes_iteration(fn))
@@ -93,9 +96,17 @@ def provider(
 
 def _takes_iteration(fn: Callable[..., Any]) -> bool:
     try:
-        return "iteration" in signature(fn).parameters
+        said = signature(fn)
     except ValueError:  # some of those written in C do not say
         return False
+    asked = said.parameters.get("iteration")
+    try:
+        said.bind("player", **({"iteration": 0} if asked is not None else {}))
+    except TypeError as error:
+        raise TypeError(f"a provider is a function (player) or (player, iteration), not {said}: {error}") from None
+    if asked is not None and asked.default is not asked.empty:
+        raise TypeError(f"a provider's iteration is always given, so its default in {said} would never be used")
+    return asked is not None
 
 
 def sink(fn: Callable[..., None]) -> Sink:

@@ -56,6 +56,14 @@ def test_a_provider_may_ask_for_the_iteration():
     with pytest.raises(InputError, match=r"^bob: provider 'row' .* this run has none: say which, jmpc.run\(..., iter"):
         row("bob")
     assert not jmpc.provider(types=TYPES)(max).by_iteration  # does not say what it takes
+    for wrong, said in [
+        (lambda: 1, r"\(player\) or \(player, iteration\), not \(\)"),
+        (lambda iteration: 1, "missing|multiple values"),
+        (lambda player, row: 1, "'row'"),
+        (lambda player, iteration=0: 1, "default"),
+    ]:
+        with pytest.raises(TypeError, match=said):
+            jmpc.provider(types=TYPES)(wrong)
 
 
 def test_batches_of_an_iteration_in_simulation():
@@ -68,10 +76,12 @@ def test_batches_of_an_iteration_in_simulation():
         np.testing.assert_allclose(jmpc.run(product, iteration=iteration), int(iteration) ** 2, atol=1e-4)
     with pytest.raises(InputError, match="provider 'row'"):
         jmpc.run(product)
+    start = jmpc.define_private_variable(jmpc.define_private_input("alice", row))
+    np.testing.assert_allclose(jmpc.run(start.reveal(), iteration=9), 9, atol=1e-4)
     for wrong in (-1, 1 << 63):
         with pytest.raises(ValueError, match=r"numbered from 0 to 2\^63 - 1"):
             jmpc.run(product, iteration=wrong)
-    with pytest.raises(TypeError):
+    with pytest.raises(TypeError, match="an iteration is an integer, not float"):
         jmpc.run(product, iteration=0.5)
 
 

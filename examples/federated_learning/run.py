@@ -15,7 +15,8 @@ then over these. Their nodes may be started again at any time.
 
 With --checkpoint NAME the model owner saves its parameters now and then; --resume goes on from there, also after the
 machines were restarted. Owners bring to an iteration the same batch whenever it is done, so training that was stopped
-ends where it would have ended.
+ends where it would have ended. With --min-owners they bring others: the difference of two means of the same batches,
+one of them over fewer owners, would be about those that are missing.
 """
 
 import sys
@@ -81,15 +82,16 @@ def train_privately(arguments, split: int = 0) -> tuple[list[int], list[float], 
     """Trains under MPC; iterations and losses of the validations, and the final accuracy."""
     owners = data_owners(arguments.owners)
     digits = data.load(arguments.data, split, len(owners))
-    sources = (providers.batch, providers.validation_set)
+    batch, next_batch, validation_set = providers.batch, providers.next_batch, providers.validation_set
     if not arguments.config:
-        sources = providers.make(digits, seed=100 * split)
+        batch, next_batch, validation_set = providers.make(digits, seed=100 * split)
     if arguments.resume:
         parameters, start = jmpc.load(arguments.checkpoint)
     else:
         parameters, start = initial_parameters(digits.validation.pixels.shape[1]), 0
     which = {"owners": owners, "min_owners": arguments.min_owners, "deadline": arguments.deadline}
-    train, report, _ = computations(*sources, parameters, mechanism(arguments), **which)
+    batches = batch if arguments.min_owners is None else next_batch
+    train, report, _ = computations(batches, validation_set, parameters, mechanism(arguments), **which)
     iterations, losses, accuracy = [], [], 0.0
     rounds = trange(start, arguments.iterations, desc="training", unit="iteration", disable=arguments.quiet)
     for i in rounds:
@@ -119,12 +121,13 @@ def train_in_plaintext(arguments, split: int = 0) -> tuple[list[float], float]:
 
     owners = data_owners(arguments.owners)
     digits = data.load(arguments.data, split, len(owners))
-    batch, _ = providers.make(digits, seed=100 * split)
+    batch, next_batch, _ = providers.make(digits, seed=100 * split)
     parameters = model.initial_vector(digits.validation.pixels.shape[1])
     gradient, validate = jax.jit(model.gradient), jax.jit(model.validate)
     losses, accuracy = [], 0.0
     for i in range(arguments.iterations):
-        gradients = [gradient(parameters, *batch(owner, i)) for owner in owners]
+        brought = [batch(owner, i) if arguments.min_owners is None else next_batch(owner) for owner in owners]
+        gradients = [gradient(parameters, *images) for images in brought]
         parameters = model.update(parameters, sum(gradients) / len(gradients))
         if i % arguments.log_every == 0 or i == arguments.iterations - 1:
             loss, accuracy, *_ = validate(parameters, digits.validation.pixels, digits.validation.labels)

@@ -133,7 +133,8 @@ def _told(entry: dict[str, Any]) -> str:
         without = f", without {', '.join(entry['missing'])}" if entry.get("missing") else ""
         return printable(f"{head}  ended {'' if entry['ended'] == 'well' else 'because '}{entry['ended']}{without}")
     how = (", approved by hand" if entry["approved"] else "") + (f", by {entry['author']}" if entry["author"] else "")
-    lines = [f"{head}  computation {entry['computation'][:16]}{how}"]
+    which = f", iteration {entry['iteration']}" if "iteration" in entry else ""
+    lines = [f"{head}  computation {entry['computation'][:16]}{which}{how}"]
     rows = {
         f"    to {it['to']}: {it['what']} {it['shape']}, of {', '.join(it['of']) or 'nobody'}  {it['line']}": None
         for it in entry["opened"]

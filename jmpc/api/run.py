@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import dataclasses
 import functools
-import operator
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from typing import Any
 
@@ -63,21 +62,25 @@ def run(fetches: Any, *, iteration: int | None = None) -> Any:
     Raises:
       TypeError: for a value that is still secret, or an iteration that is no integer.
       ValueError: for an iteration that is negative or too large.
+      StorageError: for a variable that was loaded under another configuration.
       InputError, PeerError, PolicyError, RunAborted: naming the player; nothing is committed then.
     """
     session = current_session()
     leaves, tree = jax.tree.flatten(fetches, is_leaf=_is_fetch)
+    number = _number(iteration)
     built = _built(session, tuple(leaves))
     session.announce(built)
-    initialise(session, built.variables)
-    outputs = session.run(dataclasses.replace(built, iteration=_number(iteration)))
+    initialise(session, built.variables, number)
+    outputs = session.run(dataclasses.replace(built, iteration=number))
     return jax.tree.unflatten(tree, opened(built, outputs, session.me))
 
 
 def _number(iteration: int | None) -> int | None:
     if iteration is None:
         return None
-    number = operator.index(iteration)
+    if not isinstance(iteration, int | np.integer):
+        raise TypeError(f"run: an iteration is an integer, not {type(iteration).__name__}")
+    number = int(iteration)
     if not 0 <= number < 1 << 63:
         raise ValueError(f"run: iterations are numbered from 0 to 2^63 - 1, not {number}")
     return number
@@ -101,16 +104,20 @@ def _built(session: Session, fetches: tuple[Any, ...]) -> Built:
     return built
 
 
-def initialise(session: Session, variables: Iterable[Variable]) -> None:
-    """Gives variables their initial values, where no run has done so; first those that others start from."""
+def initialise(session: Session, variables: Iterable[Variable], iteration: int | None = None) -> None:
+    """Gives variables their initial values, where no run has done so; first those that others start from.
+
+    Providers are told the `iteration` of the run that needs them.
+    """
     waiting = [variable for variable in variables if not session.knows(variable.name)]
     if not waiting:
         return
     needed = {variable.name: _start(session, [variable]).variables for variable in waiting}
-    initialise(session, (other for name, reads in needed.items() for other in reads if other.name != name))
+    others = (other for name, reads in needed.items() for other in reads if other.name != name)
+    initialise(session, others, iteration)
     still = [variable for variable in waiting if not session.knows(variable.name)]
     if still:
-        session.run(_start(session, still))
+        session.run(dataclasses.replace(_start(session, still), iteration=iteration))
 
 
 def _start(session: Session, variables: Sequence[Variable]) -> Built:
@@ -122,8 +129,7 @@ def _start(session: Session, variables: Sequence[Variable]) -> Built:
 def _initial(variable: Variable) -> Value:
     if variable.initial is None:
         raise StorageError(
-            f"a variable of {variable.line} is not known here: set_config was called since, or the run in which it was "
-            "assigned was lost; load it again"
+            f"a variable of {variable.line} is not known here: set_config was called since, so load it again"
         )
     return variable.initial
 

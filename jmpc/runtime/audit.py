@@ -69,10 +69,12 @@ class AuditLog:
         *,
         approved: bool = False,
         author: str = "",
+        iteration: int | None = None,
     ) -> None:
         """A run of a computation of this identity is about to begin in which all this is opened.
 
-        `approved` says whether the operator had to let it through, `author` who is said to have signed it.
+        `approved` says whether the operator had to let it through, `author` who is said to have signed it, `iteration`
+        what providers are told.
         """
         rows = [
             {"to": it.dst, "by": it.src, "what": it.why, "shape": it.shape, "of": sorted(it.inputs), "line": it.line}
@@ -84,6 +86,8 @@ class AuditLog:
                 self._write({"opens": digest, "opened": rows}, driver)
                 self._known.put(digest, None)
             entry = {"run": run.hex(), "driver": driver, "computation": computation.hex(), "opens": digest}
+            if iteration is not None:
+                entry["iteration"] = str(iteration)  # which may be more than a number of JSON holds exactly
             self._write(entry | {"approved": approved, "author": author}, driver)
 
     def ended(self, run: bytes, driver: str, how: str, missing: Iterable[str] = ()) -> None:

@@ -180,7 +180,8 @@ class Client:
                 store = self.store.named(order.names)
                 releases = check_run(prepared, host.policy, store, order, approved=approved)
                 identity = prepared.lowered.computation.identity
-                host.audit.begins(run, self.driver, identity, releases, approved=approved, author=signature.author)
+                known = {"approved": approved, "author": signature.author, "iteration": order.iteration}
+                host.audit.begins(run, self.driver, identity, releases, **known)
                 logged = True
                 attendance = self._attendance(prepared, run, guests)
                 pulse = Pulse(transport, run, peers, host.config.timeout, host.policy, attendance)

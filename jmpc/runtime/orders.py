@@ -112,7 +112,7 @@ class Order:
         """Raises FrameError for anything that is not an order."""
         fields = _unpack(body)
         if type(fields) is not list or len(fields) != 7:
-            raise FrameError("a malformed order to run")
+            raise FrameError("a malformed order to run, or one of another version of jmpc: install the same everywhere")
         session, submission, receivers, rows, approved, names, iteration = fields
         if not _is_id(session) or not _is_id(submission) or type(rows) is not list:
             raise FrameError("a malformed order to run")

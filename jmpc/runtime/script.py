@@ -48,6 +48,7 @@ class Script(Gate):
         self._ahead = 0  # the step that the lead is at without having said how an earlier one ended
         self._number = 0
         self._doing = Doing(me)
+        self._playing: Doing | None = None  # the step in whose run the node takes part, maybe one given up just now
         self._left = ""  # why it has given up its last step
         self._ends: Remembered[int, Over] = Remembered(_KEPT_ENDS)
         self._names: dict[str, str] = {}  # of variables: what all players call them, by what this script does
@@ -193,7 +194,7 @@ class Script(Gate):
             doing = self._open
             doing.begin(prepared.lowered.computation, order, self._names)
             assert isinstance(doing, Running)
-            doing.busy = True
+            doing.busy, self._playing = True, doing
         taken: list[Mapping[str, Any]] = []
         try:
             yield taken.append
@@ -203,7 +204,7 @@ class Script(Gate):
             raise
         finally:
             with self._changed:
-                doing.outputs, doing.busy = (taken[0] if taken else None), False
+                doing.outputs, doing.busy, self._playing = (taken[0] if taken else None), False, None
                 self._changed.notify_all()
 
     @contextmanager
@@ -226,12 +227,13 @@ class Script(Gate):
     def feed(self, key: str) -> Callable[[], Any] | None:
         """What the script has brought for an input of the run that it is at."""
         with self._changed:
-            if not isinstance(self._doing, Running):
+            doing = self._playing or self._doing
+            if not isinstance(doing, Running):
                 return None
-            owner, feed = self._doing.built.feeds.get(key, ("", None))
+            owner, feed = doing.built.feeds.get(key, ("", None))
             if feed is None or owner != self.me:
                 return None
-            return functools.partial(feed, self._doing.built.iteration)
+            return functools.partial(feed, doing.built.iteration)
 
 
 @dataclass(frozen=True)

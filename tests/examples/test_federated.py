@@ -27,12 +27,12 @@ def test_opened_means_are_exact_to_one_ulp(monkeypatch: pytest.MonkeyPatch) -> N
     with script("federated_learning") as example:
         digits = example.data.load()
         jmpc.set_config(jmpc.LocalConfig())
-        sources = example.providers.make(digits)
+        batch, _, validation_set = example.providers.make(digits)
         pixels = digits.validation.pixels.shape[1]
-        train, _, opened = example.computations(*sources, example.initial_parameters(pixels))
+        train, _, opened = example.computations(batch, validation_set, example.initial_parameters(pixels))
         means = []
         keep = jmpc.define_output("model-owner", opened, means.append)
-        twins, _ = example.providers.make(digits)
+        twins, *_ = example.providers.make(digits)
         gradient = jax.jit(example.model.gradient)
         parameters = example.model.initial_vector(pixels)
         for i in range(50):
@@ -125,13 +125,16 @@ def test_iterations_go_on_without_owners_that_have_died(tmp_path, caplog, monkey
 
         def dying(*args, **kwargs):
             """Owners 1 and 3 bring nothing any more after a while."""
-            batch, validation_set = make(*args, **kwargs)
+            batch, next_batch, validation_set = make(*args, **kwargs)
+            left = {"data-owner-1": 4, "data-owner-3": 8}
 
-            def brings(player: str, iteration: int):
-                assert iteration < {"data-owner-1": 4, "data-owner-3": 8}.get(player, iteration + 1)
-                return batch(player, iteration)
+            def brings(player: str):
+                if player in left:
+                    left[player] -= 1
+                    assert left[player] >= 0
+                return next_batch(player)
 
-            return dataclasses.replace(batch, fn=brings), validation_set
+            return batch, dataclasses.replace(next_batch, fn=brings), validation_set
 
         monkeypatch.setattr(example.providers, "make", dying)
         monkeypatch.setattr(example, "train_in_plaintext", lambda arguments: ([0.0] * 4, 0.0))

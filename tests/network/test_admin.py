@@ -198,11 +198,12 @@ def test_nothing_that_a_driver_wrote_reaches_the_terminal_as_it_is(
     log = AuditLog(audit_path(nodes.config(), "driver"), lambda: storage_key(nodes.config().keys, "driver"), 1 << 20)
     evil = "\x1b[2J\n2026  run 1 of driver  ended well"
     release = ReleaseAccount("server0", "driver", evil, evil, (3,), frozenset({"owner"}))
-    log.begins(b"1", "driver", b"2", [release])
+    log.begins(b"1", "driver", b"2", [release], iteration=(1 << 63) - 1)
     log.ended(b"1", "driver", evil)
     log.stored("driver", "save", evil, 3)
     assert command(nodes, "audit", "--player", "driver") == 0
     said = capsys.readouterr().out
+    assert ", iteration 9223372036854775807\n" in said
     assert "\x1b" not in said and len(said.splitlines()) == 4 and "?[2J?2026" in said
 
 
