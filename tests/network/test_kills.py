@@ -5,14 +5,21 @@ from __future__ import annotations
 import os
 import random
 import re
+import signal
 import subprocess
 import sys
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
+from contextlib import suppress
 from pathlib import Path
 
 import pytest
 from network.conftest import ROOT, TIMEOUT, Cluster, make_cluster
+
+from jmpc.config import RemoteConfig
+from jmpc.errors import ConfigError
+from jmpc.runtime.control import ask
+from jmpc.runtime.host import control_path
 
 SEVEN = ("server0", "server1", "server2", "model-owner", "data-owner-0", "data-owner-1", "data-owner-2")
 EXAMPLE = ROOT / "examples" / "federated_learning"
@@ -30,6 +37,10 @@ def cluster(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Cluster]:
         made.stop()
 
 
+def _hears_ctrl_c() -> None:
+    signal.signal(signal.SIGINT, signal.SIG_DFL)
+
+
 class Training:
     """The example's script as a process, with what it says in a file."""
 
@@ -40,7 +51,11 @@ class Training:
         environment = os.environ | {"PYTHONPATH": str(ROOT), "XDG_CACHE_HOME": str(cluster.folder / "cache")}
         with self.log.open("w") as file:
             self.process = subprocess.Popen(
-                [*command, "--out", cluster.folder, *options], env=environment, stdout=file, stderr=file
+                [*command, "--out", cluster.folder, *options],
+                env=environment,
+                stdout=file,
+                stderr=file,
+                preexec_fn=_hears_ctrl_c,  # also where these tests run in the background
             )
 
     @property
@@ -109,14 +124,31 @@ def test_whoever_is_killed_is_named_by_all_and_training_goes_on(
     assert max(grown.values()) < 100, grown
 
 
+def interrupt(cluster: Cluster, training: Training) -> None:
+    training.process.send_signal(signal.SIGINT)
+
+
+def cancel(cluster: Cluster, training: Training) -> None:
+    """By the operator of one node: the run that it takes part in, which may have ended when that is said."""
+    path = control_path(RemoteConfig.load(cluster.config), "server1")
+    while True:
+        for going in ask(path, "status")["runs"]:
+            with suppress(ConfigError):
+                ask(path, "cancel", run=going["run"])
+                return
+
+
 @pytest.mark.slow
 @pytest.mark.timeout(600)
-def test_who_stops_the_driver_stops_the_run_everywhere(cluster: Cluster) -> None:
+@pytest.mark.parametrize("stop", [interrupt, cancel])
+def test_who_stops_a_run_stops_it_everywhere(cluster: Cluster, stop: Callable[[Cluster, Training], None]) -> None:
     training = Training(cluster, "stopped")
     training.reach(20)
     told = {name: len(cluster.log(name).read_text()) for name in SEVEN}
-    training.process.send_signal(2)  # Ctrl-C
+    stop(cluster, training)
     assert training.process.wait(TIMEOUT + 2) != 0
+    if stop is cancel:
+        assert "the operator of server1 cancelled it" in training.log.read_text()
     stopped = time.monotonic()
     for name, start in told.items():
         while "failed: " not in (said := cluster.log(name).read_text()[start:]) and "forgets the variables" not in said:
