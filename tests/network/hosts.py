@@ -91,16 +91,15 @@ class Hosts:
 
     def probe(self, one: str, other: str, size: int) -> Measured:
         """The link between two hosts, as measured just now: medians of 21 round trips and of 5 transfers of `size`."""
-        server = subprocess.Popen(
-            self.command(one, sys.executable, "-c", _PROBED, self.address(one)), stdout=subprocess.PIPE, text=True
-        )
-        try:
-            assert server.stdout is not None and server.stdout.readline() == "ready\n"
-            command = self.command(other, sys.executable, "-c", _PROBE, self.address(one), str(size))
-            said = json.loads(subprocess.run(command, check=True, capture_output=True, text=True, timeout=120).stdout)
-        finally:
-            server.kill()
-            server.wait()
+        listening = self.command(one, sys.executable, "-c", _PROBED, self.address(one))
+        with subprocess.Popen(listening, stdout=subprocess.PIPE, text=True) as server:
+            try:
+                assert server.stdout is not None and server.stdout.readline() == "ready\n"
+                command = self.command(other, sys.executable, "-c", _PROBE, self.address(one), str(size))
+                done = subprocess.run(command, check=True, capture_output=True, text=True, timeout=120)
+            finally:
+                server.kill()
+        said = json.loads(done.stdout)
         return Measured(statistics.median(said["round trips"]), size / statistics.median(said["transfers"]))
 
 
