@@ -82,16 +82,16 @@ def train_privately(arguments, split: int = 0) -> tuple[list[int], list[float], 
     """Trains under MPC; iterations and losses of the validations, and the final accuracy."""
     owners = data_owners(arguments.owners)
     digits = data.load(arguments.data, split, len(owners))
-    batch, next_batch, validation_set = providers.batch, providers.next_batch, providers.validation_set
+    made = providers.batch, providers.next_batch, providers.validation_set
     if not arguments.config:
-        batch, next_batch, validation_set = providers.make(digits, seed=100 * split)
+        made = providers.make(digits, seed=100 * split)
+    batch, validation_set = fitting(arguments, *made)
     if arguments.resume:
         parameters, start = jmpc.load(arguments.checkpoint)
     else:
         parameters, start = initial_parameters(digits.validation.pixels.shape[1]), 0
     which = {"owners": owners, "min_owners": arguments.min_owners, "deadline": arguments.deadline}
-    batches = batch if arguments.min_owners is None else next_batch
-    train, report, _ = computations(batches, validation_set, parameters, mechanism(arguments), **which)
+    train, report, _ = computations(batch, validation_set, parameters, mechanism(arguments), **which)
     iterations, losses, accuracy = [], [], 0.0
     rounds = trange(start, arguments.iterations, desc="training", unit="iteration", disable=arguments.quiet)
     for i in rounds:
@@ -108,6 +108,11 @@ def train_privately(arguments, split: int = 0) -> tuple[list[int], list[float], 
     return iterations, losses, float(accuracy or 0.0)
 
 
+def fitting(arguments, batch, next_batch, validation_set):
+    """What brings batches, and the validation set: no batch twice where means may be over fewer owners."""
+    return batch if arguments.min_owners is None else next_batch, validation_set
+
+
 def mechanism(arguments):
     """What clips and adds noise, if that was asked for."""
     if not arguments.noise_multiplier:
@@ -121,13 +126,12 @@ def train_in_plaintext(arguments, split: int = 0) -> tuple[list[float], float]:
 
     owners = data_owners(arguments.owners)
     digits = data.load(arguments.data, split, len(owners))
-    batch, next_batch, _ = providers.make(digits, seed=100 * split)
+    batch, _ = fitting(arguments, *providers.make(digits, seed=100 * split))
     parameters = model.initial_vector(digits.validation.pixels.shape[1])
     gradient, validate = jax.jit(model.gradient), jax.jit(model.validate)
     losses, accuracy = [], 0.0
     for i in range(arguments.iterations):
-        brought = [batch(owner, i) if arguments.min_owners is None else next_batch(owner) for owner in owners]
-        gradients = [gradient(parameters, *images) for images in brought]
+        gradients = [gradient(parameters, *batch(owner, i)) for owner in owners]
         parameters = model.update(parameters, sum(gradients) / len(gradients))
         if i % arguments.log_every == 0 or i == arguments.iterations - 1:
             loss, accuracy, *_ = validate(parameters, digits.validation.pixels, digits.validation.labels)

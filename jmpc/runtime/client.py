@@ -180,8 +180,10 @@ class Client:
                 store = self.store.named(order.names)
                 releases = check_run(prepared, host.policy, store, order, approved=approved)
                 identity = prepared.lowered.computation.identity
-                known = {"approved": approved, "author": signature.author, "iteration": order.iteration}
-                host.audit.begins(run, self.driver, identity, releases, **known)
+                author, iteration = signature.author, order.iteration
+                host.audit.begins(
+                    run, self.driver, identity, releases, approved=approved, author=author, iteration=iteration
+                )
                 logged = True
                 attendance = self._attendance(prepared, run, guests)
                 pulse = Pulse(transport, run, peers, host.config.timeout, host.policy, attendance)
