@@ -25,10 +25,9 @@ class Watch:
     def __call__(self, nbytes: int = 0) -> None:
         self._bytes += nbytes
         self.policy.check_size(max_memory_bytes=self._bytes)
-        if (seconds := time.monotonic() - self._start) > self.policy.max_prepare_seconds:
-            me = self.policy.me
+        if time.monotonic() - self._start > (limit := self.policy.max_prepare_seconds):
             raise PolicyError(
-                f"{me} has not prepared a computation within {seconds:.0f} s (rule max_prepare_seconds): make it "
+                f"{self.policy.me} has not prepared a computation within {limit} s (rule max_prepare_seconds): make it "
                 "smaller, with loops such as lax.scan instead of loops in Python"
             )
         if self.closed():
