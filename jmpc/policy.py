@@ -64,7 +64,7 @@ class Policy:
     - `max_saved_bytes`: what one driver has saved on this player's disk;
     - `max_audit_bytes`: what the runs of one driver add to the audit log in an hour;
     - `max_run_seconds`: of a run with loops, however often they go round;
-    - `max_runs_per_hour`: of one driver.
+    - `max_runs_per_hour`: of one driver; as many computations may it submit.
 
     `min_set_difference`: of owners of whom some may be missing, a server sums up no set that is not the same as an
     earlier one, but differs from it in fewer (0: no such rule; see `jmpc.runtime.differencing`).

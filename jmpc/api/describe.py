@@ -15,10 +15,16 @@ from jmpc._compat import UNKNOWN_LINE, source_line
 from jmpc.api.account import account
 from jmpc.choreography.holders import inner_jaxprs
 from jmpc.choreography.inline import captured, inline_calls
-from jmpc.clipping import clip_norm_p
 from jmpc.computation import Assign, Compute, Constant, Noise, Output, Publish, Read, Secure, Source
 from jmpc.lowering.noise import HONEST
 from jmpc.runtime.prepare import Prepared
+
+# Parameters of operations that change nothing of what they compute.
+_HOW = frozenset(
+    {"accuracy", "linear", "out_sharding", "sharding", "unroll", "weak_type", "_split_transpose"}
+    | {"num_consts", "num_carry", "body_nconsts", "cond_nconsts", "update_consts"}
+)
+_LONGEST = 200  # characters of one parameter
 
 
 def describe(prepared: Prepared, driver: str) -> str:
@@ -90,26 +96,38 @@ def _counted(jaxpr: ClosedJaxpr, called: str, where: str) -> Iterator[tuple[str,
         line = source_line(eqn)
         by_line.setdefault(called if line == UNKNOWN_LINE else line, Counter())[_written(eqn)] += 1
     for line, names in by_line.items():
-        yield line, f"{where}: {', '.join(name if n == 1 else f'{name} x {n}' for name, n in names.items())}"
+        yield line, f"{where}: {'; '.join(name if n == 1 else f'{name} x {n}' for name, n in names.items())}"
     for value in captured(jaxpr):
         yield called, f"{where}: with the constant {_summary(value)}"
 
 
 def _equations(jaxprs: Iterable[Jaxpr]) -> Iterator[JaxprEqn]:
+    """All of them, also those that loops, branches and reductions have inside."""
     for jaxpr in jaxprs:
         for eqn in jaxpr.eqns:
-            inside = list(inner_jaxprs(eqn))
-            if not inside:
-                yield eqn
-            yield from _equations(inside)
+            yield eqn
+            yield from _equations(inner_jaxprs(eqn))
 
 
 def _written(eqn: JaxprEqn) -> str:
-    """An operation with the numbers that are written in it."""
-    numbers = [str(atom.val) for atom in eqn.invars if isinstance(atom, Literal) and np.ndim(atom.val) == 0]
-    if eqn.primitive is clip_norm_p:
-        numbers.append(str(eqn.params["norm"]))
-    return " ".join([eqn.primitive.name, *numbers])
+    """An operation with the numbers that are written in it, its parameters, and what it gives."""
+    numbers = [str(np.asarray(atom.val)) for atom in eqn.invars if isinstance(atom, Literal) and np.ndim(atom.val) == 0]
+    parameters = [f"{name}={_short(str(value))}" for name, value in sorted(eqn.params.items()) if _is_told(name, value)]
+    name = eqn.primitive.name + (f"[{', '.join(parameters)}]" if parameters else "")
+    return f"{' '.join([name, *numbers])} -> {', '.join(var.aval.str_short() for var in eqn.outvars)}"
+
+
+def _is_told(name: str, value: Any) -> bool:
+    """Whether a parameter tells what is computed: not how XLA does it, nor what is listed by itself."""
+    bodies = value if isinstance(value, tuple) else (value,)
+    inside = any(isinstance(body, Jaxpr | ClosedJaxpr) or callable(body) for body in bodies)
+    return value is not None and not inside and name not in _HOW
+
+
+def _short(text: str) -> str:
+    if len(text) <= _LONGEST:
+        return text
+    return f"{text[:_LONGEST]}... (SHA-256 {hashlib.sha256(text.encode()).hexdigest()[:16]})"
 
 
 def _summary(value: Any) -> str:

@@ -8,8 +8,9 @@ pay one truncation.
 from __future__ import annotations
 
 import dataclasses
+import itertools
 import warnings
-from collections.abc import Callable, Hashable, Sequence
+from collections.abc import Callable, Hashable, Iterator, Sequence
 from typing import Any, TypeVar
 
 import jax
@@ -70,6 +71,7 @@ class Context:
         self.parent = parent
         self.equation: JaxprEqn | None = parent.equation if parent else None  # the one being lowered
         self.call_line: str = parent.call_line if parent else UNKNOWN_LINE
+        self._published: Iterator[int] = parent._published if parent else itertools.count(1)
         self._memo: dict[tuple[int, Hashable], tuple[object, Any]] = {}
 
     @property
@@ -345,7 +347,12 @@ class Context:
 
     def _release(self, array: Any, source: str) -> Any:
         others = tuple(party for party in self.parties if party != source)
-        return release(array, source, others, PUBLIC_VALUE) if others else array
+        return release(array, source, others, self._public_reason()) if others else array
+
+    def _public_reason(self) -> str:
+        """Numbered as what is revealed is: a line may have many public values, each of other players' inputs."""
+        number = next(self._published)
+        return PUBLIC_VALUE + (f" ({number})" if number > 1 else "")
 
     def at_player(self, value: Public, player: str) -> Any:
         """The tracer of a public value at `player`, who is told if it does not hold it yet."""
@@ -353,7 +360,7 @@ class Context:
         if value.at == player or (value.at is None and (value.known or player in self.parties)):
             return array
         source = value.at or self.first
-        return self.once(value, ("at", player), lambda: release(array, source, (player,), PUBLIC_VALUE))
+        return self.once(value, ("at", player), lambda: release(array, source, (player,), self._public_reason()))
 
     def operand(self, value: Public) -> Any:
         """The array of a public value as an operand in the choreography: constants but scalars are declared."""

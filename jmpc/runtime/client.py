@@ -67,11 +67,16 @@ class Client:
 
     Computations are prepared in one thread and run, one after the other, in another: a driver that hangs,
     floods or submits something huge keeps itself waiting, not the node and not other drivers.
+
+    `stored_beside` says how many bytes the variables of other sessions of this driver take, where runs still go on.
     """
 
-    def __init__(self, host: Host, repertoire: Repertoire, driver: str, session: bytes) -> None:
+    def __init__(
+        self, host: Host, repertoire: Repertoire, driver: str, session: bytes, stored_beside: Callable[[Client], int]
+    ) -> None:
         self.driver, self.session = driver, session
         self.store = Store()
+        self._stored_beside, self._expected_bytes = stored_beside, 0
         self._host, self._repertoire = host, repertoire
         self._submissions: Remembered[bytes, _Submitted] = Remembered(KEPT_SUBMISSIONS)
         self._preparing = Worker(f"jmpc-prepare-{driver}", _WAITING_SUBMISSIONS)
@@ -97,6 +102,16 @@ class Client:
     def join(self, timeout: float) -> bool:
         """Waits until both threads have ended, up to `timeout` seconds for each; whether they have."""
         return self._running.join(timeout) and self._preparing.join(timeout)
+
+    @property
+    def stored_bytes(self) -> int:
+        """What the variables of this session take, or will once what goes on has written its own."""
+        return max(self.store.bytes_after({}), self._expected_bytes)
+
+    def _in_all(self, size: int) -> int:
+        """What all variables of the driver take if those of this session take `size` bytes, as they are about to."""
+        self._expected_bytes = size  # said before others are asked: of two sessions at once, one sees the other
+        return size + self._stored_beside(self)
 
     # -- submissions -------------------------------------------------------------------------------------------
 
@@ -178,7 +193,7 @@ class Client:
                 with self._told_to_operator(prepared):
                     check_permitted(prepared, host.policy, signature, approved=approved)  # it may have been withdrawn
                 store = self.store.named(order.names)
-                releases = check_run(prepared, host.policy, store, order, approved=approved)
+                releases = check_run(prepared, host.policy, store, order, approved=approved, in_all=self._in_all)
                 identity = prepared.lowered.computation.identity
                 author, iteration = signature.author, order.iteration
                 host.audit.begins(
@@ -200,7 +215,7 @@ class Client:
             self._fail(run, told, error)
             self._ended(run, "failed" if logged else "refused", orders.printable(reason_of(error)), party)
         finally:
-            self.active = None
+            self.active, self._expected_bytes = None, 0
             if opened:
                 transport.close_run(run)
 
@@ -277,7 +292,7 @@ class Client:
             with host.gate.request(request):
                 if request.task in (Task.SAVE, Task.LOAD):
                     host.audit.stored(self.driver, request.task.name.lower(), request.name, len(request.variables))
-                check_size = lambda size: host.policy.check_size(max_stored_bytes=size)
+                check_size = lambda size: host.policy.check_size(max_stored_bytes=self._in_all(size))
                 answer = perform(request, self.driver, self.store, host.archive, check_size).encode()
             if len(answer) > host.transport.limits.max_body_bytes:
                 raise StorageError(f"{host.name} has more to say of {request.name!r} than a message holds: save less")
@@ -287,6 +302,8 @@ class Client:
             if not isinstance(error, JmpcError):
                 _log.warning("the failed request", exc_info=error)
             answer = orders.refused(reason)
+        finally:
+            self._expected_bytes = 0
         self._tell(request_id, answer)
 
     def _fail(self, run: bytes, told: Iterable[str], error: Exception) -> None:

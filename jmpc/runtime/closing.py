@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import atexit
+import functools
 import weakref
 from abc import ABC, abstractmethod
 from types import TracebackType
@@ -18,7 +19,9 @@ class Closing(ABC):
 
     def close_at_exit(self) -> None:
         """Has it closed at the end of the script, if it is still there."""
-        atexit.register(_close, weakref.ref(self))
+        closing = functools.partial(_close, weakref.ref(self))
+        atexit.register(closing)
+        weakref.finalize(self, atexit.unregister, closing).atexit = False
 
     def __enter__(self) -> Self:
         return self

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 import math
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 
 from jmpc.choreography.releases import ReleaseAccount
 from jmpc.choreography.sizes import size_of
@@ -111,16 +111,22 @@ def _check_source(source: Source, me: str, supply: Supply) -> None:
 
 
 def _check_published(computation: Computation, me: str, supply: Supply) -> None:
-    """Whoever declares an input public, its own player must have said so first."""
-    published = {call.arg for call in computation.calls if isinstance(call, Publish)}
+    """Whoever declares an input public, or what its player computes of it, that player must have said so first."""
+    hidden: dict[int, str] = {}  # what derives from a provider that is not public, by number
     for numbers, call in computation.numbered():
-        if not isinstance(call, Source) or call.player != me or published.isdisjoint(numbers):
-            continue
-        if not supply.provider(me, call).public:
-            raise PolicyError(
-                f"{me} does not let everybody know what its provider {call.provider!r} gives (rule public): use it as "
-                "a private input, or register it there with @jmpc.provider(..., public=True)"
-            )
+        match call:
+            case Source(player=player, provider=name) if player == me and not supply.provider(me, call).public:
+                hidden.update(dict.fromkeys(numbers, name))
+            case Compute(player=player, args=args) if player == me:
+                for name in [hidden[arg] for arg in args if arg in hidden]:
+                    hidden.update(dict.fromkeys(numbers, name))
+            case Reveal(player=player, arg=arg) if player == me and arg in hidden:
+                hidden.update(dict.fromkeys(numbers, hidden[arg]))
+            case Publish(arg=arg) if arg in hidden:
+                raise PolicyError(
+                    f"{me} does not let everybody know what its provider {hidden[arg]!r} gives (rule public): use it "
+                    "as a private input, or register it there with @jmpc.provider(..., public=True)"
+                )
 
 
 def _check_types(computation: Computation, policy: Policy) -> None:
@@ -199,12 +205,20 @@ def shown_to(prepared: Prepared, owner: str, variables: Mapping[str, Origins]) -
 
 
 def check_run(
-    prepared: Prepared, policy: Policy, store: Named, order: Order, *, approved: bool = False
+    prepared: Prepared,
+    policy: Policy,
+    store: Named,
+    order: Order,
+    *,
+    approved: bool = False,
+    in_all: Callable[[int], int] = lambda size: size,
 ) -> tuple[ReleaseAccount, ...]:
     """Judges one run: that its variables are what the driver claims, what it opens of them, what it stores.
 
-    `store` is this player's, by the order's names.
-    `approved` says whether this player's operator has approved the computation.
+    Args:
+      store: this player's, by the order's names.
+      approved: whether this player's operator has approved the computation.
+      in_all: what the driver's variables take if those in `store` take so many bytes; called once with it.
 
     Returns:
       What it opens.
@@ -258,7 +272,7 @@ def check_run(
     grants = granted(prepared, order, opened=True)
     releases = tuple(dataclasses.replace(it, inputs=it.inputs - (absent - grants.keys())) for it in releases)
     policy.check_release(releases, grants, approved=approved)
-    if (size := store.bytes_after(prepared.writes_of(me))) > policy.max_stored_bytes:
+    if (size := in_all(store.bytes_after(prepared.writes_of(me)))) > policy.max_stored_bytes:
         raise PolicyError(
             f"{me} would keep {size:,} bytes of this driver's variables, at most {policy.max_stored_bytes:,} (rule "
             "max_stored_bytes): assign to variables instead of making new ones, or begin a new session, which drops "

@@ -73,7 +73,7 @@ class Node:
         self._repertoires: dict[str, Repertoire] = {}  # by driver, as are the clients
         self._clients: dict[str, Client] = {}
         self._ending: list[Client] = []  # of sessions that are over, as long as something in them goes on
-        self._started: dict[str, LastHour] = {}  # runs, by driver
+        self._lately: dict[tuple[str, Kind], LastHour] = {}  # runs and submissions, by driver
         self._refused: Counter[str] = Counter()  # orders, by sender
         self._stopped = threading.Event()
         self.transport = config.transport(name)
@@ -162,6 +162,7 @@ class Node:
             case Kind.SUBMIT:
                 try:
                     submission = Submission.decode(header.body)
+                    self._count(sender, header.kind)
                     client = self._client(sender, submission.session)
                 except JmpcError as error:
                     self._refuse(sender, header, error)
@@ -227,17 +228,24 @@ class Node:
             )
         if driver not in self._repertoires:
             self._repertoires[driver] = Repertoire(self._host)
-        client = self._clients[driver] = Client(self._host, self._repertoires[driver], driver, session)
+        client = Client(self._host, self._repertoires[driver], driver, session, self._stored_beside)
+        self._clients[driver] = client
         return client
+
+    def _stored_beside(self, client: Client) -> int:
+        """What the variables of other sessions of the same driver take."""
+        others = {*self._clients.values(), *self._ending} - {client}
+        return sum(it.stored_bytes for it in others if it.driver == client.driver)
 
     def _let_go(self) -> None:
         """Forgets sessions in which nothing goes on any more."""
         self._ending = [ended for ended in self._ending if not ended.join(0)]
 
     def _forget(self, driver: str) -> None:
-        client = self._clients.pop(driver)
+        client = self._clients[driver]
         client.finish()
-        self._ending.append(client)
+        self._ending.append(client)  # before it is no present one: it counts all the time
+        del self._clients[driver]
         _log.info("%s forgets the variables of %s", self.name, driver)
 
     # -- what its operator asks --------------------------------------------------------------------------------
@@ -276,7 +284,7 @@ class Node:
             "runtime": RUNTIME,
             "seconds": round(now - self._since, 1),
             "drivers": sorted(self._policy.drivers),
-            "sessions": {driver: client.store.bytes_after({}) for driver, client in clients.items()},
+            "sessions": {driver: client.stored_bytes for driver, client in clients.items()},
             "runs": runs,
             "refused": dict(self._refused),
             "dropped": self.transport.dropped,
@@ -325,6 +333,8 @@ class Node:
     def _run(self, sender: str, header: Header) -> None:
         try:
             session = Order.decode(header.body).session
+            if not orders.is_run_of(header.run, sender):
+                raise FrameError("a run of an id that another driver has made")
         except FrameError as error:
             self._refuse(sender, header, FrameError(f"{self.name}: {error}"))
             return
@@ -332,14 +342,18 @@ class Node:
         if client is None or client.session != session:
             self._answer(sender, header, orders.UNKNOWN)
             return
-        started = self._started.setdefault(sender, LastHour())
         try:
-            self._policy.check_size(max_runs_per_hour=started.total + 1)
+            self._count(sender, header.kind)
         except PolicyError as error:
             self._refuse(sender, header, error)
             return
-        started.add(1)
         client.run(header.run, header.body)
+
+    def _count(self, driver: str, kind: Kind) -> None:
+        """Raises PolicyError for more runs, or more submissions, than a driver may order in an hour."""
+        lately = self._lately.setdefault((driver, kind), LastHour())
+        self._policy.check_size(max_runs_per_hour=lately.total + 1)
+        lately.add(1)
 
 
 def _step_of(header: Header) -> Step | None:

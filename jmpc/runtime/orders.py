@@ -19,6 +19,7 @@ order says which variables it means.
 from __future__ import annotations
 
 import hashlib
+import secrets
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Any
@@ -43,9 +44,29 @@ _READY = b"ready: "
 _REFUSED = b"refused: "
 MAX_REASON = 2000  # characters
 _MOST_WHY = 120  # bytes of why an owner is missing
+_NONCE_BYTES = RUN_BYTES // 2
 
 # The reason of an abort that the driver answers by submitting again.
 UNKNOWN = "it does not know this computation: submit it again"
+
+
+def new_run(driver: str) -> bytes:
+    """A fresh id for a run of this driver; see `is_run_of`."""
+    return _run_of(secrets.token_bytes(_NONCE_BYTES), driver)
+
+
+def is_run_of(run: bytes, driver: str) -> bool:
+    """Whether this driver may order a run of this id.
+
+    All who take part in a run know its id. Were it anybody's, one of them that is a driver, too, could order another
+    run of that id where the first has not been ordered yet, or have it ended with its own.
+    """
+    return run == _run_of(run[:_NONCE_BYTES], driver)
+
+
+def _run_of(nonce: bytes, driver: str) -> bytes:
+    digest = hashlib.sha256(b"jmpc.run" + nonce + driver.encode()).digest()
+    return nonce + digest[: RUN_BYTES - _NONCE_BYTES]
 
 
 @dataclass(frozen=True)

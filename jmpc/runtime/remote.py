@@ -187,7 +187,7 @@ class RemoteSession(Closing):
         reads = self._reads(built, prepared)
         invitation, invited = self._invite(known, {name: generation.origins for name, generation in reads.items()})
         ready = {**known.ready, **invited}
-        run = secrets.token_bytes(RUN_BYTES)
+        run = orders.new_run(self.driver)
         peers, guests = fellows(prepared, self.driver, invited, self.driver)
         self.transport.open_run(run, peers | {self.driver}, guests)
         left_out = functools.partial(self.transport.dismiss, run)

@@ -9,16 +9,16 @@ from pathlib import Path
 import numpy as np
 import pytest
 from network import inprocess
-from network.inprocess import EVERYBODY, SERVERS, Nodes, private, run
+from network.inprocess import EVERYBODY, SERVERS, Nodes, local, private, run, submit
 
 import jmpc
 from jmpc.admin import main as admin
 from jmpc.api.graph import Built
-from jmpc.computation import ArrayType, Assign, Call, Computation, Output, Read, Reveal
+from jmpc.computation import ArrayType, Assign, Call, Computation, Output, Publish, Read, Reveal, Source
 from jmpc.errors import ConfigError, RunAborted
 from jmpc.net.authors import generate
 from jmpc.policy import InputRule
-from jmpc.runtime import audit
+from jmpc.runtime import audit, orders
 from jmpc.runtime.approvals import Approvals, Pending
 from jmpc.runtime.control import ask
 from jmpc.runtime.host import approvals_path, audit_path, control_path
@@ -88,6 +88,23 @@ def test_an_owner_approves_one_computation_after_reading_what_it_does(
     assert approvals_path(nodes.config(), "data-owner").stat().st_mode & 0o777 == 0o600
 
 
+def test_the_account_tells_computations_apart_by_what_they_take(nodes: Nodes, session: RemoteSession) -> None:
+    """One row or the sum of all: written on one line, under one name, by the same operations."""
+
+    def part(first: int, last: int) -> jmpc.Value:
+        return jmpc.function(lambda x: x[first:last].sum())(private("data-owner")).reveal()
+
+    texts = []
+    for rows in ((0, 1), (2, 3), (0, 3)):
+        with pytest.raises(RunAborted, match="rule reveal_to"):
+            run(session, part(*rows))
+        path = control_path(nodes.config(), "data-owner")
+        account = ask(path, "account", identity=ask(path, "pending")[-1]["computation"])
+        texts.append(account.partition("operations by source line")[2])
+        assert f"slice[limit_indices=({rows[1]},), start_indices=({rows[0]},)] -> " in texts[-1], texts[-1]
+    assert "reduce_sum[axes=(0,)] -> float32[]" in texts[0] and len(set(texts)) == 3
+
+
 def test_an_approval_does_not_go_with_what_the_computation_stores(nodes: Nodes, session: RemoteSession) -> None:
     kept = jmpc.define_private_variable(private("data-owner") * 2.0)
     both = [kept.assign(kept.initial), kept.initial.sum().reveal()]
@@ -112,6 +129,23 @@ def test_a_driver_does_not_approve_for_others(
     monkeypatch.setattr(Order, "encode", lambda o: encode(dataclasses.replace(o, approved=said)))
     with pytest.raises(RunAborted, match=r"the operator of data-owner has approved nothing for \['driver'\]"):
         run(session, opened)
+
+
+def test_public_values_on_one_line_are_not_one_value_of_many_owners(nodes: Nodes) -> None:
+    """Whoever writes a computation by hand says on which line each stands, and may say the same of all."""
+    nodes.stop(*SERVERS)
+    nodes.start(*SERVERS, min_owners=2)
+    calls: list[Call] = []
+    for i, owner in enumerate(("data-owner", "model-owner")):
+        taken = len(calls) - len(calls) // 4  # an output makes no value
+        source = Source(owner, "calendar", (ArrayType((4,), "float32"),), f"input/{i}", "mean.py:7")
+        same = local(owner, lambda v: v * 1.0, private(owner)).node.make((taken,), "driver")
+        opened = Output(taken + 2, "driver", "", f"mean/{i}", "mean.py:7")
+        calls += [source, dataclasses.replace(same, line="mean.py:7"), Publish(taken + 1, "mean.py:7"), opened]
+    with nodes.stranger() as transport:
+        for answer in submit(nodes, transport, Computation(SERVERS, tuple(calls)), *SERVERS).values():
+            reason = str(orders.refusal(answer))
+            assert "rule min_owners" in reason and "of data-owner" in reason and "of model-owner" in reason
 
 
 def test_inputs_are_for_computations_that_an_author_has_signed(nodes: Nodes, tmp_path: Path) -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+import functools
 import re
 import secrets
 import threading
@@ -351,6 +352,24 @@ def test_variables_of_a_driver_are_bounded(nodes: Nodes, session: RemoteSession)
         run(session, large.assign(large.initial))
     run(session, small.assign(small + 1.0))  # replaces, and does not add
     assert set(nodes.stored("server0")) == {small.name}
+
+
+def test_variables_of_sessions_that_still_go_on_count_as_well(nodes: Nodes) -> None:
+    """A driver that begins session after session while its runs go on does not get as much for each of them."""
+    node, going_on = nodes.nodes["server0"], threading.Event()
+    with nodes.session() as session:
+        kept = jmpc.define_private_variable(jnp.zeros(200))
+        run(session, kept.assign(kept.initial))
+        before = node._clients["driver"]
+        assert before._running.offer(functools.partial(going_on.wait, 60))
+    with nodes.session() as again:
+        more = jmpc.define_private_variable(jnp.zeros(300))
+        with pytest.raises(RunAborted, match="server0 would keep .*rule max_stored_bytes"):
+            run(again, more.assign(more.initial))
+        assert before in node._ending and before.stored_bytes > 3200
+        going_on.set()
+        inprocess.eventually(lambda: node._let_go() or not node._ending, 20)
+        run(again, more.assign(more.initial))
 
 
 def test_variables_without_elements_are_bounded_as_well(session: RemoteSession) -> None:

@@ -175,20 +175,20 @@ def ordered(transport: Transport, order: Order, started: bytes, *peers: str) -> 
 
 def test_slots_of_two_runs_never_meet(nodes: Nodes) -> None:
     """Servers told apart to write a variable in the clear, under one id, do not hold a generation of it together."""
-    session, started = secrets.token_bytes(RUN_BYTES), secrets.token_bytes(RUN_BYTES)
+    session, started = secrets.token_bytes(RUN_BYTES), orders.new_run("driver")
     everybody = (*SERVERS, "data-owner")
     with nodes.stranger() as transport:
         made = submitted(nodes, transport, session, calls(SOURCE, Share(0), Assign("v", 1)), *everybody)
         grants = {"data-owner": frozenset({"data-owner"})}
         order = Order(session, made, grants, {}, names=V)
-        written = ordered(transport, order, secrets.token_bytes(RUN_BYTES), *everybody)
+        written = ordered(transport, order, orders.new_run("driver"), *everybody)
         assert len(set(written)) == 1
         identities = []
         for server in SERVERS:
             zeros = calls(Source(server, "vector", (VECTOR,), "input/0"), Assign("v", 0, player=server))
             made = submitted(nodes, transport, session, zeros, *SERVERS)
             order = Order(session, made, {server: nodes.nodes[server]._policy.receivers}, {}, names=V)
-            identities += ordered(transport, order, secrets.token_bytes(RUN_BYTES), *SERVERS)[:1]
+            identities += ordered(transport, order, orders.new_run("driver"), *SERVERS)[:1]
         assert len({*identities, *written}) == 4 and started not in identities
         for server in SERVERS:
             assert {index for name, index in nodes.store(server)._arrays if name == "v"} == {-1}

@@ -87,7 +87,7 @@ def test_orders_that_are_none(nodes: Nodes, nothing_sent: None) -> None:
         bodies.append(body)
     with nodes.stranger() as transport:
         for body in bodies:
-            started = secrets.token_bytes(RUN_BYTES)
+            started = orders.new_run("driver")
             transport.open_run(started)
             transport.send("server0", Header(Kind.RUN, started, body=body))
             with pytest.raises(RunAborted, match="order|control frame|submit it again"):
@@ -127,7 +127,7 @@ def test_computations_of_another_driver_cannot_be_run(nodes: Nodes) -> None:
         ((known, _),) = session._known._entries.values()
         order = Order(session._id, known.invitation.submission, {}, {}).encode()
         with nodes.stranger("second-driver") as transport:
-            started = secrets.token_bytes(RUN_BYTES)
+            started = orders.new_run("second-driver")
             transport.open_run(started)
             transport.send("server0", Header(Kind.RUN, started, body=order))
             with pytest.raises(RunAborted, match="submit it again"):
@@ -175,6 +175,19 @@ def test_a_player_outside_of_a_run_changes_nothing_in_it(nodes: Nodes, going_on:
         transport.wait_control(Kind.ABORT, foreign, "server0")  # of its order; and the run goes on
     inprocess.eventually(lambda: server.dropped["of a player that takes no part in the run"] == before + 5)
     assert going_on() == foreign
+
+
+def test_a_driver_orders_no_run_of_an_id_that_another_has_made(nodes: Nodes, session: RemoteSession) -> None:
+    """Who takes part in a run knows its id; where it has not been ordered yet, nobody else can be first."""
+    works(session)
+    started = orders.new_run("driver")
+    with nodes.stranger("second-driver") as transport, pytest.MonkeyPatch.context() as patch:
+        transport.open_run(started)
+        transport.send("server0", Header(Kind.RUN, started, body=Order(bytes(16), bytes(16), {}, {}).encode()))
+        with pytest.raises(RunAborted, match="an id that another driver has made"):
+            transport.wait_control(Kind.DONE, started, "server0")
+        patch.setattr("jmpc.runtime.orders.new_run", lambda driver: started)
+        works(session)
 
 
 def test_frames_of_runs_that_nobody_has_ordered(nodes: Nodes, session: RemoteSession) -> None:

@@ -168,8 +168,20 @@ def test_publishing_what_was_computed_from_private_data(nodes: Nodes, nothing_se
     product = jmpc.multiply(private("data-owner"), private("model-owner")).node.make((3, 1), "driver")
     calls = (x, y, double, Publish(2), product, Reveal(4, "driver"), Output(5, "driver", "", "fetch/0"))
     with nodes.stranger() as transport:
-        for answer in submit(nodes, transport, Computation(SERVERS, calls), *EVERYBODY).values():
-            assert "rule reveal_to): public value (data-owner to server" in str(orders.refusal(answer))
+        answers = submit(nodes, transport, Computation(SERVERS, calls), *EVERYBODY)
+    assert "rule public" in str(orders.refusal(answers.pop("data-owner")))
+    for answer in answers.values():
+        assert "rule reveal_to): public value (data-owner to server" in str(orders.refusal(answer))
+
+
+def test_what_its_player_does_to_a_private_input_does_not_make_it_public(nodes: Nodes, nothing_sent: None) -> None:
+    x = Source("data-owner", "vector", (ArrayType((4,), "float32"),), "input/0")
+    same = local("data-owner", lambda v: v * 1.0, private("data-owner")).node.make((0,), "driver")
+    with nodes.stranger() as transport:
+        for step in (same, Reveal(0, "data-owner")):
+            calls = (x, step, Publish(1), Output(2, "driver", "", "fetch/0"))
+            (answer,) = submit(nodes, transport, Computation(SERVERS, calls), "data-owner").values()
+            assert "what its provider 'vector' gives (rule public)" in str(orders.refusal(answer))
 
 
 # -- what is no computation ----------------------------------------------------------------------------------------

@@ -119,7 +119,7 @@ def test_whoever_approves_is_told():
         f"server0, server1, server2, each private: {each} (0.5 of any two servers together)  test_noise.py" in account
     )
     assert "noise     on float32[3], standard deviation 0.5 of any two servers together  test_noise.py" in account
-    assert "on secrets, in clip: " in account and "clip_norm 0.25" in account
+    assert "on secrets, in clip: " in account and "clip_norm[norm=0.25]" in account
 
 
 def test_pytrees_variables_and_what_is_in_the_clear():
