@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import atexit
-import functools
 import weakref
 from abc import ABC, abstractmethod
 from types import TracebackType
@@ -19,9 +18,13 @@ class Closing(ABC):
 
     def close_at_exit(self) -> None:
         """Has it closed at the end of the script, if it is still there."""
-        closing = functools.partial(_close, weakref.ref(self))
-        atexit.register(closing)
-        weakref.finalize(self, atexit.unregister, closing).atexit = False
+
+        def close() -> None:
+            if (still_open := reference()) is not None:
+                still_open.close()
+
+        reference = weakref.ref(self, lambda _: atexit.unregister(close))
+        atexit.register(close)
 
     def __enter__(self) -> Self:
         return self
@@ -31,8 +34,3 @@ class Closing(ABC):
     ) -> None:
         del kind, error, trace
         self.close()
-
-
-def _close(closing: weakref.ref[Closing]) -> None:
-    if (still_open := closing()) is not None:
-        still_open.close()
