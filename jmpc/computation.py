@@ -43,7 +43,8 @@ class ArrayType:
 class Source:
     """Data that `player` brings, by a registered provider or, if `provider` is empty, by its own process.
 
-    Makes one value in the clear at `player` for each type.
+    Makes one value in the clear at `player` for each type. `names` are those of the arrays in the pytree that whoever
+    uses them declares, columns of a table for instance; empty if nobody says.
     """
 
     player: str
@@ -51,6 +52,7 @@ class Source:
     types: tuple[ArrayType, ...]
     key: str  # names the input within the computation
     line: str = ""
+    names: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True)

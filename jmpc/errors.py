@@ -15,6 +15,10 @@ class ConfigError(JmpcError):
     """The configuration is wrong: names the file and the field."""
 
 
+class AddressTakenError(ConfigError):
+    """Somebody listens already where a player is to."""
+
+
 class PolicyError(JmpcError):
     """A player's policy refuses a computation: names the rule."""
 

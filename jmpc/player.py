@@ -3,16 +3,18 @@
 from __future__ import annotations
 
 import argparse
+import functools
 import logging
 import os
 import signal
 import sys
-from collections.abc import Sequence
+import time
+from collections.abc import Callable, Sequence
 from pathlib import Path
 
 from jmpc.config import RemoteConfig
 from jmpc.data_files import file_provider
-from jmpc.errors import JmpcError
+from jmpc.errors import AddressTakenError, ConfigError, JmpcError
 from jmpc.policy import Policy, read_rules
 from jmpc.protocols.families import FAMILIES
 from jmpc.providers import Registry
@@ -21,6 +23,8 @@ from jmpc.runtime.logs import configure_logs
 from jmpc.runtime.node import Node
 
 _log = logging.getLogger("jmpc.node")
+
+_ADDRESS_SECONDS = 10  # that a node waits for its address
 
 
 def main(argv: Sequence[str] | None = None) -> int:
@@ -58,11 +62,30 @@ def _node(arguments: argparse.Namespace) -> Node:
             "%s is the configured driver: a script that acts as it cannot listen beside this node", config.driver
         )
     registry = Registry.load(arguments.providers, [file_provider(file) for file in arguments.data])
+    if unknown := sorted(policy.inputs.keys() - registry.providers.keys() - {"*"}):
+        text = (
+            f"there are rules for inputs {unknown}, which {arguments.name} does not have: {sorted(registry.providers)}"
+        )
+        if rules is not None:
+            raise ConfigError(f"{arguments.policy}: {text}. What a rule does not name, it does not protect")
+        _log.warning("%s: %s", arguments.config, text)  # which may have rules for inputs of other players
     use_compilation_cache()
     traces = None if arguments.traces is None else Path(arguments.traces)
-    return Node(
-        config, arguments.name, registry, FAMILIES[config.protocol], policy, metrics=arguments.metrics, traces=traces
-    )
+    make = functools.partial(Node, config, arguments.name, registry, FAMILIES[config.protocol], policy)
+    return _at_its_address(functools.partial(make, metrics=arguments.metrics, traces=traces))
+
+
+def _at_its_address(make: Callable[[], Node]) -> Node:
+    """Waits a while for whoever is there: `jmpc-admin check`, or the node before this one that is just ending."""
+    deadline = time.monotonic() + _ADDRESS_SECONDS
+    while True:
+        try:
+            return make()
+        except AddressTakenError as error:
+            if time.monotonic() > deadline:
+                raise
+            _log.info("waiting: %s", error)
+            time.sleep(1)
 
 
 def _stop(node: Node, signum: int) -> None:

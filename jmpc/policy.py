@@ -18,11 +18,11 @@ from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, field, fields
 from typing import TYPE_CHECKING, Any, Final
 
+from .choreography.releases import ReleaseAccount, opened_values
 from .errors import ConfigError, PolicyError
 from .net.authors import Signature
 
 if TYPE_CHECKING:
-    from .choreography.releases import ReleaseAccount
     from .config import RemoteConfig
 
 
@@ -169,8 +169,8 @@ class Policy:
         Raises:
             PolicyError: rule "reveal_to", with every release that breaks it.
         """
-        refused = {}
-        for release in account:
+        refused: dict[str, str] = {}
+        for release in opened_values(account):
             against = [
                 player
                 for player in sorted(release.inputs)
@@ -182,7 +182,7 @@ class Policy:
         if refused:
             raise PolicyError(
                 f"{self.me} refuses to take part (rule reveal_to): {'; '.join(refused.values())}. "
-                'Let "policy": {"reveal_to": ...} in its configuration name who may see it'
+                "Let reveal_to in its policy name who may see it"
             )
 
     def check_owners(

@@ -17,9 +17,9 @@ from typing import Any, Protocol
 
 import jax
 
-from jmpc.complexes import parts
 from jmpc.computation import ArrayType, Output, Source
 from jmpc.errors import ConfigError, InputError
+from jmpc.leaves import named_parts, names_of
 
 
 @dataclass(frozen=True)
@@ -39,7 +39,12 @@ class Provider:
     @property
     def array_types(self) -> tuple[ArrayType, ...]:
         """The types of the arrays, leaf by leaf; a complex leaf is two arrays."""
-        return tuple(ArrayType.of(part) for leaf in jax.tree.leaves(self.types) for part in parts(leaf))
+        return tuple(ArrayType.of(part) for _, part in named_parts(self.types))
+
+    @property
+    def names(self) -> tuple[str, ...]:
+        """The names of these arrays in the pytree, columns of a table for instance."""
+        return names_of(self.types)
 
     def __call__(self, player: str, iteration: int | None = None) -> Any:
         """What it brings.

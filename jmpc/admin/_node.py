@@ -89,9 +89,10 @@ def approve(arguments: argparse.Namespace) -> int:
     for line in ask(path, "account", identity=found["computation"]).splitlines():
         print("".join(char if char.isprintable() else "?" for char in line))
     print(f"\nrefused because {printable(found['reason'])}")
+    drivers = ", ".join(ask(path, "status")["drivers"])
     question = (
-        f"\nLet it run at {player}, whenever {', '.join(ask(path, 'status')['drivers'])} submits it? What it keeps may "
-        "afterwards be used by other computations, within reveal_to and min_owners. [y/N] "
+        f"\nLet it run at {player}, whoever of {drivers} submits it? What it keeps may afterwards be used by other "
+        "computations, within reveal_to and min_owners. [y/N] "
     )
     if not arguments.yes and input(question).strip().lower() not in ("y", "yes"):
         print("not approved")

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 
 from jmpc.api.forecast import Forecast, Link, forecast
 from jmpc.choreography.cost import Cost, Times
-from jmpc.choreography.releases import ReleaseAccount
+from jmpc.choreography.releases import ReleaseAccount, opened_values
 from jmpc.computation import ArrayType, Gather, Noise
 from jmpc.runtime.prepare import Prepared
 
@@ -107,16 +107,10 @@ class Account:
         yield "all", *_numbers(map(sum, columns.values()))
 
     def _opened(self) -> Iterator[Row]:
-        """Each value once, although all who hold a part of it show theirs."""
-        values: dict[tuple[str, str, str], list[ReleaseAccount]] = {}
-        for r in self.releases:
-            values.setdefault((r.dst, f"{r.why} {list(r.shape)}", r.line), []).append(r)
-        for (dst, what, line), parts in values.items():
-            # A part may be keystream alone; the value is what all of them make.
-            whose = frozenset().union(*(r.inputs for r in parts))
-            inputs = sorted(whose, key=lambda player: (player == UNKNOWN, player))
-            sources = ", ".join(dict.fromkeys(r.src for r in parts))
-            yield f"{sources} -> {dst}", what, f"derived from {', '.join(inputs) or 'no private input'}", line
+        for it in opened_values(self.releases):
+            inputs = sorted(it.inputs, key=lambda player: (player == UNKNOWN, player))
+            derived = f"derived from {', '.join(inputs) or 'no private input'}"
+            yield f"{it.src} -> {it.dst}", f"{it.why} {list(it.shape)}", derived, it.line
 
     def _by_line(self) -> Iterator[Row]:
         rows = [

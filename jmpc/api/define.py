@@ -23,6 +23,7 @@ from jmpc.choreography.inline import captured, inline_calls
 from jmpc.computation import ArrayType, Compute, Constant, Publish, Read, Source
 from jmpc.config import player_of
 from jmpc.errors import InputError
+from jmpc.leaves import names_of
 from jmpc.providers import Provider, Sink
 
 Range = tuple[float, float]
@@ -262,10 +263,16 @@ def _define_input(player: str, provide: Any, types: Any, range: Range | None) ->
             closed, types = _traced(player, lambda: in_parts(provide()))
             if closed is not None:
                 return _pure_input(player, closed, types, feed, range, getattr(provide, "__name__", "input"))
-    leaves, tree = jax.tree.flatten(in_parts(types))
+    names, (leaves, tree) = names_of(types), jax.tree.flatten(in_parts(types))
     if wrong := [leaf for leaf in leaves if not (hasattr(leaf, "shape") and hasattr(leaf, "dtype"))]:
         raise TypeError(f"types: a pytree of jax.ShapeDtypeStruct, found {wrong[0]!r} in it")
-    values = _source(player, tuple(ArrayType.of(leaf) for leaf in leaves), provider, feed, range)
+    if wide := [leaf for leaf in leaves if jax.dtypes.canonicalize_dtype(leaf.dtype) != leaf.dtype]:
+        narrow = jax.dtypes.canonicalize_dtype(wide[0].dtype).name
+        raise TypeError(
+            f"types: {ArrayType.of(wide[0])}, but without jax_enable_x64 JAX computes in {narrow}: declare that, and "
+            "let what brings it convert it"
+        )
+    values = _source(player, tuple(ArrayType.of(leaf) for leaf in leaves), provider, feed, range, names)
     return jax.tree.unflatten(tree, values)
 
 
@@ -342,9 +349,16 @@ def _pure_input(player: str, closed: ClosedJaxpr, shapes: Any, feed: Any, range:
     return jax.tree.unflatten(jax.tree.structure(shapes), _results(node, player, range))
 
 
-def _source(player: str, types: tuple[ArrayType, ...], provider: str, feed: Any, range: Range | None) -> list[Value]:
+def _source(
+    player: str,
+    types: tuple[ArrayType, ...],
+    provider: str,
+    feed: Any,
+    range: Range | None,
+    names: tuple[str, ...] = (),
+) -> list[Value]:
     def make(_: tuple[int, ...], driver: str) -> Source:
-        return Source(driver if player == DRIVER else player, provider, types, "")
+        return Source(driver if player == DRIVER else player, provider, types, "", names=names)
 
     node = Node((), types, make, feed)
     return _results(node, player, range)

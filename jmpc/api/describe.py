@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+import itertools
 import math
 from collections import Counter
 from collections.abc import Iterable, Iterator
@@ -37,8 +38,9 @@ def describe(prepared: Prepared, driver: str) -> str:
     }
     lines = [f"computation {computation.identity.hex()}", f"submitted by {driver}"]
     for title, rows in sections.items():
-        lines += ["", title, *(f"  {row}" for row in rows or ["nothing"])]
+        lines += ["", title, *(f"  {row}" for row in dict.fromkeys(rows) or ["nothing"])]
     operations = [f"  {line}  {what}" for line, what in _operations(prepared)]
+    operations = operations or ["  nothing is computed: what is opened or kept are the inputs as they are"]
     return "\n".join(
         [*lines, "", *str(account(prepared, driver)).splitlines(), "", "operations by source line", *operations]
     )
@@ -49,10 +51,11 @@ def _inputs(prepared: Prepared) -> Iterator[str]:
     published = {call.arg for call in computation.calls if isinstance(call, Publish)}
     for numbers, call in computation.numbered():
         match call:
-            case Source(player=player, provider=provider, types=types, line=line):
+            case Source(player=player, provider=provider, types=types, names=names, line=line):
                 seen = "for everybody to see" if not published.isdisjoint(numbers) else "private"
                 what = f"its {provider!r}" if provider else "what its script brings"
-                yield f"{player}, {seen}: {what}, {', '.join(map(str, types))}  {line}"
+                arrays = [" ".join(filter(None, row)) for row in itertools.zip_longest(names, map(str, types))]
+                yield f"{player}, {seen}: {what}, {', '.join(arrays)}  {line}"
             case Read(variable=variable, type=type_, player=player, line=line):
                 yield f"{player or 'shares of all servers'}: the variable {variable}, {type_}  {line}"
             case Noise(arg=arg, deviation=deviation, line=line):

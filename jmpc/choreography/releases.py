@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+import dataclasses
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass, field
 
 from jax.extend.core import Jaxpr, JaxprEqn, Literal, Var
@@ -39,6 +40,25 @@ class ReleaseAccount:
     def __str__(self) -> str:
         derived = f", from {', '.join(sorted(self.inputs))}" if self.inputs else ""
         return f"{self.src} -> {self.dst}: {self.why} {list(self.shape)}{derived}  {self.line}"
+
+
+def opened_values(releases: Iterable[ReleaseAccount]) -> list[ReleaseAccount]:
+    """Each value once, although all who hold a part of it show theirs; `src` names all of them.
+
+    A part may be keystream alone, of nobody: the value is what all of them make, and derives from what any of them
+    does.
+    """
+    values: dict[tuple[str, str, str, tuple[int, ...]], list[ReleaseAccount]] = {}
+    for release in releases:
+        values.setdefault((release.dst, release.why, release.line, release.shape), []).append(release)
+    return [
+        dataclasses.replace(
+            parts[0],
+            src=", ".join(dict.fromkeys(part.src for part in parts)),
+            inputs=frozenset().union(*(part.inputs for part in parts)),
+        )
+        for parts in values.values()
+    ]
 
 
 def list_releases(traced: Choreography, origins: Sequence[Origins]) -> tuple[ReleaseAccount, ...]:

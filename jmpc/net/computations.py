@@ -39,6 +39,7 @@ from jmpc.computation import (
     result_count,
 )
 from jmpc.gaussian import MOST_DEVIATION
+from jmpc.leaves import LONGEST_NAME
 from jmpc.net.codec import CodecError, Limits, Tally, decode_jaxpr, encode_jaxpr, unpack
 from jmpc.net.codec._encode import BLOCK
 from jmpc.net.codec._plain import as_bytes, as_float, as_list, as_size, as_text
@@ -130,6 +131,8 @@ def _decode_call(data: list[Any], made: int, tally: Tally) -> Call:
         raise CodecError(
             f"{kind.__name__} {call.name!r} takes {len(call.jaxpr.in_avals)} arguments, got {len(call.args)}"
         )
+    if isinstance(call, Source) and len(call.names) not in (0, len(call.types)):
+        raise CodecError(f"{len(call.names)} names of {len(call.types)} arrays")
     if isinstance(call, Gather):
         _check_gather(call)
     if isinstance(call, Average) and not call.args:
@@ -180,6 +183,13 @@ def _output_key(data: Any) -> str:
 def _label(data: Any, length: int = 128) -> str:
     """What a function was called by who wrote it, or on which line: for messages only."""
     return "".join(char if char.isprintable() else "?" for char in as_text(data)[:length])
+
+
+def _names(data: Any) -> tuple[str, ...]:
+    names = tuple(as_text(item) for item in as_list(data))
+    if not all(len(name) <= LONGEST_NAME and name.isprintable() for name in names):
+        raise CodecError(f"a name of an array with unprintable characters, or more than {LONGEST_NAME}")
+    return names
 
 
 def _type(data: Any, limits: Limits) -> ArrayType:
@@ -238,6 +248,7 @@ _READERS: dict[str, Callable[[Any], Any]] = {
     "line": lambda data: _label(data, LINE_LENGTH),
     "range": _range,
     "deviation": _deviation,
+    "names": _names,
     "sink": _name,
     "owners": lambda data: tuple(_name(item) for item in as_list(data)),
     "ranges": lambda data: tuple(_range(item) for item in as_list(data)),

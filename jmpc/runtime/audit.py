@@ -28,7 +28,7 @@ from typing import Any, Final
 from cryptography.hazmat.primitives.hashes import SHA256
 from cryptography.hazmat.primitives.kdf.hkdf import HKDF
 
-from jmpc.choreography.releases import ReleaseAccount
+from jmpc.choreography.releases import ReleaseAccount, opened_values
 from jmpc.errors import PolicyError, StorageError
 from jmpc.private_files import make_folder
 from jmpc.remember import Remembered
@@ -78,7 +78,7 @@ class AuditLog:
         """
         rows = [
             {"to": it.dst, "by": it.src, "what": it.why, "shape": it.shape, "of": sorted(it.inputs), "line": it.line}
-            for it in opened
+            for it in opened_values(opened)
         ]
         digest = hashlib.sha256(json.dumps(rows).encode()).hexdigest()
         with self._lock:

@@ -46,7 +46,13 @@ class Control:
         if not hasattr(socket, "AF_UNIX") or len(os.fsencode(path)) > _MAX_PATH:
             _log.warning("no commands of the operator: %s is no possible name of a socket here", path)
             return
-        make_folder(path.parent)
+        try:
+            make_folder(path.parent)
+        except OSError as error:
+            raise ConfigError(
+                f'{path.parent} cannot be made ({error.strerror}): let "state" in the configuration name a folder that '
+                "this user may write to"
+            ) from error
         check_protected(path.parent, ANY)
         path.unlink(missing_ok=True)  # of a node that was killed; a living one would hold this player's port
         self._server = _Server(str(path), commands)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+import itertools
 import math
 from collections.abc import Callable, Mapping
 
@@ -101,12 +102,13 @@ def check_computation(computation: Computation, policy: Policy, config: RemoteCo
 
 
 def _check_source(source: Source, me: str, supply: Supply) -> None:
-    given, asked = supply.provider(me, source).array_types, source.types
+    provider = supply.provider(me, source)
+    given, asked = (provider.names, provider.array_types), (source.names or provider.names, source.types)
     if given != asked:
         raise InputError(
             me,
-            f"{me}: provider {source.provider!r} gives {_shown(given)} by its declaration, "
-            f"the computation wants {_shown(asked)}: declare the same types there and where it is used",
+            f"{me}: provider {source.provider!r} gives {_shown(*given)} by its declaration, the computation wants "
+            f"{_shown(*asked)}: declare the same names and types there and where it is used, all of them",
         )
 
 
@@ -328,5 +330,6 @@ def may_tell(
     return True
 
 
-def _shown(types: tuple[ArrayType, ...]) -> str:
-    return "(" + ", ".join(map(str, types)) + ")"
+def _shown(names: tuple[str, ...], types: tuple[ArrayType, ...]) -> str:
+    rows = itertools.zip_longest(names, map(str, types), fillvalue="")
+    return "(" + ", ".join(" ".join(filter(None, row)) for row in rows) + ")"

@@ -6,13 +6,12 @@ from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
-import jax
 import numpy as np
 from jax.extend.core import Var
 
-from jmpc.complexes import parts
 from jmpc.computation import Assign, Noise, Output, Source
 from jmpc.errors import InputError
+from jmpc.leaves import named_parts
 from jmpc.lowering.computation import Lowered, Port
 from jmpc.lowering.noise import noise_of_server
 from jmpc.runtime.attendance import Attendance
@@ -96,10 +95,13 @@ def _stored(port: Port, store: Named, player: str) -> Any:
 def _checked(source: Source, tree: Any) -> list[np.ndarray]:
     """The leaves of what a provider returned, complex ones in parts, with the declared shapes and dtypes."""
     where = f"{source.player}: provider {source.provider!r}" if source.provider else f"{source.player}: its input"
-    leaves = [part for leaf in jax.tree.leaves(tree) for part in parts(leaf)]
+    named = named_parts(tree)
+    names, leaves = [name for name, _ in named], [leaf for _, leaf in named]
     if len(leaves) != len(source.types):
         declared = [str(type_) for type_ in source.types]
         raise InputError(source.player, f"{where} does not give the arrays {declared}", f"but {len(leaves)} arrays")
+    if source.names and names != list(source.names):
+        raise InputError(source.player, f"{where} does not give {list(source.names)}, as declared", f"but {names}")
     arrays = []
     for index, (leaf, type_) in enumerate(zip(leaves, source.types, strict=True)):
         try:

@@ -7,7 +7,7 @@ import logging
 import secrets
 import threading
 import time
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any, TypeVar
 
@@ -30,6 +30,7 @@ from jmpc.errors import (
 from jmpc.net.authors import Author, Signature
 from jmpc.net.computations import decode_computation, encode_computation
 from jmpc.net.framing import RUN_BYTES, Header, Kind
+from jmpc.net.ping import ping
 from jmpc.policy import Policy
 from jmpc.precision import Precision
 from jmpc.protocols.families import FAMILIES
@@ -380,6 +381,7 @@ class RemoteSession(Closing):
         number, peers = secrets.token_bytes(RUN_BYTES), [player for player in requests if player != self.driver]
         if missing := [player for player in peers if player not in self._config.players]:
             raise ConfigError(f"players {missing} are not in the configuration; known are {list(self._config.players)}")
+        self._check_there(peers)
         for peer in peers:
             self.transport.send(peer, Header(Kind.STORAGE, number, body=requests[peer].encode(self._id)))
         self._told.update(peers)
@@ -388,6 +390,15 @@ class RemoteSession(Closing):
             found[self.driver] = perform(requests[self.driver], self.driver, self._store, self._archive)
         what, patience = "answer for its storage", PREPARE_TIMEOUT * self._config.timeout
         return found | self._answers(number, peers, what, Answer.decode, patience)
+
+    def _check_there(self, peers: Sequence[str]) -> None:
+        """Raises what keeps a node from answering, long before its disk could be the reason."""
+        for peer, pong in ping(self.transport, peers, self._config.timeout).items():
+            if isinstance(pong, LinkTimeout):
+                where, hint = self._config.get_player(peer).address, self.transport.hint(peer)
+                raise LinkTimeout(peer, f"{peer} ({where}) does not answer: {hint}")
+            if isinstance(pong, JmpcError):
+                raise pong
 
     def close(self) -> None:
         """Closes the links; the nodes forget this session's variables."""

@@ -135,6 +135,22 @@ def test_registered_providers() -> None:
         jmpc.define_private_input("alice", X)
 
 
+def test_what_is_brought_is_what_was_declared_by_name() -> None:
+    types = {"age": TYPE, "weight": TYPE}
+    for given in ({"years": X, "weight": X}, (X, X)):
+        x = jmpc.define_private_input("alice", lambda given=given: given, types=types)
+        text = r"alice: its input does not give \[\"\['age'\]\", \"\['weight'\]\"\], as declared \(but"
+        with pytest.raises(InputError, match=text):
+            opened(x["age"])
+
+
+@pytest.mark.parametrize("wide", ["float64", "int64"])
+def test_types_that_jax_does_not_compute_in_are_refused_where_they_are_declared(wide: str) -> None:
+    narrow = wide.replace("64", "32")
+    with pytest.raises(TypeError, match=rf"{wide}\[3\], but without jax_enable_x64 JAX computes in {narrow}"):
+        jmpc.define_private_input("alice", "rows", types={"x": jax.ShapeDtypeStruct((3,), wide)})
+
+
 GIVES: list[tuple[str, Callable[[], Any], str]] = [
     ("another shape", lambda: X[:2], r"alice: its input does not give float32\[3\].* 0: .*\(but float32\[2\]\)"),
     ("another type", lambda: np.arange(3), r"does not give float32\[3\], as declared, .*\(but int32\[3\]\)"),

@@ -35,6 +35,11 @@ def calendar(player: str):
     return np.arange(4, dtype=np.float32)
 
 
+@jmpc.provider(types={"age": VECTOR, "weight": VECTOR})
+def table(player: str):
+    return {"age": np.full(4, 40, np.float32), "weight": np.full(4, 70, np.float32)}
+
+
 @jmpc.provider(types=VECTOR)
 def wrong_shape(player: str):
     return np.zeros(5, np.float32)

@@ -8,7 +8,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from network import inprocess
+from network import inprocess, my_data
 from network.inprocess import EVERYBODY, SERVERS, Nodes, local, private, run, submit
 
 import jmpc
@@ -103,6 +103,18 @@ def test_the_account_tells_computations_apart_by_what_they_take(nodes: Nodes, se
         texts.append(account.partition("operations by source line")[2])
         assert f"slice[limit_indices=({rows[1]},), start_indices=({rows[0]},)] -> " in texts[-1], texts[-1]
     assert "reduce_sum[axes=(0,)] -> float32[]" in texts[0] and len(set(texts)) == 3
+
+
+def test_the_account_says_which_columns_and_that_they_are_opened_as_they_are(
+    nodes: Nodes, session: RemoteSession
+) -> None:
+    with pytest.raises(RunAborted, match="rule reveal_to"):
+        types = {"age": my_data.VECTOR, "weight": my_data.VECTOR}
+        run(session, jmpc.define_private_input("data-owner", "table", types=types)["age"].reveal())
+    path = control_path(nodes.config(), "data-owner")
+    account = ask(path, "account", identity=ask(path, "pending")[-1]["computation"])
+    assert "its 'table', ['age'] float32[4], ['weight'] float32[4]" in account
+    assert "nothing is computed: what is opened or kept are the inputs as they are" in account
 
 
 def test_an_approval_does_not_go_with_what_the_computation_stores(nodes: Nodes, session: RemoteSession) -> None:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 import logging
+import re
 import secrets
 
 import jax
@@ -182,6 +183,24 @@ def test_what_its_player_does_to_a_private_input_does_not_make_it_public(nodes: 
             calls = (x, step, Publish(1), Output(2, "driver", "", "fetch/0"))
             (answer,) = submit(nodes, transport, Computation(SERVERS, calls), "data-owner").values()
             assert "what its provider 'vector' gives (rule public)" in str(orders.refusal(answer))
+
+
+def test_columns_are_taken_by_their_names(session: RemoteSession, nodes: Nodes) -> None:
+    """Two columns of one type would be taken for each other if only their order counted."""
+
+    def total(*names: str) -> jmpc.Value:
+        return jmpc.define_private_input("data-owner", "table", types=dict.fromkeys(names, my_data.VECTOR))[
+            names[0]
+        ].sum()
+
+    np.testing.assert_allclose(run(session, total("age", "weight").reveal())[0], 160, atol=1e-3)
+    before = nodes.shared_bytes()
+    for names in (("years", "weight"), ("weight", "height"), ("age",)):
+        wanted = ", ".join(f"[{name!r}] float32[4]" for name in sorted(names))
+        text = "gives (['age'] float32[4], ['weight'] float32[4]) by its declaration, the computation wants (" + wanted
+        with pytest.raises(RunAborted, match=re.escape(text)):
+            run(session, total(*names).reveal())
+    assert nodes.shared_bytes() == before
 
 
 # -- what is no computation ----------------------------------------------------------------------------------------

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -14,7 +15,7 @@ from network import inprocess
 from network.inprocess import EVERYBODY, SERVERS, Nodes, private
 
 import jmpc
-from jmpc.errors import RunAborted, StorageError
+from jmpc.errors import LinkTimeout, RunAborted, StorageError
 from jmpc.net.framing import RUN_BYTES, Header, Kind
 from jmpc.runtime.saving import Request, Task
 from jmpc.runtime.store import Store
@@ -223,6 +224,20 @@ def test_saving_keeps_to_the_policy(nodes: Nodes, monkeypatch: pytest.MonkeyPatc
         with pytest.raises(RunAborted, match="server0 .*rule max_stored_bytes"):
             for _ in range(10):
                 jmpc.load("small")
+
+
+def test_a_node_that_is_not_there_is_named_before_anybody_waits_for_its_disk(
+    nodes: Nodes, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    with driving(nodes, monkeypatch):
+        jmpc.save("model", jmpc.define_private_variable(np.ones(2)))
+    nodes.stop("server2")
+    with driving(nodes, monkeypatch) as session:
+        start = time.monotonic()
+        with pytest.raises(LinkTimeout, match="server2 .*does not answer: .*is jmpc-node server2 running there"):
+            jmpc.load("model")
+        assert time.monotonic() - start < session._config.timeout + 2
+    nodes.start("server2")
 
 
 @pytest.mark.parametrize("sender", ["driver", "model-owner"])

@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
+import errno
 from typing import Final
 
 import zmq
 
-from ...errors import ConfigError
+from ...errors import AddressTakenError, ConfigError
 from ._endpoints import resolve
 
 _HEARTBEAT_SECONDS: Final = 5
@@ -57,12 +58,14 @@ class Sockets:
         """Listen at `endpoint`.
 
         Raises:
-            ConfigError: it is taken, or not an address of this machine.
+            AddressTakenError: somebody listens there.
+            ConfigError: it is not an address of this machine.
         """
         try:
             made.bind(resolve(endpoint))
         except (zmq.ZMQError, OSError) as error:
-            raise ConfigError(
+            kind = AddressTakenError if error.errno == errno.EADDRINUSE else ConfigError
+            raise kind(
                 f"{self._name} cannot listen at {endpoint}: {error.strerror}; "
                 f"is another {self._name} running, or is this not an address of this machine?"
             ) from None

@@ -1,0 +1,33 @@
+"""The arrays of a pytree with their names, so that those who declare it apart from each other mean the same ones."""
+
+from __future__ import annotations
+
+import hashlib
+from typing import Any, Final
+
+import jax
+from jax.tree_util import KeyPath, keystr
+
+from jmpc.complexes import parts
+
+LONGEST_NAME: Final = 128  # characters
+
+
+def named_parts(tree: Any) -> list[tuple[str, Any]]:
+    """Every leaf with its path in the tree; a complex one is two, of one name."""
+    leaves, _ = jax.tree_util.tree_flatten_with_path(tree)
+    return [(_name(path), part) for path, leaf in leaves for part in parts(leaf)]
+
+
+def names_of(tree: Any) -> tuple[str, ...]:
+    """The names of its arrays, in order."""
+    return tuple(name for name, _ in named_parts(tree))
+
+
+def _name(path: KeyPath) -> str:
+    """One that can travel and be shown: long ones end in a digest of the whole."""
+    text = keystr(path)
+    if len(text) <= LONGEST_NAME and text.isprintable():
+        return text
+    digest = hashlib.sha256(text.encode("utf-8", "surrogatepass")).hexdigest()[:16]
+    return "".join(char if char.isprintable() else "?" for char in text)[: LONGEST_NAME - 20] + f"... {digest}"
