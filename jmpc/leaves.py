@@ -6,17 +6,23 @@ import hashlib
 from typing import Any, Final
 
 import jax
-from jax.tree_util import KeyPath, keystr
+from jax.tree_util import GetAttrKey, KeyPath, keystr
 
 from jmpc.complexes import parts
 
 LONGEST_NAME: Final = 128  # characters
+_HALVES: Final = [(GetAttrKey("real"),), (GetAttrKey("imag"),)]
 
 
 def named_parts(tree: Any) -> list[tuple[str, Any]]:
-    """Every leaf with its path in the tree; a complex one is two, of one name."""
+    """Every leaf with its path in the tree; a complex one is two."""
     leaves, _ = jax.tree_util.tree_flatten_with_path(tree)
-    return [(_name(path), part) for path, leaf in leaves for part in parts(leaf)]
+    named = [(path, parts(leaf)) for path, leaf in leaves]
+    return [
+        (_name((*path, *ending)), part)
+        for path, found in named
+        for ending, part in zip(_HALVES if len(found) > 1 else [()], found, strict=True)
+    ]
 
 
 def names_of(tree: Any) -> tuple[str, ...]:

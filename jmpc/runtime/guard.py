@@ -103,7 +103,8 @@ def check_computation(computation: Computation, policy: Policy, config: RemoteCo
 
 def _check_source(source: Source, me: str, supply: Supply) -> None:
     provider = supply.provider(me, source)
-    given, asked = (provider.names, provider.array_types), (source.names or provider.names, source.types)
+    names = source.names if source.provider and source.names else provider.names
+    given, asked = (provider.names, provider.array_types), (names, source.types)
     if given != asked:
         raise InputError(
             me,

@@ -59,6 +59,7 @@ _log = logging.getLogger("jmpc")
 
 _T = TypeVar("_T")
 _SOON = 0.2  # seconds between looks whether owners have come back
+_AGAIN_SECONDS = 0.5  # until a node that has not answered is asked again
 
 
 @dataclass
@@ -392,13 +393,20 @@ class RemoteSession(Closing):
         return found | self._answers(number, peers, what, Answer.decode, patience)
 
     def _check_there(self, peers: Sequence[str]) -> None:
-        """Raises what keeps a node from answering, long before its disk could be the reason."""
-        for peer, pong in ping(self.transport, peers, self._config.timeout).items():
-            if isinstance(pong, LinkTimeout):
-                where, hint = self._config.get_player(peer).address, self.transport.hint(peer)
-                raise LinkTimeout(peer, f"{peer} ({where}) does not answer: {hint}")
-            if isinstance(pong, JmpcError):
-                raise pong
+        """Raises what keeps a node from answering, long before its disk could be the reason.
+
+        Asks again and again: an answer may go to the session before this one, where nobody listens any more.
+        """
+        deadline = time.monotonic() + self._config.timeout
+        while peers:
+            answers = ping(self.transport, peers, min(_AGAIN_SECONDS, max(0.0, deadline - time.monotonic())))
+            for error in answers.values():
+                if isinstance(error, JmpcError) and not isinstance(error, LinkTimeout):
+                    raise error
+            peers = [peer for peer, answer in answers.items() if isinstance(answer, LinkTimeout)]
+            if peers and time.monotonic() >= deadline:
+                where, hint = self._config.get_player(peers[0]).address, self.transport.hint(peers[0])
+                raise LinkTimeout(peers[0], f"{peers[0]} ({where}) does not answer: {hint}")
 
     def close(self) -> None:
         """Closes the links; the nodes forget this session's variables."""
