@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import functools
 import secrets
 import threading
@@ -251,11 +252,12 @@ class ScriptSupply:
                 f"{me}: provider {source.provider!r} is only known by name in its script: pass the function that "
                 "`jmpc.provider` registered",
             )
-        types = [jax.ShapeDtypeStruct(type_.shape, type_.dtype) for type_ in source.types]
         declared = feed.func if isinstance(feed, functools.partial) and isinstance(feed.func, Provider) else None
-        range_ = None if declared is None else declared.range
         # That an input is public is for the script to say, as it does.
-        return Provider(source.provider or f"of {source.line}", types, lambda _: feed(), True, range_)
+        if declared is not None:
+            return dataclasses.replace(declared, fn=lambda _: feed(), public=True, by_iteration=False)
+        types = [jax.ShapeDtypeStruct(type_.shape, type_.dtype) for type_ in source.types]
+        return Provider(source.provider or f"of {source.line}", types, lambda _: feed(), True)
 
     def sink(self, me: str, output: Output) -> Sink | None:
         """None: the script hands it over itself, where it runs the computation."""
