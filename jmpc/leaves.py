@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import hashlib
+import itertools
+from collections.abc import Iterable
 from typing import Any, Final
 
 import jax
@@ -28,6 +30,12 @@ def named_parts(tree: Any) -> list[tuple[str, Any]]:
 def names_of(tree: Any) -> tuple[str, ...]:
     """The names of its arrays, in order."""
     return tuple(name for name, _ in named_parts(tree))
+
+
+def listed(names: Iterable[str], types: Iterable[Any]) -> str:
+    """Types of arrays, each with its name, as far as there are any."""
+    rows = itertools.zip_longest(names, map(str, types), fillvalue="")
+    return ", ".join(" ".join(filter(None, row)) for row in rows)
 
 
 def _name(path: KeyPath) -> str:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import hashlib
-import itertools
 import math
 from collections import Counter
 from collections.abc import Iterable, Iterator
@@ -16,7 +15,8 @@ from jmpc._compat import UNKNOWN_LINE, source_line
 from jmpc.api.account import account
 from jmpc.choreography.holders import inner_jaxprs
 from jmpc.choreography.inline import captured, inline_calls
-from jmpc.computation import Assign, Compute, Constant, Noise, Output, Publish, Read, Secure, Source
+from jmpc.computation import Assign, Average, Compute, Constant, Noise, Output, Publish, Read, Secure, Source
+from jmpc.leaves import listed
 from jmpc.lowering.noise import HONEST
 from jmpc.runtime.prepare import Prepared
 
@@ -54,8 +54,7 @@ def _inputs(prepared: Prepared) -> Iterator[str]:
             case Source(player=player, provider=provider, types=types, names=names, line=line):
                 seen = "for everybody to see" if not published.isdisjoint(numbers) else "private"
                 what = f"its {provider!r}" if provider else "what its script brings"
-                arrays = [" ".join(filter(None, row)) for row in itertools.zip_longest(names, map(str, types))]
-                yield f"{player}, {seen}: {what}, {', '.join(arrays)}  {line}"
+                yield f"{player}, {seen}: {what}, {listed(names, types)}  {line}"
             case Read(variable=variable, type=type_, player=player, line=line):
                 yield f"{player or 'shares of all servers'}: the variable {variable}, {type_}  {line}"
             case Noise(arg=arg, deviation=deviation, line=line):
@@ -91,6 +90,10 @@ def _operations(prepared: Prepared) -> Iterator[tuple[str, str]]:
                 yield from _counted(jaxpr, line, f"on secrets, in {name}")
             case Compute(jaxpr=jaxpr, name=name, player=player, line=line):
                 yield from _counted(jaxpr, line, f"by {player} alone, in {name}")
+            case Average(args=args, line=line):
+                yield line, f"on secrets: the mean of those of {len(args)} contributions that came"
+            case Noise(line=line):
+                yield line, "on secrets: noise is added"
 
 
 def _counted(jaxpr: ClosedJaxpr, called: str, where: str) -> Iterator[tuple[str, str]]:

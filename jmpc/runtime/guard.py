@@ -3,14 +3,12 @@
 from __future__ import annotations
 
 import dataclasses
-import itertools
 import math
 from collections.abc import Callable, Mapping
 
 from jmpc.choreography.releases import ReleaseAccount
 from jmpc.choreography.sizes import size_of
 from jmpc.computation import (
-    ArrayType,
     Assign,
     Computation,
     Compute,
@@ -25,6 +23,7 @@ from jmpc.computation import (
 )
 from jmpc.config import RemoteConfig
 from jmpc.errors import InputError, PolicyError
+from jmpc.leaves import listed
 from jmpc.net.authors import Signature
 from jmpc.net.codec import LimitError, Limits
 from jmpc.net.computations import decode_computation
@@ -108,8 +107,8 @@ def _check_source(source: Source, me: str, supply: Supply) -> None:
     if given != asked:
         raise InputError(
             me,
-            f"{me}: provider {source.provider!r} gives {_shown(*given)} by its declaration, the computation wants "
-            f"{_shown(*asked)}: declare the same names and types there and where it is used, all of them",
+            f"{me}: provider {source.provider!r} gives ({listed(*given)}) by its declaration, the computation wants "
+            f"({listed(*asked)}): declare the same names and types there and where it is used, all of them",
         )
 
 
@@ -329,8 +328,3 @@ def may_tell(
             case Assign(arg=arg, player=None) if arg in chosen:
                 return False
     return True
-
-
-def _shown(names: tuple[str, ...], types: tuple[ArrayType, ...]) -> str:
-    rows = itertools.zip_longest(names, map(str, types), fillvalue="")
-    return "(" + ", ".join(" ".join(filter(None, row)) for row in rows) + ")"

@@ -189,9 +189,8 @@ def test_columns_are_taken_by_their_names(session: RemoteSession, nodes: Nodes) 
     """Two columns of one type would be taken for each other if only their order counted."""
 
     def total(*names: str) -> jmpc.Value:
-        return jmpc.define_private_input("data-owner", "table", types=dict.fromkeys(names, my_data.VECTOR))[
-            names[0]
-        ].sum()
+        table = jmpc.define_private_input("data-owner", "table", types=dict.fromkeys(names, my_data.VECTOR))
+        return table[names[0]].sum()
 
     np.testing.assert_allclose(run(session, total("age", "weight").reveal())[0], 160, atol=1e-3)
     before = nodes.shared_bytes()

@@ -9,6 +9,7 @@ from pathlib import Path
 import pytest
 from network import inprocess
 
+from jmpc.config import RemoteConfig
 from jmpc.net.transport import Transport
 from jmpc.player import _node, _parser, main
 
@@ -26,7 +27,7 @@ def arguments(config: Path, *more: str) -> list[str]:
 
 def test_a_node_waits_for_whoever_is_still_at_its_address(config: Path) -> None:
     parsed = _parser().parse_args(arguments(config))
-    endpoints = inprocess.RemoteConfig.load(config).endpoints
+    endpoints = RemoteConfig.load(config).endpoints
     before = Transport("data-owner", endpoints, insecure=True)
     threading.Timer(1.5, before.close).start()
     node = _node(parsed)
@@ -38,7 +39,7 @@ def test_it_does_not_wait_for_ever(
     config: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
     monkeypatch.setattr("jmpc.player._ADDRESS_SECONDS", 0.1)
-    with Transport("data-owner", inprocess.RemoteConfig.load(config).endpoints, insecure=True):
+    with Transport("data-owner", RemoteConfig.load(config).endpoints, insecure=True):
         assert main(arguments(config)) == 2
     assert "is another data-owner running" in capsys.readouterr().err
 

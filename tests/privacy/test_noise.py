@@ -120,6 +120,14 @@ def test_whoever_approves_is_told():
     )
     assert "noise     on float32[3], standard deviation 0.5 of any two servers together  test_noise.py" in account
     assert "on secrets, in clip: " in account and "clip_norm[norm=0.25]" in account
+    assert "on secrets: noise is added" in account
+
+
+def test_a_mean_over_those_who_deliver_is_not_called_nothing():
+    owners = {name: given(np.zeros(3, np.float32), name) for name in ("alice", "bob", "carol")}
+    account = describe(prepared(jmpc.aggregate(owners, min_owners=2).reveal()), "driver")
+    assert "on secrets: the mean of those of 3 contributions that came" in account
+    assert "nothing is computed" not in account
 
 
 def test_pytrees_variables_and_what_is_in_the_clear():
