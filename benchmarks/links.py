@@ -14,6 +14,7 @@ import socket
 import statistics
 import time
 from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from typing import Any
 
@@ -100,7 +101,9 @@ def _bare(plan: Plan, me: str, peer: str, body: Callable[[Any, Any], Any]) -> An
 
 
 def _run(plan: Plan, me: str, peer: str, body: Callable[[Any, Any], Any]) -> Any:
-    return (_jmpc if plan.how.startswith("jmpc") else _bare)(plan, me, peer, body)
+    """In a thread that is not the main one, as a node's runs are."""
+    with ThreadPoolExecutor(1) as pool:
+        return pool.submit(_jmpc if plan.how.startswith("jmpc") else _bare, plan, me, peer, body).result()
 
 
 def _answer(plan: Plan) -> None:

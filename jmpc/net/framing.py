@@ -59,7 +59,9 @@ class Kind(IntEnum):
     STEP = 12  # where a script is that all players run, and how its steps end
 
 
-_LAST_KIND: Final = max(Kind)
+# Every frame passes here: before Python 3.12 each look at a member of an enumeration is a call.
+_KINDS: Final = tuple(Kind)
+_DATA: Final = Kind.DATA
 
 
 @dataclass(frozen=True)
@@ -113,16 +115,17 @@ def encode(header: Header, buffers: Sequence[Buffer] = (), limits: Limits = Limi
             refuse the frame.
     """
     views = [_as_bytes(buffer) for buffer in buffers]
-    sizes = tuple(view.nbytes for view in views)
+    sizes = tuple([view.nbytes for view in views])
     if header.sizes and header.sizes != sizes:
         raise FrameError(f"the header announces arrays of {header.sizes} bytes, the buffers hold {sizes}")
     fields = (header.version, int(header.kind), header.run, header.slot, sizes, header.body)
     _check_fields(fields, limits)
     parts: list[bytes | memoryview] = [msgpack.packb(fields)]
-    parts += [view for view in views if view.nbytes >= INLINE_BYTES]
-    small = [view for view in views if view.nbytes < INLINE_BYTES]
-    if any(view.nbytes for view in small):
-        parts.append(b"".join(small))
+    small = []
+    for view in views:
+        (small if view.nbytes < INLINE_BYTES else parts).append(view)
+    if joined := b"".join(small):
+        parts.append(joined)
     _check_total(sum(map(len, parts)), len(parts), limits)
     return parts
 
@@ -138,7 +141,7 @@ def decode(parts: Sequence[Any], limits: Limits = Limits()) -> tuple[Header, lis
     views = [memoryview(part).toreadonly() for part in parts]
     if not views:
         raise FrameError("a frame without parts")
-    _check_total(sum(view.nbytes for view in views), len(views), limits)
+    _check_total(sum(map(len, views)), len(views), limits)
     header = _decode_header(views[0], limits)
     return header, _split(header.sizes, views[1:])
 
@@ -171,7 +174,7 @@ def _decode_header(part: memoryview, limits: Limits) -> Header:
         raise FrameError(f"a header that is {error}") from None
     _check_fields(fields, limits)
     version, kind, run, slot, sizes, body = fields
-    return Header(Kind(kind), run, slot, sizes, body, version)
+    return Header(_KINDS[kind], run, slot, sizes, body, version)
 
 
 def _check_fields(fields: Any, limits: Limits) -> None:
@@ -180,7 +183,7 @@ def _check_fields(fields: Any, limits: Limits) -> None:
     version, kind, run, slot, sizes, body = fields
     if type(version) is not int or version != VERSION:
         raise FrameError(f"frame version {_brief(version)}, here it is {VERSION}: install the same jmpc")
-    if type(kind) is not int or not 0 <= kind <= _LAST_KIND:
+    if type(kind) is not int or not 0 <= kind < len(_KINDS):
         raise FrameError(f"unknown frame kind {_brief(kind)}")
     if type(run) is not bytes or len(run) != RUN_BYTES:
         raise FrameError(f"a run id is {RUN_BYTES} bytes")
@@ -188,9 +191,9 @@ def _check_fields(fields: Any, limits: Limits) -> None:
     _check_ints("sizes", sizes, limits.max_arrays)
     if type(body) is not bytes or len(body) > limits.max_body_bytes:
         raise FrameError(f"a body is bytes, at most {limits.max_body_bytes} of them")
-    if kind == Kind.DATA and body:
+    if kind == _DATA and body:
         raise FrameError("a DATA frame has no body")
-    if kind != Kind.DATA and sizes:
+    if kind != _DATA and sizes:
         raise FrameError("a control frame has no arrays")
 
 
@@ -228,8 +231,13 @@ def _split(sizes: tuple[int, ...], parts: list[memoryview]) -> list[memoryview]:
 
 def _expected(sizes: tuple[int, ...]) -> list[int]:
     """The bytes of the parts that arrays of these sizes travel in."""
-    small = sum(size for size in sizes if size < INLINE_BYTES)
-    return [size for size in sizes if size >= INLINE_BYTES] + ([small] if small else [])
+    parts, small = [], 0
+    for size in sizes:
+        if size < INLINE_BYTES:
+            small += size
+        else:
+            parts.append(size)
+    return [*parts, small] if small else parts
 
 
 def _as_bytes(buffer: Buffer) -> memoryview:
@@ -273,7 +281,7 @@ class Ledger:
         """Count one frame to or from `peer`."""
         with self._lock:
             _bump(self._totals, peer, array_bytes, head_bytes)
-            if header.kind != Kind.DATA:
+            if header.kind != _DATA:
                 return
             if header.run not in self._peers:
                 self._begin(header.run)

@@ -15,6 +15,7 @@ from typing import Final
 from ...errors import ChoreographyError, JmpcError, PeerError, RunAborted
 from ...remember import Remembered
 from ..framing import Header, Kind, Limits
+from ._turns import Turns
 
 MAX_REASON: Final = 1000  # characters of an abort's reason
 LATE: Final = "of a run that is over"  # nothing strange, where a run was aborted
@@ -89,7 +90,7 @@ class _Run:
     def take(self, sender: str, slot: Slot) -> list[memoryview] | None:
         arrays = self.inbox.pop((sender, slot), None)
         if arrays is not None:
-            self.pending[sender] -= sum(array.nbytes for array in arrays) + _OVERHEAD
+            self.pending[sender] -= sum(map(len, arrays)) + _OVERHEAD
         return arrays
 
 
@@ -108,11 +109,18 @@ class _Early:
 
 
 class Mailbox:
-    """See the module's docstring. All methods are safe to use from any thread."""
+    """See the module's docstring. All methods are safe to use from any thread.
 
-    def __init__(self, limits: Limits) -> None:
+    Arguments:
+        limits: on what it keeps.
+        read, nudge: how those who wait read what arrives; see `Turns`.
+    """
+
+    def __init__(self, limits: Limits, read: Callable[[float], bool], nudge: Callable[[], None]) -> None:
         self._limits = limits
-        self._changed = threading.Condition(threading.Lock())
+        self._lock = threading.Lock()
+        self._turns = Turns(self._lock, read, nudge)
+        self._asked = threading.Condition(self._lock)  # for who waits for control frames of anybody
         self._runs: dict[bytes, _Run] = {}
         self._early: deque[_Early] = deque()
         self._early_bytes: Counter[str] = Counter()
@@ -122,14 +130,19 @@ class Mailbox:
         self._past: Remembered[bytes, None] = Remembered(_REMEMBERED_RUNS)
         self._aborts: Remembered[bytes, dict[str, str]] = Remembered(_REMEMBERED_RUNS)  # reasons, by player
         self._lost: dict[str, Failure] = {}
-        self._shut = False
+
+    def serve(self) -> None:
+        """Read while nobody waits; for a thread of its own, until nothing will arrive any more."""
+        with self._lock:
+            self._turns.serve()
+            self._asked.notify_all()
 
     def open_run(
         self, run: bytes, players: Iterable[str] | None, optional: Iterable[str] = ()
     ) -> list[tuple[str, str]]:
         """Accept frames of a run; sender and reason of every early one that was dropped."""
         state = _Run(None if players is None else frozenset(players), frozenset(optional))
-        with self._changed:
+        with self._lock:
             if run in self._runs or run in self._past:
                 raise ChoreographyError(f"run {run.hex()} was opened before: every run needs a fresh id")
             self._runs[run] = state
@@ -145,7 +158,7 @@ class Mailbox:
             return [(sender, reason) for sender, reason in reasons if reason]
 
     def close_run(self, run: bytes) -> None:
-        with self._changed:
+        with self._lock:
             self._runs.pop(run, None)
             self._aborts.drop(run)
             self._past.put(run, None)
@@ -153,11 +166,12 @@ class Mailbox:
                 for header in [item for item in queue if item.run == run and item.kind in _RUN_BOUND]:
                     self._drop_control(sender, queue.index(header))
             self._drop_early(lambda frame: frame.header.run == run)
-            self._changed.notify_all()
+            self._turns.tell()
+            self._turns.resume()
 
     def put(self, sender: str, header: Header, arrays: list[memoryview]) -> str | None:
         """Keep a frame; why not, if it is dropped."""
-        with self._changed:
+        with self._lock:
             if header.kind in _RUN_BOUND and header.run in self._past:
                 return LATE
             if header.kind != Kind.DATA:
@@ -166,12 +180,12 @@ class Mailbox:
                 reason = state.put(sender, header, arrays, self._limits)
             else:
                 reason = self._put_early(sender, header, arrays)
-            self._changed.notify_all()
+            self._turns.tell()
             return reason
 
     def take(self, sender: str, run: bytes, slot: Slot, deadline: float) -> list[memoryview] | None:
         """The arrays of one exchange; None if they do not come in time."""
-        with self._changed:
+        with self._lock:
             while True:
                 state = self._state(run)
                 state.check(sender)
@@ -187,7 +201,7 @@ class Mailbox:
 
         Senders take turns.
         """
-        with self._changed:
+        with self._lock:
             while True:
                 if run is not None and run in self._runs:
                     self._runs[run].check(sender)
@@ -203,67 +217,71 @@ class Mailbox:
 
     def check(self, run: bytes) -> None:
         """Raise what ended the run, if something did."""
-        with self._changed:
+        with self._lock:
             if run in self._runs:
                 self._runs[run].check()
 
     def check_peer(self, peer: str) -> None:
         """Raise what those who wait for `peer` would, if it is lost."""
-        with self._changed:
+        with self._lock:
             if peer in self._lost:
                 raise self._lost[peer]()
 
     def arrived(self, run: bytes, sender: str) -> int:
         """How many frames of arrays `sender` has sent in a run that is open, as far as they have come."""
-        with self._changed:
+        with self._lock:
             return self._runs[run].arrived[sender] if run in self._runs else 0
 
     def abort(self, run: bytes, me: str, reason: str) -> None:
         """End a run at this player, at its own wish."""
-        with self._changed:
+        with self._lock:
             self._mark_aborted(run, me, reason, always=True)
-            self._changed.notify_all()
+            self._turns.tell()
 
     def dismiss(self, run: bytes, player: str, why: str) -> None:
         """Go on with a run without one of its optional players: what came of it, and still comes, is forgotten."""
-        with self._changed:
+        with self._lock:
             if (state := self._runs.get(run)) is not None and player in state.optional:
                 state.fail(player, lambda: PeerError(player, why))
-                self._changed.notify_all()
+                self._turns.tell()
 
     def lose(self, peer: str, failure: Failure) -> None:
         """Make everybody who waits for `peer` fail, until `regain`."""
-        with self._changed:
+        with self._lock:
             self._lost[peer] = failure
-            self._changed.notify_all()
+            self._turns.tell()
 
     def regain(self, peer: str) -> None:
-        with self._changed:
+        with self._lock:
             self._lost.pop(peer, None)
 
     def expire(self, now: float) -> int:
         """Forget early frames whose run was not opened in time; how many."""
         if not self._early:
             return 0
-        with self._changed:
+        with self._lock:
             return self._drop_early(lambda frame: frame.expires <= now)
 
     def shut(self) -> None:
-        with self._changed:
-            self._shut = True
-            self._changed.notify_all()
+        """Have nothing read any more, and all who wait fail; returns when nobody reads."""
+        with self._lock:
+            self._turns.end()
+            self._asked.notify_all()
 
     # The methods below are called with the lock held.
 
     def _wait(self, sender: str | None, deadline: float | None) -> bool:
-        if self._shut:
+        if self._turns.over:
             raise JmpcError("the transport is closed")
         if sender in self._lost:
             raise self._lost[sender]()
         left = None if deadline is None else deadline - time.monotonic()
         if left is not None and left <= 0:
             return False
-        self._changed.wait(left)
+        if sender is None:
+            self._asked.wait(left)
+        else:
+            self._turns.wait(left)
         return True
 
     def _state(self, run: bytes) -> _Run:
@@ -292,6 +310,7 @@ class Mailbox:
             self._mark_aborted(header.run, sender, _printable(header.body))
         queue = self._control.setdefault(sender, deque())
         queue.append(header)
+        self._asked.notify_all()
         self._control_bytes[sender] += len(header.body)
         reason = None
         # The oldest go first: a peer that floods loses its own words, nobody else's.

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import errno
+import threading
 from typing import Final
 
 import zmq
@@ -12,6 +13,33 @@ from ._endpoints import resolve
 
 _HEARTBEAT_SECONDS: Final = 5
 _CONNECT_SECONDS: Final = 2  # TCP's own attempts lie further and further apart
+
+
+class Bell:
+    """Two ends of a pair: any thread may `ring` the one, and the one thread that polls `heard` calls `hear`."""
+
+    def __init__(self, heard: zmq.Socket, rung: zmq.Socket) -> None:
+        self.heard = heard
+        self._rung = rung
+        self._lock = threading.Lock()
+        self._rings = False
+
+    def ring(self) -> None:
+        """Make `heard` readable."""
+        with self._lock:
+            if self._rings:
+                return
+            try:
+                self._rung.send(b"", zmq.NOBLOCK)
+                self._rings = True
+            except zmq.ZMQError:  # a shared context was ended by its owner
+                pass
+
+    def hear(self) -> None:
+        """Make it so no longer."""
+        with self._lock:
+            self._rings = False
+            self.heard.recv(zmq.NOBLOCK)
 
 
 class Sockets:
@@ -70,13 +98,13 @@ class Sockets:
                 f"is another {self._name} running, or is this not an address of this machine?"
             ) from None
 
-    def bell(self) -> tuple[zmq.Socket, zmq.Socket]:
-        """Two ends of a pair: what is sent into the second wakes who polls the first."""
+    def bell(self) -> Bell:
+        """What wakes who polls these sockets."""
         heard, rung = self.open(zmq.PAIR), self.open(zmq.PAIR)
         address = f"inproc://jmpc.wake.{id(self)}"
         heard.bind(address)
         rung.connect(address)
-        return heard, rung
+        return Bell(heard, rung)
 
     def keep(self, made: zmq.Socket) -> None:
         """Close this one as well when all are closed."""

@@ -7,7 +7,7 @@ import time
 from collections import Counter
 from collections.abc import Collection, Iterable, Mapping, Sequence
 from types import MappingProxyType, TracebackType
-from typing import Any, Final, Self
+from typing import Final, Self
 
 import zmq
 
@@ -18,6 +18,7 @@ from ._bulk import KEY_BYTES, KNOWN, LOST, READY, Arrived, Port, listening, send
 from ._endpoints import check_endpoints, check_plain_text
 from ._links import EVENTS, Link, LinkClosed, ask
 from ._mailbox import GONE, LATE, MAX_REASON, Mailbox, Slot
+from ._reader import Reader
 from ._sockets import Sockets
 
 _log: Final = logging.getLogger("jmpc.net")
@@ -81,21 +82,22 @@ class Transport:
         self._bulk = {} if keys is None else dict(bulk)
         self._lost_after = lost_after
         self._linger_ms = int(linger * 1000)
-        self._mail = Mailbox(limits)
         self._dropped: Counter[str] = Counter()
         self._links: dict[str, Link] = {}
         self._pieces: Counter[str] = Counter()
         self._notes: dict[str, str] = {}  # of links that have ended
-        self._lock = threading.Lock()  # guards _dropped, _links, _closed and the wake-up socket
+        self._lock = threading.Lock()  # guards _dropped, _links and _closed
         self._closed = False
         self._sockets = Sockets(name, context, high_water, timeout)
         self._port: Port | None = None
         try:
+            self._bell = self._sockets.bell()
+            self._mail = Mailbox(limits, lambda seconds: self._reader.read(seconds), self._bell.ring)
             self._open_sockets(listen or self._endpoints[name], bulk_listen or self._bulk.get(name))
         except BaseException:
             self._close_sockets()
             raise
-        self._thread = threading.Thread(target=self._serve, name=f"jmpc-net-{name}", daemon=True)
+        self._thread = threading.Thread(target=self._mail.serve, name=f"jmpc-net-{name}", daemon=True)
         self._thread.start()
 
     def __enter__(self) -> Self:
@@ -342,7 +344,7 @@ class Transport:
             if self._closed:
                 return
             self._closed = True
-            self._wake_up()
+        self._mail.shut()
         self._thread.join()
         for link in self._known_links():
             link.close(self._linger_ms)
@@ -351,20 +353,31 @@ class Transport:
     # What follows runs in the threads of the callers.
 
     def _open_sockets(self, endpoint: str, bulk: str | None) -> None:
-        self._woken, self._wake = self._sockets.bell()
         self._zap: Authenticator | None = None
         if self._keys is not None:
             self._zap = Authenticator(self._sockets.context, self.name, self._keys.names())
             self._sockets.keep(self._zap.socket)
-        self._router = self._sockets.open(zmq.ROUTER, endpoint)
-        self._router.setsockopt(zmq.MAXMSGSIZE, self.limits.max_frame_bytes)
+        router = self._sockets.open(zmq.ROUTER, endpoint)
+        router.setsockopt(zmq.MAXMSGSIZE, self.limits.max_frame_bytes)
         if self._keys is not None:
-            self._keys.arm_server(self._router, self.name)
+            self._keys.arm_server(router, self.name)
         else:
             # A player that starts again has the same routing id, and libzmq may not have noticed
             # that it was gone.
-            self._router.setsockopt(zmq.ROUTER_HANDOVER, 1)
-        self._sockets.bind(self._router, endpoint)
+            router.setsockopt(zmq.ROUTER_HANDOVER, 1)
+        self._sockets.bind(router, endpoint)
+        self._reader = Reader(
+            frozenset(self._endpoints) - {self.name},
+            router,
+            self._bell,
+            self._zap,
+            self._mail,
+            links=self._known_links,
+            retire=self._retire,
+            accept=self._accept,
+            refuse=self._drop,
+            lost_after=self._lost_after,
+        )
         if bulk is not None:
             router = listening(self._sockets.open(zmq.ROUTER, bulk))
             self._sockets.bind(router, bulk)
@@ -382,7 +395,7 @@ class Transport:
             if peer not in self._links:
                 self._mail.regain(peer)  # it may know this player's key by now
                 self._links[peer] = self._connect(peer)
-                self._wake_up()  # the thread has one more monitor to watch
+                self._bell.ring()  # there is one more monitor to watch
             return self._links[peer]
 
     def _connect(self, peer: str) -> Link:
@@ -405,12 +418,6 @@ class Transport:
         dealer = sending(self._sockets.open_apart(zmq.DEALER, endpoint))
         dealer.connect(endpoint)
         return dealer
-
-    def _wake_up(self) -> None:
-        try:
-            self._wake.send(b"", zmq.NOBLOCK)
-        except zmq.ZMQError:  # many are waiting already, or a shared context was ended by its owner
-            pass
 
     def _known_links(self) -> list[Link]:
         with self._lock:
@@ -435,80 +442,18 @@ class Transport:
             level = logging.INFO if reason in (LATE, GONE) else logging.WARNING
             _log.log(level, "%s dropped a frame of %s: %s %s(%d so far)", self.name, sender, reason, detail, count)
 
-    # What follows runs in the transport's own thread.
+    # What follows runs in the thread that has the turn to read, or in that of the second port.
 
-    def _serve(self) -> None:
-        poller = zmq.Poller()
-        for made in [self._router, self._woken, *([self._zap.socket] if self._zap else [])]:
-            poller.register(made, zmq.POLLIN)
-        watched: dict[zmq.Socket, Link] = {}
-        due = 0.0  # not with every frame: whoever waits for it waits for that as well
-        while not self._closed:
-            try:
-                ready = dict(poller.poll(_TICK_MS))
-                if self._woken in ready:
-                    self._watch_new_links(poller, watched)
-                self._answer(ready, watched)
-                if (now := time.monotonic()) >= due:
-                    due = now + _TICK_MS / 1000
-                    self._look_after(now, poller, watched)
-            except zmq.ContextTerminated:  # a shared context, ended by its owner
-                break
-            except Exception as error:
-                # Whatever a peer made happen, the other peers' frames must still be read.
-                self._drop("some player", "unreadable", f"({type(error).__name__}) ")
-        self._mail.shut()
-
-    def _look_after(self, now: float, poller: zmq.Poller, watched: dict[zmq.Socket, Link]) -> None:
-        for link in list(watched.values()):
-            link.look_after(self._mail, now, self._lost_after)
-            if link.refused is not None or link.ended or link.obsolete:
-                self._retire(link, poller, watched)
-        if expired := self._mail.expire(now):
-            self._drop("some player", "of a run that was not opened in time", f"({expired}) ")
-
-    def _watch_new_links(self, poller: zmq.Poller, watched: dict[zmq.Socket, Link]) -> None:
-        self._woken.recv()
-        for link in self._known_links():
-            if link.monitor is not None and link.monitor not in watched:
-                watched[link.monitor] = link
-                poller.register(link.monitor, zmq.POLLIN)
-
-    def _retire(self, link: Link, poller: zmq.Poller, watched: dict[zmq.Socket, Link]) -> None:
-        """Closes a link that libzmq does not try again; the next `send` makes a new one."""
-        if link.busy:  # somebody is sending, and will find out
-            return
+    def _retire(self, link: Link) -> bool:
+        """Let a link go, if nobody is sending, who would find out."""
+        if link.busy:
+            return False
         with self._lock:
             if self._links.get(link.peer) is link:
                 del self._links[link.peer]
                 self._notes[link.peer] = link.note
             self._sockets.release(link.dealer)
-        if link.monitor is not None:
-            poller.unregister(link.monitor)
-            del watched[link.monitor]
-        link.close(0)
-
-    def _answer(self, ready: Mapping[Any, int], watched: Mapping[zmq.Socket, Link]) -> None:
-        if self._router in ready:
-            self._read()
-        if self._zap is not None and self._zap.socket in ready and not self._zap.answer():
-            self._drop("a stranger", "connection with an unknown key")
-        for ready_one in ready:
-            if ready_one in watched:
-                watched[ready_one].hear(self._mail)
-
-    def _read(self) -> None:
-        for _ in range(64):  # then look at the other sockets again
-            if not int(self._router.getsockopt(zmq.EVENTS)) & zmq.POLLIN:  # sooner said than by an exception
-                return
-            routing_id, frames = self._router.recv(zmq.NOBLOCK), []
-            while self._router.getsockopt(zmq.RCVMORE):
-                frames.append(self._router.recv(zmq.NOBLOCK, copy=False))
-            sender = self._sender(routing_id, frames)
-            if sender is None:
-                self._drop("a stranger", "of an unknown sender")
-                continue
-            self._accept(sender, [frame.buffer for frame in frames])
+        return True
 
     def _accept(self, sender: str, parts: Sequence[memoryview], by_bulk: bool = False) -> None:
         """Judges one frame; from the thread of either port."""
@@ -556,13 +501,3 @@ class Transport:
             self.send(peer, header, timeout=0.0)
         except JmpcError as error:
             _log.debug("%s could not tell %s of a key: %s", self.name, peer, error)
-
-    def _sender(self, routing_id: bytes, frames: list[zmq.Frame]) -> str | None:
-        if self._keys is None:
-            name = routing_id.decode("ascii", "replace")
-        else:
-            try:
-                name = self._zap.name_of(str(frames[0].get("User-Id"))) if self._zap is not None else None
-            except (zmq.ZMQError, IndexError):
-                return None
-        return name if name in self._endpoints and name != self.name else None
