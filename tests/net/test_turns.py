@@ -8,16 +8,18 @@ from dataclasses import dataclass, field
 
 import pytest
 
+from jmpc.errors import LinkTimeout
 from jmpc.net.framing import RUN_BYTES, Header, Kind
 from jmpc.net.transport import Transport
+from jmpc.net.transport._sockets import Sockets
 from jmpc.net.transport._turns import Turns
 
 SOON = 5.0
 
 
 @dataclass
-class Sockets:
-    """Stands for them: `arrive` lets a read return, and says whether anything will come after that."""
+class Arrivals:
+    """Stands for the sockets: `bell` lets a read return, `more` says whether anything will come after it."""
 
     readers: list[int] = field(default_factory=list)
     bell: threading.Event = field(default_factory=threading.Event)
@@ -59,7 +61,7 @@ class Waiting:
 
 @dataclass
 class Scene:
-    sockets: Sockets = field(default_factory=Sockets)
+    sockets: Arrivals = field(default_factory=Arrivals)
     lock: threading.Lock = field(default_factory=threading.Lock)
 
     def __post_init__(self) -> None:
@@ -191,6 +193,62 @@ def readers(inproc):
     for name, transport in transports.items():
         noting(name, transport)
     return transports, found
+
+
+def in_a_thread(call: Callable[[], object]) -> object:
+    with ThreadPoolExecutor(1) as pool:
+        return pool.submit(call).result(60)
+
+
+def test_without_time_what_has_arrived_is_still_received(inproc):
+    """Just after somebody has read, when the own thread is patient."""
+    a, b = inproc("a", "b")
+    run = bytes(RUN_BYTES)
+    a.open_run(run)
+
+    def receive() -> None:
+        for slot in range(20):
+            with pytest.raises(LinkTimeout):
+                a.receive("b", run, (99,), 0.001)
+            b.send("a", Header(Kind.DATA, run, (slot,)), [b"here"])
+            time.sleep(0.001)
+            assert a.receive("b", run, (slot,), 0.0)
+
+    in_a_thread(receive)
+
+
+def test_frames_of_others_that_take_long_to_read_do_not_hold_up_who_reads_for_all(inproc):
+    a, b, _ = inproc("a", "b", "c")
+    a.open_run(bytes(RUN_BYTES))
+    accept = a._reader._accept
+
+    def slowly(sender: str, parts: list[memoryview]) -> None:
+        time.sleep(0.05)
+        accept(sender, parts)
+
+    a._reader._accept = slowly
+    for _ in range(60):
+        b.send("a", Header(Kind.DATA, b"\1" * RUN_BYTES), [b"for a run that is not open"])
+
+    def receive() -> float:
+        start = time.monotonic()
+        with pytest.raises(LinkTimeout):
+            a.receive("c", bytes(RUN_BYTES), (0,), 0.05)
+        return time.monotonic() - start
+
+    assert in_a_thread(receive) < 1.0
+
+
+def test_no_ring_is_lost_by_a_bell_of_narrow_sockets(context):
+    bell = Sockets("a", context, 2, 1.0).bell()
+    for _ in range(5000):
+        bell.ring()
+        bell.ring()
+        assert bell.heard.poll(1000)
+        bell.hear()
+        assert not bell.heard.poll(0)
+    for end in (bell.heard, bell._rung):
+        end.close()
 
 
 def test_many_runs_at_once_lose_nothing(readers):

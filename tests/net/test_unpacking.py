@@ -1,3 +1,5 @@
+import tracemalloc
+
 import msgpack
 import pytest
 from hypothesis import given
@@ -44,6 +46,19 @@ def test_empty_containers_are_counted(container):
     assert len(unpack(many, most_elements=200_001)) == 100_000
     with pytest.raises(ValueError):
         unpack(many, most_elements=100_000)
+
+
+@pytest.mark.parametrize("size", [51, 250, 1000, 5000])
+def test_what_is_announced_and_not_there_takes_no_memory(size):
+    """Lists in lists, each with room for 65536: a thousand of them would take half a gigabyte."""
+    data = (b"\xdc\xff\xff" * size)[:size]
+    tracemalloc.start()
+    try:
+        with pytest.raises(ValueError):
+            unpack(data, most_elements=1 << 20, use_list=False, max_array_len=1 << 16)
+        assert tracemalloc.get_traced_memory()[1] < 1 << 20
+    finally:
+        tracemalloc.stop()
 
 
 def test_tuples_are_counted_as_well():

@@ -133,9 +133,11 @@ class Mailbox:
 
     def serve(self) -> None:
         """Read while nobody waits; for a thread of its own, until nothing will arrive any more."""
-        with self._lock:
-            self._turns.serve()
-            self._asked.notify_all()
+        try:
+            with self._lock:
+                self._turns.serve()
+        finally:
+            self.shut()
 
     def open_run(
         self, run: bytes, players: Iterable[str] | None, optional: Iterable[str] = ()
@@ -185,14 +187,16 @@ class Mailbox:
 
     def take(self, sender: str, run: bytes, slot: Slot, deadline: float) -> list[memoryview] | None:
         """The arrays of one exchange; None if they do not come in time."""
+        in_time = True
         with self._lock:
             while True:
                 state = self._state(run)
                 state.check(sender)
                 if (arrays := state.take(sender, slot)) is not None:
                     return arrays
-                if not self._wait(sender, deadline):
+                if not in_time:
                     return None
+                in_time = self._wait(sender, deadline)
 
     def take_control(
         self, kinds: Collection[Kind], run: bytes | None, sender: str | None, deadline: float | None
@@ -201,6 +205,7 @@ class Mailbox:
 
         Senders take turns.
         """
+        in_time = True
         with self._lock:
             while True:
                 if run is not None and run in self._runs:
@@ -212,8 +217,9 @@ class Mailbox:
                             if who in self._control:
                                 self._control[who] = self._control.pop(who)
                             return who, header
-                if not self._wait(sender, deadline):
+                if not in_time:
                     return None
+                in_time = self._wait(sender, deadline)
 
     def check(self, run: bytes) -> None:
         """Raise what ended the run, if something did."""
@@ -271,18 +277,17 @@ class Mailbox:
     # The methods below are called with the lock held.
 
     def _wait(self, sender: str | None, deadline: float | None) -> bool:
+        """Return when something may have changed; False if it was too late to wait, so that this is the last look."""
         if self._turns.over:
             raise JmpcError("the transport is closed")
         if sender in self._lost:
             raise self._lost[sender]()
-        left = None if deadline is None else deadline - time.monotonic()
-        if left is not None and left <= 0:
-            return False
+        left = None if deadline is None else max(0.0, deadline - time.monotonic())
         if sender is None:
             self._asked.wait(left)
         else:
             self._turns.wait(left)
-        return True
+        return left is None or left > 0.0
 
     def _state(self, run: bytes) -> _Run:
         if run not in self._runs:

@@ -13,7 +13,7 @@ from ._mailbox import Mailbox
 from ._sockets import Bell
 
 _LOOK_SECONDS: Final = 0.1  # between looks after links and frames that are early: a frame waits for that as well
-_MOST_FRAMES: Final = 64  # before the other sockets have their turn
+_MOST_SECONDS: Final = 0.005  # that frames are read, before who reads looks whether its own has come or is overdue
 
 Accept = Callable[[str, list[memoryview]], None]
 Refuse = Callable[[str, str, str], None]
@@ -90,14 +90,16 @@ class Reader:
                 self._watched[ready_one].hear(self._mail)
 
     def _read_frames(self) -> None:
-        for _ in range(_MOST_FRAMES):
+        until = time.monotonic() + _MOST_SECONDS
+        while True:
             routing_id, *frames = self._receive()
             sender = self._sender(routing_id, frames)
             if sender is None:
                 self._refuse("a stranger", "of an unknown sender", "")
             else:
                 self._accept(sender, [frame.buffer for frame in frames])
-            if not int(self._router.getsockopt(zmq.EVENTS)) & zmq.POLLIN:  # sooner said than by an exception
+            more = int(self._router.getsockopt(zmq.EVENTS)) & zmq.POLLIN  # sooner said than by an exception
+            if not more or time.monotonic() > until:
                 return
 
     def _receive(self) -> list[zmq.Frame]:

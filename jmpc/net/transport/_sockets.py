@@ -101,6 +101,8 @@ class Sockets:
     def bell(self) -> Bell:
         """What wakes who polls these sockets."""
         heard, rung = self.open(zmq.PAIR), self.open(zmq.PAIR)
+        for end in (heard, rung):  # one ring is on its way at most, but libzmq counts later than that
+            end.set_hwm(0)
         address = f"inproc://jmpc.wake.{id(self)}"
         heard.bind(address)
         rung.connect(address)

@@ -83,13 +83,14 @@ class Turns:
     def _take_turn(self, seconds: float) -> None:
         self._reader = threading.get_ident()
         self._lock.release()
+        more = True
         try:
             more = self._read(min(seconds, _TICK_SECONDS))
         finally:
             self._lock.acquire()
+            self.over = self.over or not more
             if self._reader != self._own:
                 self._last = time.monotonic()
             self._reader = None
-        self.over = self.over or not more
-        if self._next or self.over:  # one of those has the next turn
-            self._changed.notify_all()
+            if self._next or self.over:  # one of those has the next turn
+                self._changed.notify_all()
