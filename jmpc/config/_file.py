@@ -1,8 +1,10 @@
 """A configuration file, flat or full, read and checked."""
 
+import difflib
 import json
 import math
 import os
+from collections.abc import Sequence
 from dataclasses import fields
 from pathlib import Path
 from types import MappingProxyType
@@ -81,7 +83,7 @@ def _parse_flat(data: dict[str, Any], file: Path) -> dict[str, Any]:
     players = {}
     for name, address in data.items():
         if not isinstance(address, str):
-            hint = f'; {name} belongs to the full form, beside "players"' if name in _FIELDS else ""
+            hint = f'; {name} belongs to the full form, beside "players"' if name in _FIELDS else _meant(name, _FIELDS)
             raise ConfigError(f'{file}: {name} is an address "host:port", not {_type(address)}{hint}')
         players[name] = _player(name, {"address": address}, None, file)
     return _checked(players, None, file)
@@ -209,8 +211,15 @@ def _address(address: str, where: str) -> str:
 
 
 def _only(data: dict[str, Any], known: tuple[str, ...], where: str) -> None:
-    if unknown := sorted(data.keys() - set(known)):
-        raise ConfigError(f"{where}: unknown fields {unknown}; known are {list(known)}")
+    """`where` is the file and, after a colon, the path of the object in it."""
+    if unknown := [name for name in data if name not in known]:
+        path = f"{where}: {unknown[0]}" if ": " not in where else f"{where}.{unknown[0]}"
+        raise ConfigError(f"{path} is no field{_meant(unknown[0], known)}; known are {list(known)}")
+
+
+def _meant(name: str, known: Sequence[str]) -> str:
+    close = difflib.get_close_matches(name, known, 1)
+    return f" (is {close[0]} meant?)" if close else ""
 
 
 def _unique(pairs: list[tuple[str, Any]], file: Path) -> dict[str, Any]:

@@ -79,6 +79,7 @@ class KeyRing:
         check_directory(folder)
         secret = read_key(folder, name, "secret")
         admitted = [player for player in {*players, name} if not revoked_file(folder, player).exists()]
+        _check_there(folder, [player for player in admitted if player not in known])
         peers = {player: _public_key(folder, player, known.get(player)) for player in admitted}
         if name not in peers:
             raise AuthenticationError(f"the key of {name} was revoked here: make another with `jmpc-admin rotate-keys`")
@@ -247,6 +248,14 @@ def check_key(key: bytes, what: str) -> None:
         good = False
     if not good:
         raise AuthenticationError(f"{what} is not a CURVE key: 40 characters of z85 are expected")
+
+
+def _check_there(folder: Path, names: Iterable[str]) -> None:
+    if len(missing := sorted(name for name in names if not (folder / f"{name}.public").exists())) > 1:
+        raise AuthenticationError(
+            f"{folder} has no public keys of {', '.join(missing)}: copy NAME.public from each of them, "
+            "or make the keys of a loopback cluster with `jmpc-admin keygen`"
+        )
 
 
 def _public_key(folder: Path, name: str, configured: bytes | None) -> bytes:

@@ -115,6 +115,13 @@ def test_unusable_files_say_what_to_do(folder, file, damage, message):
     assert text.splitlines()[1] not in str(caught.value)
 
 
+def test_all_public_keys_that_are_missing_are_named_at_once(folder):
+    for name in ("server1", "data-owner"):
+        (folder / f"{name}.public").unlink()
+    with pytest.raises(AuthenticationError, match="no public keys of data-owner, server1: copy NAME.public from each"):
+        KeyRing.load(folder, "server0", PLAYERS)
+
+
 def test_a_pair_must_belong_together(folder):
     mine, other = zmq.curve_keypair(), zmq.curve_keypair()
     with pytest.raises(AuthenticationError, match="does not belong"):
