@@ -12,6 +12,7 @@ _NODE_COMMANDS = (
     ("audit", _node.audit, "show every run that a node took part in, and what was opened to whom", None),
     ("cancel", _node.cancel, "end a run that a node takes part in, everywhere", "RUN"),
     ("pending", _node.pending, "list computations that a node's policy has refused, and those approved", None),
+    ("show", _node.show, "show what a computation does that was refused or approved", "COMPUTATION"),
     ("approve", _node.approve, "show what a refused computation does, and let it run from now on", "COMPUTATION"),
     ("withdraw", _node.withdraw, "take an approval back", "COMPUTATION"),
 )

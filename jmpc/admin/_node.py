@@ -1,4 +1,4 @@
-"""`jmpc-admin status`, `cancel`, `audit`, `pending`, `approve`, `withdraw`: a node here, asked by its operator."""
+"""`jmpc-admin status`, `cancel`, `audit`, `pending`, `show`, `approve`, `withdraw`: an operator asks a node here."""
 
 import argparse
 import json
@@ -86,8 +86,7 @@ def approve(arguments: argparse.Namespace) -> int:
     if arguments.yes and len(arguments.computation) < _SURE:
         raise ConfigError(f"--yes takes at least {_SURE} digits of the computation that has been read")
     (found,) = _one(arguments.computation, {it["computation"]: it for it in ask(path, "pending")}, "refused")
-    for line in ask(path, "account", identity=found["computation"]).splitlines():
-        print("".join(char if char.isprintable() else "?" for char in line))
+    _print_account(path, found["computation"])
     print(f"\nrefused because {printable(found['reason'])}")
     drivers = ", ".join(ask(path, "status")["drivers"])
     question = (
@@ -100,6 +99,21 @@ def approve(arguments: argparse.Namespace) -> int:
     ask(path, "approve", identity=found["computation"])
     print(f"approved {found['computation']}")
     return 0
+
+
+def show(arguments: argparse.Namespace) -> int:
+    """Shows a computation that was refused, or what was approved."""
+    config, player = _node(arguments)
+    path = control_path(config, player)
+    identities = [*(it["computation"] for it in ask(path, "pending")), *ask(path, "approved")]
+    (found,) = _one(arguments.computation, {it: it for it in identities}, "refused or approved")
+    _print_account(path, found)
+    return 0
+
+
+def _print_account(path: Path, identity: str) -> None:
+    for line in ask(path, "account", identity=identity).splitlines():
+        print("".join(char if char.isprintable() else "?" for char in line))
 
 
 def withdraw(arguments: argparse.Namespace) -> int:

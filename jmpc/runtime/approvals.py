@@ -1,6 +1,6 @@
 """Computations that a node's operator has approved by hand, and those that wait for it.
 
-    STATE/approved.json    [{"computation": identity, "time": ...}, ...]
+    STATE/approved.json    [{"computation": identity, "time": ..., "account": what the operator was shown}, ...]
 
 An approval is of one computation, by its identity (`Computation.identity`), for good: whoever submits it and however
 often. It overrules this player's `reveal_to`, `min_owners` and `inputs`, and nothing else: not the word of other
@@ -32,6 +32,14 @@ class Pending:
     computation: str
     driver: str
     reason: str
+    account: str
+
+
+@dataclass(frozen=True)
+class Approved:
+    """When a computation was approved, and by which account; empty if there was none any more."""
+
+    time: str
     account: str
 
 
@@ -74,34 +82,40 @@ class Approvals:
         return [{"computation": it.computation, "driver": it.driver, "reason": it.reason} for it in rows]
 
     def account(self, identity: str) -> str:
-        """The account of a refused computation. Raises ConfigError if there is none."""
+        """The account of a computation that was refused lately, or approved. Raises ConfigError if there is none."""
         for mine in list(self._pending.values()):
             if (found := mine.get(identity)) is not None:
                 return found.account
-        raise ConfigError(f"computation {identity!r} was not refused lately")
+        if (approved := self._approved.get(identity)) is not None and approved.account:
+            return approved.account
+        raise ConfigError(f"computation {identity!r} was not refused lately, nor approved while it could be shown")
 
     @property
     def approved(self) -> dict[str, str]:
         """Identities, each with the time of its approval."""
-        return dict(self._approved)
+        return {identity: it.time for identity, it in self._approved.items()}
 
     def approve(self, identity: str) -> None:
         """Raises ConfigError for what is no identity, or if it cannot be written down."""
         if not _IDENTITY.fullmatch(identity):
             raise ConfigError(f"{identity!r} is no identity of a computation: 64 hexadecimal digits")
+        try:
+            account = self.account(identity)
+        except ConfigError:
+            account = ""
         with self._lock:
             time = datetime.datetime.now(datetime.UTC).isoformat(timespec="seconds")
-            self._write(self._approved | {identity: time})
+            self._write(self._approved | {identity: Approved(time, account)})
 
     def withdraw(self, identity: str) -> None:
         """Takes an approval back; runs that are going on go on. Raises ConfigError if there is none."""
         with self._lock:
             if identity not in self._approved:
                 raise ConfigError(f"computation {identity!r} is not approved; approved are {sorted(self._approved)}")
-            self._write({it: time for it, time in self._approved.items() if it != identity})
+            self._write({it: approved for it, approved in self._approved.items() if it != identity})
 
-    def _write(self, approved: dict[str, str]) -> None:
-        rows = [{"computation": identity, "time": time} for identity, time in approved.items()]
+    def _write(self, approved: dict[str, Approved]) -> None:
+        rows = [{"computation": identity, "time": it.time, "account": it.account} for identity, it in approved.items()]
         try:
             make_folder(self._path.parent)
             write_file(self._path, json.dumps(rows, indent=4).encode() + b"\n", 0o600)
@@ -110,16 +124,18 @@ class Approvals:
         self._approved = approved
 
 
-def _read(path: Path) -> dict[str, str]:
+def _read(path: Path) -> dict[str, Approved]:
     if not path.exists():
         return {}
     check_directory(path.parent)
     check_protected(path, ANY)
     try:
         rows = json.loads(path.read_text("utf-8"))
-        approved = {row["computation"]: row["time"] for row in rows}
+        approved = {row["computation"]: Approved(row["time"], row.get("account", "")) for row in rows}
         if not all(_IDENTITY.fullmatch(identity) for identity in approved):
             raise ValueError
-    except (OSError, ValueError, TypeError, KeyError) as error:
+        if not all(isinstance(text, str) for it in approved.values() for text in (it.time, it.account)):
+            raise TypeError
+    except (OSError, ValueError, TypeError, KeyError, AttributeError) as error:
         raise ConfigError(f"{path} is no list of approved computations ({type(error).__name__})") from None
     return approved

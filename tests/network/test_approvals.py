@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+import json
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -243,6 +244,38 @@ def test_who_approves_sees_all_rules_and_everything_that_is_kept(nodes: Nodes, s
     said, _ = audit.read(audit_path(nodes.config(), "data-owner"), storage_key(nodes.config().keys, "data-owner"))
     assert [entry.get("judged") for entry in said][0] == "approved"
     assert [entry["approved"] for entry in said if "opened" in entry] == [True]
+
+
+def test_what_was_approved_can_be_shown_again(
+    nodes: Nodes, session: RemoteSession, capsys: pytest.CaptureFixture[str]
+) -> None:
+    with pytest.raises(RunAborted, match="approve computation") as caught:
+        run(session, (private("data-owner") * 3.0).sum().reveal())
+    identity = str(caught.value).split("approve computation ")[1][:16]
+    capsys.readouterr()
+    assert command(nodes, "show", identity) == 0
+    shown = capsys.readouterr().out
+    assert "mul 3" in shown or "3.0" in shown
+    assert command(nodes, "approve", "--yes", identity) == 0
+    nodes.stop("data-owner")
+    nodes.start("data-owner", reveal_to=REVEAL_TO)
+    capsys.readouterr()
+    assert command(nodes, "show", identity) == 0
+    assert capsys.readouterr().out == shown
+    assert command(nodes, "withdraw", identity) == 0
+    assert command(nodes, "show", identity) == 1
+
+
+def test_an_approval_without_an_account_is_one_as_well(tmp_path: Path) -> None:
+    path = tmp_path / "approved.json"
+    path.touch(mode=0o600)
+    path.write_text(json.dumps([{"computation": "a" * 64, "time": "2026-01-01"}]))
+    approvals = Approvals(path)
+    assert approvals.approved == {"a" * 64: "2026-01-01"} and bytes.fromhex("a" * 64) in approvals
+    with pytest.raises(ConfigError, match="nor approved while it could be shown"):
+        approvals.account("a" * 64)
+    approvals.approve("b" * 64)
+    assert Approvals(path).approved.keys() == {"a" * 64, "b" * 64}
 
 
 def test_what_waits_for_an_operator_is_bounded_by_driver(tmp_path: Path) -> None:
