@@ -150,6 +150,8 @@ def _told(entry: dict[str, Any]) -> str:
     how = (", approved by hand" if entry["approved"] else "") + (f", by {entry['author']}" if entry["author"] else "")
     which = f", iteration {entry['iteration']}" if "iteration" in entry else ""
     lines = [f"{head}  computation {entry['computation'][:16]}{which}{how}"]
+    if entry["used"]:
+        lines.append(f"    takes {', '.join(entry['used'])} of this player")
     rows = {
         f"    to {it['to']}: {it['what']} {it['shape']}, of {', '.join(it['of']) or 'nobody'}  {it['line']}": None
         for it in entry["opened"]

@@ -1,6 +1,7 @@
 """The audit log of a node: every run it took part in, what was opened to whom in it, and how it ended.
 
-    {"after": MAC, "time": T, "opens": DIGEST, "opened": [{"to": ..., "by": ..., "what": ..., "of": [...]}, ...], ...}
+    {"after": MAC, "time": T, "opens": DIGEST, "opened": [{"to": ..., "by": ..., "what": ..., "of": [...]}, ...],
+                                               "used": [the player's own registered inputs], "mac": ...}
     {"after": MAC, "time": T, "run": ID, "driver": NAME, "computation": DIGEST, "opens": DIGEST, ...}
     {"after": MAC, "time": T, "run": ID, "driver": NAME, "ended": "well" or why not, "mac": ...}
                                                       and "missing": [...], the owners that it went on without
@@ -8,9 +9,10 @@
     {"after": MAC, "time": T, "driver": NAME, "stored": "save" or "load", "name": ..., "variables": ..., "mac": ...}
 
 A line is written before the first share of its run moves; if it cannot be, the node takes no part. What runs open is
-written once and referred to by its digest. "mac" is the HMAC-SHA256 of all before it in its line, and "after" that of
-the line before, under a key that derives from the player's storage key: who can write the file, but does not have the
-key, can take lines off its end, but not change, add or take out others unseen.
+written once and referred to by its digest, with the inputs of this player that it takes. "mac" is the HMAC-SHA256 of
+all before it in its line, and "after" that of the line before, under a key that derives from the player's storage key:
+who can write the file, but does not have the key, can take lines off its end, but not change, add or take out others
+unseen.
 """
 
 from __future__ import annotations
@@ -21,7 +23,7 @@ import hmac
 import json
 import os
 import threading
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Sequence
 from pathlib import Path
 from typing import Any, Final
 
@@ -67,23 +69,25 @@ class AuditLog:
         computation: bytes,
         opened: Iterable[ReleaseAccount],
         *,
+        used: Sequence[str] = (),
         approved: bool = False,
         author: str = "",
         iteration: int | None = None,
     ) -> None:
         """A run of a computation of this identity is about to begin in which all this is opened.
 
-        `approved` says whether the operator had to let it through, `author` who is said to have signed it, `iteration`
-        what providers are told.
+        `used` are the inputs of this player that it takes, by the names that they are registered by. `approved` says
+        whether the operator had to let it through, `author` who is said to have signed it, `iteration` what providers
+        are told.
         """
         rows = [
             {"to": it.dst, "by": it.src, "what": it.why, "shape": it.shape, "of": sorted(it.inputs), "line": it.line}
             for it in opened_values(opened)
         ]
-        digest = hashlib.sha256(json.dumps(rows).encode()).hexdigest()
+        digest = hashlib.sha256(json.dumps([rows, list(used)]).encode()).hexdigest()
         with self._lock:
             if digest not in self._known:
-                self._write({"opens": digest, "opened": rows}, driver)
+                self._write({"opens": digest, "opened": rows, "used": list(used)}, driver)
                 self._known.put(digest, None)
             entry = {"run": run.hex(), "driver": driver, "computation": computation.hex(), "opens": digest}
             if iteration is not None:
@@ -156,10 +160,10 @@ def read(path: Path, key: bytes) -> tuple[list[dict[str, Any]], list[str]]:
             problems.append(f"line {number}: lines before it were taken out, or put in")
         after = entry["mac"]
         if "run" not in entry and "opened" in entry:
-            known[entry["opens"]] = entry["opened"]
+            known[entry["opens"]] = {"opened": entry["opened"], "used": entry.get("used", [])}
             continue
         if "opens" in entry:
-            entry["opened"] = known.get(entry["opens"], [])
+            entry |= known.get(entry["opens"], {"opened": [], "used": []})
             if entry["opens"] not in known:
                 problems.append(f"line {number}: what it opened is not there")
         entries.append(entry)

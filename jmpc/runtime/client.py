@@ -197,7 +197,14 @@ class Client:
                 identity = prepared.lowered.computation.identity
                 author, iteration = signature.author, order.iteration
                 host.audit.begins(
-                    run, self.driver, identity, releases, approved=approved, author=author, iteration=iteration
+                    run,
+                    self.driver,
+                    identity,
+                    releases,
+                    used=prepared.providers_of(host.name),
+                    approved=approved,
+                    author=author,
+                    iteration=iteration,
                 )
                 logged = True
                 attendance = self._attendance(prepared, run, guests)

@@ -165,9 +165,8 @@ def check_permitted(prepared: Prepared, policy: Policy, signature: Signature, *,
     if approved:
         return
     computation = prepared.lowered.computation
-    own = {call.provider for call in computation.calls if isinstance(call, Source) and call.player == policy.me}
     releases = prepared.releases(dict.fromkeys(prepared.reads, frozenset()))
-    checks = [lambda: policy.check_inputs(sorted(own), computation.identity, signature)]
+    checks = [lambda: policy.check_inputs(prepared.providers_of(policy.me), computation.identity, signature)]
     if not prepared.reads:  # of variables it is not known yet whose inputs they derive from
         checks.append(lambda: policy.check_owners(releases, prepared.may_miss))
     checks.append(lambda: policy.check_release(releases))

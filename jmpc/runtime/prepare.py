@@ -175,6 +175,11 @@ class Prepared:
         """The players that bring inputs."""
         return frozenset(call.player for call in self.lowered.computation.calls if isinstance(call, Source))
 
+    def providers_of(self, player: str) -> tuple[str, ...]:
+        """The registered inputs of `player` that are used, by name."""
+        calls = self.lowered.computation.calls
+        return tuple(sorted({call.provider for call in calls if isinstance(call, Source) and call.player == player}))
+
     @functools.cached_property
     def reads(self) -> frozenset[str]:
         """The variables that are read."""

@@ -121,6 +121,10 @@ def test_the_audit_log_has_every_run_and_how_it_ended(nodes: Nodes, capsys: pyte
     assert command(nodes, "audit", "--player", "server0") == 0
     said = capsys.readouterr().out
     assert "to driver: reveal to driver [4], of data-owner, model-owner" in said and "ended well" in said
+    assert first["used"] == [] and "of this player" not in said
+    assert [entry["used"] for entry in entries(nodes, "data-owner") if "opened" in entry][1] == ["not_finite"]
+    assert command(nodes, "audit", "--player", "data-owner") == 0
+    assert "takes not_finite of this player" in capsys.readouterr().out
     whole = path.read_bytes()
     lines = whole.splitlines(keepends=True)
     for changed in (
@@ -198,13 +202,13 @@ def test_nothing_that_a_driver_wrote_reaches_the_terminal_as_it_is(
     log = AuditLog(audit_path(nodes.config(), "driver"), lambda: storage_key(nodes.config().keys, "driver"), 1 << 20)
     evil = "\x1b[2J\n2026  run 1 of driver  ended well"
     release = ReleaseAccount("server0", "driver", evil, evil, (3,), frozenset({"owner"}))
-    log.begins(b"1", "driver", b"2", [release], iteration=(1 << 63) - 1)
+    log.begins(b"1", "driver", b"2", [release], used=[evil], iteration=(1 << 63) - 1)
     log.ended(b"1", "driver", evil)
     log.stored("driver", "save", evil, 3)
     assert command(nodes, "audit", "--player", "driver") == 0
     said = capsys.readouterr().out
     assert ", iteration 9223372036854775807\n" in said
-    assert "\x1b" not in said and len(said.splitlines()) == 4 and "?[2J?2026" in said
+    assert "\x1b" not in said and len(said.splitlines()) == 5 and "?[2J?2026" in said
 
 
 def test_who_cannot_write_its_log_takes_no_part(nodes: Nodes, nothing_sent: None) -> None:
