@@ -10,7 +10,9 @@ from collections.abc import Callable
 from typing import Final
 
 _TICK_SECONDS: Final = 0.1
-_PATIENCE: Final = 0.01  # seconds after which nobody is expected any more to come back for the next frame
+# Seconds after which nobody is expected any more to come back for the next frame. In a main thread, or for control
+# frames of anybody, a wait may take up to twice that longer: less would have the own thread take turns between rounds.
+_PATIENCE: Final = 0.01
 
 
 class Turns:
