@@ -49,7 +49,9 @@ _COUNTER_BYTES: Final = 8
 _HEAD_BYTES: Final = RUN_BYTES + _COUNTER_BYTES + 1
 _TAG_BYTES: Final = 16
 _NONCE_BYTES: Final = 12
-_MOST_MESSAGES: Final = 1 << 20  # under one key: a terabyte, far from where AES-GCM wears out
+# Under one key: a terabyte, far from where AES-GCM wears out, and more than are ever on their way, so that a receiver
+# which remembers two keys of a sender has that of every message.
+_MOST_MESSAGES: Final = 1 << 20
 _WAITING_HERE: Final = 64  # messages of one sender: more would only take memory
 _WAITING_THERE: Final = 1 << 12  # at the sender, as many as the largest frame has, so that it leaves the sender's hands
 _ANSWER_SECONDS: Final = 1.0  # between two answers about one key
