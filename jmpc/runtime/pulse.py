@@ -27,6 +27,7 @@ _T = TypeVar("_T")
 _BEATS = 4  # in the time of a timeout
 _OPTIONAL = 2  # parts of a timeout: for a full link to take a frame of a player that the run can do without
 _LOOK_SECONDS = 0.2  # between looks whether a run that receives nothing has been ended
+_MOST_SECONDS = 0.4  # that pass from one look to the next, unless this player was kept from running
 
 
 @dataclass
@@ -121,14 +122,15 @@ class Pulse:
           LinkTimeout: naming the peer.
           RunAborted, PeerError, AuthenticationError: as the attempt does.
         """
-        heard = time.monotonic()
-        while (left := heard + self.timeout - time.monotonic()) > 0:
+        silent, looked = 0.0, time.monotonic()
+        while (left := self.timeout - silent) > 0:
             try:
                 return attempt(min(left, _LOOK_SECONDS))  # what was said before the wait counts as said soon after
             except LinkTimeout:
                 self._beat()
-                if self._heard(peer):
-                    heard = time.monotonic()
+                before, looked = looked, time.monotonic()
+                # What took longer than it can was a time when this player itself did not run, and could hear nobody.
+                silent = 0.0 if self._heard(peer) else silent + min(looked - before, _MOST_SECONDS)
         hint = "it says that it is done" if peer in self._last else self.transport.hint(peer)
         if (lost := self._lost.get(peer, 0)) > 0:
             hint = f"{lost} of the messages that it has sent did not come; its link broke meanwhile, or is too slow"

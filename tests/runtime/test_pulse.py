@@ -54,6 +54,25 @@ def test_what_was_said_before_a_wait_hardly_makes_it_longer(
     assert 30.0 < clock.now - start < 30.5
 
 
+def test_a_player_that_did_not_run_itself_gives_nobody_up_for_that(
+    pair: tuple[Transport, Transport], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Its machine slept, or it collected garbage: longer than the timeout, in which others may have said nothing."""
+    clock = SimpleNamespace(now=time.monotonic())
+    monkeypatch.setattr(pulse, "time", SimpleNamespace(monotonic=lambda: clock.now))
+    a, b = pair
+    looks = iter([100.0, 0.2, 50.0])
+
+    def arrays(seconds: float) -> bytes:
+        assert seconds > 0.0
+        if (took := next(looks, None)) is None:
+            return b"arrays"
+        clock.now += took
+        raise LinkTimeout("b", "nothing yet")
+
+    assert Pulse(a, RUN, ["b"], 1.2).wait("b", arrays) == b"arrays"
+
+
 def test_a_last_word_that_comes_between_two_looks_is_not_lost(pair: tuple[Transport, Transport]) -> None:
     a, b = pair
     made = Pulse(a, RUN, ["b"], 30.0)
